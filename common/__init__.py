@@ -1,0 +1,1 @@
+"""What the projects share: data sets, layers, losses, metrics, training, reports. Imports no project."""

@@ -1,0 +1,170 @@
+"""Presets in, typed command line in between, `config.json` out.
+
+A project's `config.py` holds one frozen dataclass derived from `RunConfig` and a table
+`PRESETS: dict[name, (description, config)]`; everything else is here.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+from common.files import write_json
+
+Config = TypeVar("Config", bound="RunConfig")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run of every project has."""
+
+    name: str = ""  # run folder below runs-dir/<project>; empty: the preset's name
+    runs_dir: Path = Path("runs")  # where run folders go
+    data_dir: Path | None = None  # folder of the data set; not needed for embedded data
+    seeds: tuple[int, ...] = (0,)  # one training each
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"  # devices to train on
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(
+                f"seeds must be one or more different integers from 0 on, got {self.seeds}."
+            )
+
+
+def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:
+    """Parses `PRESET [--field value ...]`; exits with status 2 and a message on bad input.
+
+    Args:
+        presets: name -> (description, config).
+        arguments: command line without the program's name; default `sys.argv[1:]`.
+    """
+    named = {
+        name: (description, replace(config, name=config.name or name))
+        for name, (description, config) in presets.items()
+    }
+    return tyro.extras.overridable_config_cli(named, args=arguments)
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """A config as JSON values: paths as strings, tuples as lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        return [plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+    return {name: plain(value) for name, value in asdict(config).items()}
+
+
+def from_json(values: Mapping[str, Any], config_class: type[Config]) -> Config:
+    """The inverse of `to_json`; unknown fields and values of another type are errors.
+
+    Raises:
+        ValueError: a field is unknown or missing, or has a value of another type.
+    """
+    hints = typing.get_type_hints(config_class)
+    names = [field.name for field in fields(config_class)]
+    unknown, missing = sorted(set(values) - set(names)), sorted(set(names) - set(values))
+    if unknown or missing:
+        raise ValueError(
+            f"The fields do not fit {config_class.__name__}: unknown {unknown}, missing {missing}. "
+            "Was the file written by another project or version?"
+        )
+    return config_class(**{name: _typed(values[name], hints[name], name) for name in names})
+
+
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    """`value` from JSON as the type that `hint` asks for."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in options:
+            return None
+        (hint,) = [option for option in options if option is not type(None)]
+        return _typed(value, hint, name)
+    if origin is tuple and isinstance(value, list):
+        items = options[:1] * len(value) if options[-1] is Ellipsis else options
+        if len(items) == len(value):
+            return tuple(_typed(item, kind, name) for item, kind in zip(value, items))
+    elif origin is Literal and value in options:
+        return value
+    elif hint is Path and isinstance(value, str):
+        return Path(value)
+    elif hint is float and type(value) in (int, float):
+        return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    raise ValueError(f"Field {name!r} must be {hint}, got {value!r}.")
+
+
+# Where a run lives and on how many devices it is trained do not change what it computes.
+_MAY_DIFFER = ("runs_dir", "data_dir", "strategy")
+
+
+def open_run(config: RunConfig, project: str) -> Path:
+    """Creates the run folder `runs_dir/project/name`, or opens it to continue the same run.
+
+    Raises:
+        ValueError: the folder holds a run with another config, or something that is no run.
+    """
+    folder = config.runs_dir / project / config.name
+    path = folder / "config.json"
+    if path.exists():
+        before, now = json.loads(path.read_text(encoding="utf-8")), to_json(config)
+        changes = [
+            f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+            for name in sorted(before.keys() | now.keys())
+            if name not in _MAY_DIFFER and before.get(name) != now.get(name)
+        ]
+        if changes:
+            raise ValueError(
+                f"{folder} holds a run with another config ({'; '.join(changes)}). "
+                "Choose another --name, or remove that folder to start over."
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder} is not empty and has no config.json, so it is not a run folder. "
+            "Choose another --name, or remove that folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, to_json(config))
+    return folder
+
+
+def load_config(run: Path, config_class: type[Config]) -> Config:
+    """Reads the config of a run folder.
+
+    Raises:
+        ValueError: `run` is not a run folder, or its `config.json` is damaged or of another class.
+    """
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{run} is not a run folder: it has no config.json. Train first, or pass the folder "
+            "that the training printed."
+        )
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")), config_class)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a config: {error}") from error
+
+
+def newest_run(runs_dir: Path, project: str) -> Path:
+    """The run folder of `project` that was trained last.
+
+    Raises:
+        ValueError: there is none.
+    """
+    runs = sorted(
+        (path.parent for path in (Path(runs_dir) / project).glob("*/environment.json")),
+        key=lambda run: (run / "environment.json").stat().st_mtime_ns,
+    )
+    if not runs:
+        raise ValueError(
+            f"There is no run below {Path(runs_dir) / project}. Train first: make train-{project}"
+        )
+    return runs[-1]

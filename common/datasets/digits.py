@@ -1,0 +1,211 @@
+"""Handwritten digits: scikit-learn's embedded ones, MNIST and USPS in each of their usual formats."""
+
+import bz2
+import gzip
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from sklearn.datasets import load_digits, load_svmlight_file
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Grey images (N, H, W, 1), float32 in [0, 1], and labels (N,), int64 in 0..9, split in two."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+    @property
+    def images(self) -> np.ndarray:
+        """(N, H, W, 1): training then test images."""
+        return np.concatenate([self.train_images, self.test_images])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,): labels of `images`."""
+        return np.concatenate([self.train_labels, self.test_labels])
+
+
+def read(dataset: str, data_dir: Path | None) -> Digits:
+    """Reads "digits" (embedded), "mnist" or "usps" (both from `data_dir`).
+
+    Raises:
+        ValueError: unknown data set, no folder given, or the reader's complaint.
+    """
+    if dataset == "digits":
+        return read_embedded()
+    readers = {"mnist": read_mnist, "usps": read_usps}
+    if dataset not in readers:
+        raise ValueError(f"Unknown data set {dataset!r}; expected one of {['digits', *readers]}.")
+    if data_dir is None:
+        raise ValueError(f"Data set {dataset!r} is read from a folder: pass --data-dir.")
+    return readers[dataset](data_dir)
+
+
+def read_embedded() -> Digits:
+    """scikit-learn's 1,797 digits of 8×8 pixels; the last 360 are the test split."""
+    bunch = load_digits()
+    images = _checked_images(bunch.images / 16.0, "scikit-learn's digits")
+    labels = bunch.target.astype("int64")
+    return Digits(images[:-360], labels[:-360], images[-360:], labels[-360:])
+
+
+def read_mnist(root: Path) -> Digits:
+    """MNIST from `mnist.npz`, or from LeCun's four IDX files, gzipped or not.
+
+    Raises:
+        ValueError: the folder, one of the files or part of a file is missing or wrong.
+    """
+    root = _folder(root)
+    if (root / "mnist.npz").is_file():
+        path = root / "mnist.npz"
+
+        def load() -> list[np.ndarray]:
+            with np.load(path) as arrays:
+                return [arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+
+        parts = _guarded(path, load)
+        where = [str(path)] * 4
+    else:
+        names = [f"{split}-{kind}" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+        paths = [_first(root, [f"{name}-ubyte", f"{name}-ubyte.gz"], "mnist.npz") for name in names]
+        parts = [read_idx(path) for path in paths]
+        where = [str(path) for path in paths]
+    return Digits(
+        _checked_images(parts[0] / np.float32(255), where[0]),
+        _checked_labels(parts[1], len(parts[0]), where[1]),
+        _checked_images(parts[2] / np.float32(255), where[2]),
+        _checked_labels(parts[3], len(parts[2]), where[3]),
+    )
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes, gzipped if its name ends in `.gz`: uint8 array of its own shape.
+
+    Raises:
+        ValueError: wrong magic number, truncated or overlong content, damaged compression.
+    """
+    path = Path(path)
+    data = _guarded(path, gzip.open(path).read if path.suffix == ".gz" else path.read_bytes)
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
+        raise ValueError(
+            f"{path} is not an IDX file of bytes: expected the magic number 00000801 or 00000803, "
+            f"got {data[:4].hex() or 'an empty file'}. Fetch it again."
+        )
+    ndim = data[3]
+    shape = tuple(np.frombuffer(data[4 : 4 + 4 * ndim], ">u4")) if len(data) >= 4 + 4 * ndim else ()
+    expected = 4 + 4 * ndim + int(np.prod(shape, dtype="int64"))
+    if len(shape) != ndim or len(data) != expected:
+        raise ValueError(
+            f"{path} is truncated or has trailing bytes: its header asks for {expected} bytes, it has "
+            f"{len(data)}. Fetch it again."
+        )
+    return np.frombuffer(data, "uint8", offset=4 + 4 * ndim).reshape(shape)
+
+
+def read_usps(root: Path) -> Digits:
+    """USPS from `usps.h5`, from `zip.train[.gz]` and `zip.test[.gz]`, or from libsvm's `usps[.t].bz2`.
+
+    The text forms hold [-1, 1], which becomes [0, 1].
+
+    Raises:
+        ValueError: the folder, one of the files or part of a file is missing or wrong.
+    """
+    root = _folder(root)
+    if (root / "usps.h5").is_file():
+        path = root / "usps.h5"
+
+        def load() -> list[np.ndarray]:
+            with h5py.File(path) as file:
+                return [file[s][k][:] for s in ("train", "test") for k in ("data", "target")]
+
+        parts, where = _guarded(path, load), [str(path)] * 2
+    elif (root / "usps.bz2").is_file():
+        paths = [root / "usps.bz2", _first(root, ["usps.t.bz2"], "usps.h5")]
+        parts, where = [a for path in paths for a in _read_libsvm(path)], [str(p) for p in paths]
+    else:
+        names = (["zip.train.gz", "zip.train"], ["zip.test.gz", "zip.test"])
+        paths = [_first(root, name, "usps.h5 or usps.bz2") for name in names]
+        parts, where = [a for path in paths for a in _read_zip_text(path)], [str(p) for p in paths]
+    for pixels, path in zip(parts[::2], where):
+        if pixels.ndim != 2 or pixels.shape[1] != 256:
+            raise ValueError(f"{path} must hold rows of 256 pixels, got an array of {pixels.shape}.")
+    train, test = (pixels.reshape(-1, 16, 16) for pixels in parts[::2])
+    return Digits(
+        _checked_images(train, where[0]),
+        _checked_labels(parts[1], len(train), where[0]),
+        _checked_images(test, where[1]),
+        _checked_labels(parts[3], len(test), where[1]),
+    )
+
+
+def _read_zip_text(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of label and 256 values in [-1, 1]."""
+    rows = _guarded(path, lambda: np.loadtxt(path, dtype="float32", ndmin=2))
+    return (rows[:, 1:] + 1) / 2, rows[:, 0]
+
+
+def _read_libsvm(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """libsvm rows: label + 1, then index:value with values in [-1, 1]."""
+
+    def load() -> tuple[np.ndarray, np.ndarray]:
+        with bz2.open(path) as file:
+            matrix, labels = load_svmlight_file(file, n_features=256, dtype=np.float32)
+        return (matrix.toarray() + 1) / 2, labels - 1
+
+    return _guarded(path, load)
+
+
+def _folder(root: Path) -> Path:
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"The data folder {root} does not exist. Check --data-dir.")
+    return root
+
+
+def _first(root: Path, names: list[str], other: str) -> Path:
+    """The first of `names` that exists in `root`."""
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise ValueError(f"{root} has no {' or '.join(names)} (nor {other}). Check --data-dir.")
+
+
+def _guarded(path: Path, load: Callable):
+    """Runs `load`; what a damaged file makes it raise becomes one sentence that names the file."""
+    try:
+        return load()
+    except (OSError, EOFError, KeyError, ValueError, zlib.error) as error:
+        raise ValueError(
+            f"{path} cannot be read and is probably an incomplete download "
+            f"({type(error).__name__}: {error}). Fetch it again."
+        ) from error
+
+
+def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
+    """(N, H, W) in [0, 1] up to rounding -> (N, H, W, 1) float32 in [0, 1]."""
+    images = np.asarray(images, "float32")
+    if images.ndim != 3 or len(images) == 0:
+        raise ValueError(f"{where} must hold images (N, H, W), got an array of {images.shape}.")
+    low, high = images.min(), images.max()
+    # Not(…) also catches NaN, which compares false.
+    if not (low >= -1e-4 and high <= 1 + 1e-4):
+        raise ValueError(f"{where} has pixel values from {low} to {high}, expected 0 to 1.")
+    return np.clip(images, 0, 1)[..., np.newaxis]
+
+
+def _checked_labels(labels: np.ndarray, count: int, where: str) -> np.ndarray:
+    """(N,) whole numbers 0..9 -> int64."""
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or not np.isin(labels, range(10)).all():
+        raise ValueError(
+            f"{where} must hold {count} labels from 0 to 9, got {labels.shape} with values from "
+            f"{labels.min(initial=0)} to {labels.max(initial=0)}."
+        )
+    return labels.astype("int64")

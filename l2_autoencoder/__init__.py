@@ -1,0 +1,1 @@
+"""Clustering and unsupervised anomaly detection with L2-normalized autoencoders (Publication VI)."""

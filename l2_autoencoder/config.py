@@ -1,0 +1,99 @@
+"""Settings of Publication VI, chapter 5 of the dissertation; one preset per cell of its tables."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from common.config import RunConfig
+
+Normalization = Literal["none", "batch", "layer", "l2"]
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """One run: a data set, an architecture, and a training per (normalization, abnormal digit, seed)."""
+
+    dataset: Literal["digits", "mnist", "usps"] = "mnist"  # section 5.1.1
+    split: Literal["all", "train"] = "all"  # images to train on and cluster; "all" as DEC and DCEC do
+    architecture: Literal["convolutional", "dense"] = "convolutional"  # DCEC's or DEC's
+    normalizations: tuple[Normalization, ...] = ("l2",)  # of the embedding during training, Eq. 5.5
+    abnormal_digits: tuple[int, ...] = ()  # empty: clustering; else anomaly detection, one digit each
+    embedding_size: int = 10  # dimensions of E(I)
+    activation: Literal["relu", "leaky_relu", "elu"] = "relu"  # of the hidden layers
+    initializer: Literal["glorot_uniform", "he_normal"] = "glorot_uniform"  # of all kernels
+    pixel_range: Literal["0..1", "-1..1"] = "0..1"  # what black and white become
+    epochs: int = 200
+    batch_size: int = 256  # section IV-A (pub)
+    learning_rate: float = 1e-3  # Adam
+    kmeans_restarts: int = 50  # the solution of lowest inertia is kept
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("embedding_size", "epochs", "batch_size", "learning_rate", "kmeans_restarts"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero, got {getattr(self, name)}.")
+        if not self.normalizations or len(set(self.normalizations)) != len(self.normalizations):
+            raise ValueError(f"normalizations must be one or more different ones, got {self.normalizations}.")
+        if not set(self.abnormal_digits) <= set(range(10)):
+            raise ValueError(f"abnormal_digits must be digits from 0 to 9, got {self.abnormal_digits}.")
+
+
+# DCEC's convolutional autoencoder: Tables 5.2 and 5.3.
+CONVOLUTIONAL = Config()
+# DEC's dense autoencoder: Table 5.1. 100 epochs, LeakyReLU (pub section IV-A).
+DENSE = replace(CONVOLUTIONAL, architecture="dense", activation="leaky_relu", epochs=100)
+
+SEEDS = (0, 1, 2)
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    # make train-l2_autoencoder PRESET=smoke; the accuracy means nothing. Seconds.
+    "smoke": (
+        "tests: two epochs on the embedded digits",
+        replace(CONVOLUTIONAL, dataset="digits", normalizations=("none", "l2"), epochs=2, kmeans_restarts=3),
+    ),
+    # make train-l2_autoencoder; embedded 8×8 digits, with and without L2.
+    "demo": (
+        "embedded 8×8 digits, with and without L2",
+        replace(CONVOLUTIONAL, dataset="digits", normalizations=("none", "l2"), seeds=SEEDS),
+    ),
+    # make train-l2_autoencoder PRESET=demo_anomaly; one abnormal digit at a time.
+    "demo_anomaly": (
+        "anomaly detection on the embedded 8×8 digits",
+        replace(
+            CONVOLUTIONAL, dataset="digits", normalizations=("none", "l2"), abnormal_digits=(0, 1, 4, 9), epochs=100
+        ),
+    ),
+    # Tables 5.2 and 5.3. PRESET=… ARGS="--data-dir DIR"; accuracy in % expected by the publication.
+    "mnist_conv_none": ("Tables 5.2, 5.3: 84.83", replace(CONVOLUTIONAL, normalizations=("none",), seeds=SEEDS)),
+    "mnist_conv_batch": ("Table 5.3: 70.67", replace(CONVOLUTIONAL, normalizations=("batch",), seeds=SEEDS)),
+    "mnist_conv_layer": ("Table 5.3: 70.83", replace(CONVOLUTIONAL, normalizations=("layer",), seeds=SEEDS)),
+    "mnist_conv_l2": ("Tables 5.2, 5.3: 95.11", replace(CONVOLUTIONAL, normalizations=("l2",), seeds=SEEDS)),
+    "usps_conv_none": (
+        "Tables 5.2, 5.3: 73.52",
+        replace(CONVOLUTIONAL, dataset="usps", normalizations=("none",), seeds=SEEDS),
+    ),
+    "usps_conv_batch": (
+        "Table 5.3: 74.95",
+        replace(CONVOLUTIONAL, dataset="usps", normalizations=("batch",), seeds=SEEDS),
+    ),
+    "usps_conv_layer": (
+        "Table 5.3: 75.26",
+        replace(CONVOLUTIONAL, dataset="usps", normalizations=("layer",), seeds=SEEDS),
+    ),
+    "usps_conv_l2": (
+        "Tables 5.2, 5.3: 91.35",
+        replace(CONVOLUTIONAL, dataset="usps", normalizations=("l2",), seeds=SEEDS),
+    ),
+    # Table 5.1. PRESET=… ARGS="--data-dir DIR".
+    "mnist_dense_none": ("Table 5.1: 81.43", replace(DENSE, normalizations=("none",), seeds=SEEDS)),
+    "mnist_dense_l2": ("Table 5.1: 90.20", replace(DENSE, normalizations=("l2",), seeds=SEEDS)),
+    # Table 5.4: ten digits × three scores, the mean over ten partitions (one per seed).
+    "anomaly_mnist": (
+        "Table 5.4: ROC AUC of each digit",
+        replace(
+            CONVOLUTIONAL,
+            normalizations=("none", "l2"),
+            abnormal_digits=tuple(range(10)),
+            seeds=tuple(range(10)),
+        ),
+    ),
+}

@@ -1,0 +1,137 @@
+"""Dense (DEC) and convolutional (DCEC) autoencoders whose embedding is normalized in training."""
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from common.layers import L2Normalize
+
+FILTERS = (32, 64, 128)  # of the strided convolutions (section IV-A (pub))
+KERNELS = (5, 5, 3)  # their sizes
+UNITS = (500, 500, 2000)  # of the dense encoder before the embedding
+
+NORMALIZATIONS = {
+    "none": lambda: layers.Identity(name="code"),
+    "batch": lambda: layers.BatchNormalization(name="code"),
+    "layer": lambda: layers.LayerNormalization(name="code"),
+    "l2": lambda: L2Normalize(name="code"),  # Eq. 5.5
+}
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """Two graphs over the same layers.
+
+    Attributes:
+        training: images (B, H, W, C) -> reconstructions (B, H, W, C).
+        encoder: images (B, H, W, C) -> embeddings (B, D), normalized as in training.
+    """
+
+    training: keras.Model
+    encoder: keras.Model
+
+
+def build_autoencoder(
+    image_shape: tuple[int, int, int],
+    *,
+    architecture: str = "convolutional",
+    normalization: str = "l2",
+    embedding_size: int = 10,
+    activation: str = "relu",
+    initializer: str = "glorot_uniform",
+) -> Autoencoder:
+    """Builds the autoencoder D(E_c(I)) (Eqs. 5.2, 5.3, 5.5).
+
+    Args:
+        image_shape: (H, W, C) of any size; 28×28 gives exactly DCEC's layers.
+        architecture: "convolutional" (DCEC) or "dense" (DEC).
+        normalization: of the embedding: "none", "batch", "layer" or "l2".
+        embedding_size: D.
+        activation: of the hidden layers.
+        initializer: of all kernels.
+
+    Raises:
+        ValueError: `image_shape` is not (H, W, C), or `architecture` or `normalization` is unknown.
+    """
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"Expected images of shape (height, width, channels), got {image_shape}.")
+    if architecture not in ("convolutional", "dense"):
+        raise ValueError(f"Expected architecture 'convolutional' or 'dense', got {architecture!r}.")
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"Expected normalization {list(NORMALIZATIONS)}, got {normalization!r}.")
+    encode, decode = (
+        (_convolutional_encoder, _convolutional_decoder)
+        if architecture == "convolutional"
+        else (_dense_encoder, _dense_decoder)
+    )
+    hidden = {"activation": activation, "kernel_initializer": initializer}
+    image = keras.Input(image_shape, name="image")
+    features = encode(image, hidden)
+    # NOTE(paper): "except for the last one" of the LeakyReLUs is read as in DEC, whose structure it
+    # is: neither the embedding nor the reconstruction has an activation.
+    code = layers.Dense(embedding_size, kernel_initializer=initializer, name="embedding")(features)  # Eq. 5.2
+    code = NORMALIZATIONS[normalization]()(code)
+    reconstruction = decode(code, image_shape, hidden)  # Eq. 5.3
+    return Autoencoder(
+        training=keras.Model(image, reconstruction, name="autoencoder"),
+        encoder=keras.Model(image, code, name="encoder"),
+    )
+
+
+def _dense_encoder(image, hidden):
+    x = layers.Flatten(name="pixels")(image)
+    for i, units in enumerate(UNITS, 1):
+        x = layers.Dense(units, **hidden, name=f"encoder_{i}")(x)
+    return x
+
+
+def _dense_decoder(code, image_shape, hidden):
+    x = code
+    for i, units in reversed(list(enumerate(UNITS, 1))):
+        x = layers.Dense(units, **hidden, name=f"decoder_{i}")(x)
+    x = layers.Dense(
+        math.prod(image_shape), kernel_initializer=hidden["kernel_initializer"], name="decoder_0"
+    )(x)
+    return layers.Reshape(image_shape, name="reconstruction")(x)
+
+
+def _sizes_and_paddings(height: int, width: int) -> list[tuple[tuple[int, int], str]]:
+    """(input size, padding) of each stride-2 convolution.
+
+    DCEC pads all of them but the last at 28×28, where 7 -> 3 without padding can be undone exactly by
+    an unpadded transposed convolution; other odd sizes are treated alike.
+    """
+    stages = []
+    for kernel in KERNELS:
+        padding = "valid" if kernel == 3 and height % 2 and width % 2 and min(height, width) >= 3 else "same"
+        stages.append(((height, width), padding))
+        height, width = (
+            (n - kernel) // 2 + 1 if padding == "valid" else -(-n // 2) for n in (height, width)
+        )
+    return stages
+
+
+def _convolutional_encoder(image, hidden):
+    x = image  # (B, H, W, C)
+    stages = _sizes_and_paddings(*image.shape[1:3])
+    for i, (filters, kernel, (_, padding)) in enumerate(zip(FILTERS, KERNELS, stages), 1):
+        x = layers.Conv2D(filters, kernel, 2, padding, **hidden, name=f"encoder_{i}")(x)
+    return layers.Flatten(name="features")(x)  # (B, H/8 · W/8 · 128)
+
+
+def _convolutional_decoder(code, image_shape, hidden):
+    stages = _sizes_and_paddings(*image_shape[:2])
+    (height, width), padding = stages[-1]
+    smallest = (height // 2, width // 2) if padding == "valid" else (-(-height // 2), -(-width // 2))
+    x = layers.Dense(math.prod(smallest) * FILTERS[-1], **hidden, name="decoder_4")(code)
+    x = layers.Reshape((*smallest, FILTERS[-1]), name="decoder_map")(x)  # (B, H/8, W/8, 128)
+    filters = (image_shape[2], *FILTERS[:-1])  # (C, 32, 64): what each stage gives back
+    for i, (size, padding) in reversed(list(enumerate(stages, 1))):
+        options = hidden if i > 1 else {"kernel_initializer": hidden["kernel_initializer"]}
+        x = layers.Conv2DTranspose(filters[i - 1], KERNELS[i - 1], 2, padding, **options, name=f"decoder_{i}")(x)
+        surplus = [grown - n for grown, n in zip(x.shape[1:3], size)]
+        if any(surplus):  # an odd size was rounded up on the way down
+            x = layers.Cropping2D([(0, n) for n in surplus], name=f"decoder_{i}_crop")(x)
+    return x

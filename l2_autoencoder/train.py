@@ -1,0 +1,112 @@
+"""Trains the autoencoders of a preset, one after the other, then evaluates them.
+
+python -m PROJECT.train PRESET [--field value …]
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common import config as run_config
+from common import distribution, training
+from common.datasets import batches, digits
+
+from .clustering import keep_a_tenth
+from .config import PRESETS, Config
+from .model import Autoencoder, build_autoencoder
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a run. In anomaly detection the seed also chooses the partition."""
+
+    normalization: str
+    seed: int
+    abnormal_digit: int | None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run folder."""
+        digit = "" if self.abnormal_digit is None else f"-digit{self.abnormal_digit}"
+        return f"{self.normalization}{digit}-seed{self.seed}"
+
+
+def trials(config: Config) -> Iterator[Trial]:
+    """All trainings of a run; a run that is stopped early has whole seeds."""
+    for seed in config.seeds:
+        for digit in config.abnormal_digits or (None,):
+            for normalization in config.normalizations:
+                yield Trial(normalization, seed, digit)
+
+
+def training_images(config: Config, trial: Trial, data: digits.Digits) -> tuple[np.ndarray, np.ndarray]:
+    """The images (N, H, W, 1) that a trial trains on and clusters, and their labels (N,)."""
+    if trial.abnormal_digit is not None:
+        kept = keep_a_tenth(data.train_labels, trial.abnormal_digit, trial.seed)
+        return scaled(data.train_images[kept], config), data.train_labels[kept]
+    if config.split == "train":
+        return scaled(data.train_images, config), data.train_labels
+    return scaled(data.images, config), data.labels
+
+
+def scaled(images: np.ndarray, config: Config) -> np.ndarray:
+    """Pixels in [0, 1] in the range that the config asks for."""
+    return images if config.pixel_range == "0..1" else images * 2 - 1
+
+
+def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Autoencoder:
+    """The compiled autoencoder of a trial, with its initial weights."""
+    training.seed_everything(trial.seed)
+    autoencoder = build_autoencoder(
+        image_shape,
+        architecture=config.architecture,
+        normalization=trial.normalization,
+        embedding_size=config.embedding_size,
+        activation=config.activation,
+        initializer=config.initializer,
+    )
+    # XLA is off: on CPUs it made the convolutions slower (README, Speed).
+    autoencoder.training.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=False)  # Eq. 5.4
+    return autoencoder
+
+
+def train(config: Config) -> Path:
+    """Trains all trials of `config`, continuing where an earlier call stopped; returns the run folder."""
+    data = digits.read(config.dataset, config.data_dir)
+    run = run_config.open_run(config, __package__)
+    training.write_environment(run)
+    strategy = distribution.strategy(config.strategy)
+    count = len(list(trials(config)))
+    print(
+        f"{__package__}: {config.dataset}, {len(data.train_images):,} + {len(data.test_images):,} images of "
+        f"{data.train_images.shape[1:]}; {count} trainings of {config.epochs} epochs on "
+        f"{strategy.num_replicas_in_sync} device(s) -> {run}"
+    )
+    for trial in trials(config):
+        images, _ = training_images(config, trial, data)
+        with strategy.scope():
+            autoencoder = build(config, trial, images.shape[1:])
+        training.fit(
+            autoencoder.training,
+            lambda epoch: batches.shuffled_batches(
+                images, config.batch_size, seed=trial.seed, first_epoch=epoch
+            ).map(lambda image: (image, image)),
+            steps_per_epoch=batches.steps_per_epoch(len(images), config.batch_size),
+            epochs=config.epochs,
+            folder=run / trial.name,
+        )
+    return run
+
+
+def main() -> None:
+    """Command line."""
+    from .evaluate import evaluate
+
+    evaluate(train(run_config.parse(PRESETS)))
+
+
+if __name__ == "__main__":
+    main()
