@@ -3,18 +3,18 @@
 import numpy as np
 from sklearn.cluster import KMeans
 
-# Images through a network at a time when nothing is trained.
-INFERENCE_BATCH = 1024
 
+def kmeans_starts(embeddings: np.ndarray, num_clusters: int, *, restarts: int, seed: int) -> list[KMeans]:
+    """k-means from several starts, by rising inertia: the first is what `n_init=restarts` would keep.
 
-def fit_kmeans(embeddings: np.ndarray, num_clusters: int, *, restarts: int, seed: int) -> KMeans:
-    """k-means with several starts; the solution of lowest inertia is kept.
+    All of them are returned because on these embeddings the best and the second-best solution often
+    differ by half a percent of inertia and by fifteen points of accuracy.
 
     Args:
         embeddings: (N, D).
         num_clusters: k.
         restarts: number of k-means++ starts.
-        seed: of the starts.
+        seed: start i is seeded with seed · restarts + i.
 
     Raises:
         ValueError: NaN, fewer samples than clusters, or fewer distinct embeddings than clusters.
@@ -23,32 +23,38 @@ def fit_kmeans(embeddings: np.ndarray, num_clusters: int, *, restarts: int, seed
         raise ValueError("The embeddings have NaN or infinite values; was the training finite?")
     if len(embeddings) < num_clusters:
         raise ValueError(f"{num_clusters} clusters need at least as many samples, got {len(embeddings)}.")
-    # Counting distinct rows of all samples is slow, and the first ones nearly always suffice.
+    # Sorting all rows is slow, and the first ones are nearly always enough to tell.
     distinct = len(np.unique(embeddings[: 100 * num_clusters], axis=0))
     if distinct < num_clusters:
         distinct = len(np.unique(embeddings, axis=0))
     if distinct < num_clusters:
         raise ValueError(
             f"{num_clusters} clusters need as many distinct embeddings, got {distinct}. "
-            "Are the images duplicates of each other? Ask for fewer clusters."
+            "Are the images constant or copies of each other? Ask for fewer clusters."
         )
-    return KMeans(num_clusters, n_init=restarts, random_state=seed).fit(embeddings)
+    starts = [
+        KMeans(num_clusters, n_init=1, random_state=seed * restarts + i).fit(embeddings)
+        for i in range(restarts)
+    ]
+    return sorted(starts, key=lambda start: start.inertia_)
+
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) vectors divided by their lengths; zero vectors stay zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def normality(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """v = max_p E_c(I) · C_p / ‖C_p‖₂ (Eq. 5.6): similarity to the closest cluster.
 
     Args:
-        embeddings: (N, D). Those of a network without the L2 constraint are divided by their length
-            here, so that the score is the cosine for them too.
+        embeddings: (N, D); of unit length if the network has the L2 constraint.
         centroids: (k, D).
 
     Returns:
-        (N,) in [-1, 1]; the higher, the more normal.
+        (N,), in [-1, 1] for embeddings of unit length; the higher, the more normal.
     """
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    directions = centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
-    return np.max(unit @ directions.T, axis=1)  # (N, D) @ (D, k) -> (N,)
+    return np.max(embeddings @ unit_length(centroids).T, axis=1)  # (N, D) @ (D, k) -> (N, k) -> (N,)
 
 
 def keep_a_tenth(labels: np.ndarray, abnormal: int, partition: int) -> np.ndarray:

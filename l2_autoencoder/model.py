@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
 from common.layers import L2Normalize
 
@@ -31,6 +32,16 @@ class Autoencoder:
 
     training: keras.Model
     encoder: keras.Model
+
+    def apply(self, images: np.ndarray, batch_size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (N, D) and reconstructions (N, H, W, C) of images (N, H, W, C), in batches."""
+        both = keras.Model(self.training.input, [self.encoder.output, self.training.output])
+        # Eager calls: `predict` would trace a graph anew for each of the many models of a run.
+        parts = [
+            [ops.convert_to_numpy(output) for output in both(images[start : start + batch_size], training=False)]
+            for start in range(0, len(images), batch_size)
+        ]
+        return tuple(np.concatenate(part) for part in zip(*parts))
 
 
 def build_autoencoder(

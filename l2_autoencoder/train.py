@@ -58,9 +58,9 @@ def scaled(images: np.ndarray, config: Config) -> np.ndarray:
 
 
 def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Autoencoder:
-    """The compiled autoencoder of a trial, with its initial weights."""
+    """The autoencoder of a trial with its initial weights."""
     training.seed_everything(trial.seed)
-    autoencoder = build_autoencoder(
+    return build_autoencoder(
         image_shape,
         architecture=config.architecture,
         normalization=trial.normalization,
@@ -68,9 +68,6 @@ def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Au
         activation=config.activation,
         initializer=config.initializer,
     )
-    # XLA is off: on CPUs it made the convolutions slower (README, Speed).
-    autoencoder.training.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=False)  # Eq. 5.4
-    return autoencoder
 
 
 def train(config: Config) -> Path:
@@ -88,9 +85,11 @@ def train(config: Config) -> Path:
     for trial in trials(config):
         images, _ = training_images(config, trial, data)
         with strategy.scope():
-            autoencoder = build(config, trial, images.shape[1:])
+            model = build(config, trial, images.shape[1:]).training
+            # XLA is off: on CPUs it makes the convolutions slower (README, Speed).
+            model.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=False)  # Eq. 5.4
         training.fit(
-            autoencoder.training,
+            model,
             lambda epoch: batches.shuffled_batches(
                 images, config.batch_size, seed=trial.seed, first_epoch=epoch
             ).map(lambda image: (image, image)),

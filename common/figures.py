@@ -1,0 +1,119 @@
+"""Figures for papers, drawn without a display. Each function writes one PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.files import replacing
+
+_DPI = 200
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png", bbox_inches="tight")
+
+
+def _panels(titles: Sequence[str], size: float = 3.2) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(size * len(titles), size), layout="constrained")
+    axes = list(figure.subplots(1, len(titles), squeeze=False)[0])
+    for axis, title in zip(axes, titles):
+        axis.set_title(title, fontsize=10)
+    return figure, axes
+
+
+def embeddings(path: Path, panels: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+    """Scatter plots of points in the plane, coloured by label, with one legend.
+
+    Args:
+        path: PNG to write.
+        panels: title -> (N, 2) points.
+        labels: (N,) integers, at most ten different ones.
+    """
+    figure, axes = _panels(list(panels))
+    for axis, points in zip(axes, panels.values()):
+        for i, label in enumerate(np.unique(labels)):
+            chosen = points[labels == label]
+            axis.scatter(*chosen.T, s=3, linewidths=0, color=colormaps["tab10"](i), label=str(label))
+        axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", markerscale=3, frameon=False)
+    _save(figure, path)
+
+
+def confusion(path: Path, panels: Mapping[str, np.ndarray], x_label: str, y_label: str) -> None:
+    """Matrices of counts, each row shaded by its shares and marked with its counts.
+
+    Args:
+        path: PNG to write.
+        panels: title -> (rows, columns) counts.
+        x_label: what the columns are.
+        y_label: what the rows are.
+    """
+    figure, axes = _panels(list(panels), size=4)
+    for axis, counts in zip(axes, panels.values()):
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axis.text(column, row, str(count), ha="center", va="center", fontsize=6, color=color)
+        axis.set(xticks=range(counts.shape[1]), yticks=range(counts.shape[0]), xlabel=x_label, ylabel=y_label)
+    _save(figure, path)
+
+
+def image_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+    """Rows of images under each other, each with its name on the left.
+
+    Args:
+        path: PNG to write.
+        rows: name -> (N, H, W) or (N, H, W, C) images in [0, 1], all rows with the same N.
+    """
+    count = len(next(iter(rows.values())))
+    figure = Figure(figsize=(0.8 * count, 0.85 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    for line, (name, images) in zip(axes, rows.items()):
+        for axis, image in zip(line, images):
+            axis.imshow(np.clip(image.squeeze(), 0, 1), cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    _save(figure, path)
+
+
+def curves(path: Path, series: Mapping[str, Sequence[float]], x_label: str, y_label: str) -> None:
+    """Values against 1, 2, 3 …, on a logarithmic axis, with a legend.
+
+    Args:
+        path: PNG to write.
+        series: name -> values above zero.
+        x_label: what is counted.
+        y_label: what is measured.
+    """
+    figure, (axis,) = _panels([""], size=4)
+    for name, values in series.items():
+        axis.plot(range(1, len(values) + 1), values, label=name, linewidth=1)
+    axis.set(xlabel=x_label, ylabel=y_label, yscale="log")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def roc(path: Path, panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> None:
+    """ROC curves with the diagonal of chance.
+
+    Args:
+        path: PNG to write.
+        panels: title -> curve name -> (false positive rates, true positive rates).
+    """
+    figure, axes = _panels(list(panels), size=3.6)
+    for axis, lines in zip(axes, panels.values()):
+        for name, (false_positives, true_positives) in lines.items():
+            axis.plot(false_positives, true_positives, label=name, linewidth=1)
+        axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
+        axis.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axis.legend(frameon=False, fontsize=7, loc="lower right")
+    _save(figure, path)

@@ -1,0 +1,252 @@
+"""Evaluates a run: clustering or anomaly detection, report and figures.
+
+python -m PROJECT.evaluate [RUN] [--publish]
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tyro
+from sklearn.manifold import TSNE
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score, roc_curve
+from tqdm import tqdm
+
+from common import figures, report
+from common import config as run_config
+from common.datasets import digits
+from common.files import replacing, write_json
+from common.metrics import clustering_accuracy, match_clusters
+from common.training import BEST_WEIGHTS
+
+from . import results
+from .clustering import kmeans_starts, normality, unit_length
+from .config import Config
+from .model import Autoencoder
+from .train import Trial, build, scaled, training_images, trials
+
+TSNE_SAMPLES = 3000
+METRICS, OUTPUTS = "metrics.json", "outputs.npz"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a trained autoencoder gives for images (N, H, W, 1).
+
+    Attributes:
+        embeddings: (N, D).
+        errors: (N,) mean squared reconstruction error of each image.
+    """
+
+    embeddings: np.ndarray
+    errors: np.ndarray
+
+
+def outputs(autoencoder: Autoencoder, images: np.ndarray) -> Outputs:
+    """Embeddings and reconstruction errors of images (N, H, W, 1) that are scaled as in training."""
+    embeddings, reconstructions = autoencoder.apply(images)
+    return Outputs(embeddings, np.mean(np.square(images - reconstructions), axis=(1, 2, 3)))
+
+
+def restore(run: Path, config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Autoencoder:
+    """The autoencoder of a trial with its best weights."""
+    autoencoder = build(config, trial, image_shape)
+    autoencoder.training.load_weights(run / trial.name / BEST_WEIGHTS)
+    return autoencoder
+
+
+def clustering_record(
+    found: Outputs, labels: np.ndarray, restarts: int, seed: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Accuracy (Eq. 5.1), NMI and ARI of k-means on the embeddings, and the clusters (N,)."""
+    num_clusters = len(np.unique(labels))
+    starts = kmeans_starts(found.embeddings, num_clusters, restarts=restarts, seed=seed)
+    clusters = starts[0].labels_
+    after = kmeans_starts(unit_length(found.embeddings), num_clusters, restarts=restarts, seed=seed)[0]
+    accuracies = [clustering_accuracy(labels, start.labels_) for start in starts]
+    most_accurate = int(np.argmax(accuracies))
+    record = {
+        "reconstruction_error": float(found.errors.mean()),
+        "accuracy": accuracies[0],
+        "nmi": float(normalized_mutual_info_score(labels, clusters)),
+        "ari": float(adjusted_rand_score(labels, clusters)),
+        "accuracy_normalized_after_training": clustering_accuracy(labels, after.labels_),
+        # How much the choice of the start decides; the labels would have to be known for the second.
+        "accuracy_median_start": float(np.median(accuracies)),
+        "accuracy_most_accurate_start": accuracies[most_accurate],
+        "inertia_excess_of_most_accurate_start": float(starts[most_accurate].inertia_ / starts[0].inertia_ - 1),
+    }
+    return record, clusters
+
+
+def anomaly_record(
+    trained: Outputs, tested: Outputs, normal: np.ndarray, num_clusters: int, restarts: int, seed: int
+) -> dict[str, Any]:
+    """ROC AUC of each score on the test set; normal (N,) is the positive class."""
+    best = kmeans_starts(trained.embeddings, num_clusters, restarts=restarts, seed=seed)[0]
+    scores = anomaly_scores(tested, best.cluster_centers_)
+    return {
+        "reconstruction_error": float(trained.errors.mean()),
+        **{f"auc_{name}": float(roc_auc_score(normal, score)) for name, score in scores.items()},
+        "roc": {name: _thinned_roc(normal, score) for name, score in scores.items()},
+    }
+
+
+def anomaly_scores(tested: Outputs, centroids: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores (N,) of normality by each method of Table 5.4."""
+    return {
+        "reconstruction": -tested.errors,
+        "cluster": normality(tested.embeddings, centroids),  # Eq. 5.6
+        # The same with E(I) divided by its length: equal to the above under the L2 constraint. The
+        # publication does not say which of the two its column without the constraint is.
+        "cluster_cosine": normality(unit_length(tested.embeddings), centroids),
+    }
+
+
+def _thinned_roc(normal: np.ndarray, score: np.ndarray, points: int = 101) -> list[list[float]]:
+    """[false positive rates, true positive rates] at evenly spaced false positive rates."""
+    false_positives, true_positives, _ = roc_curve(normal, score)
+    grid = np.linspace(0, 1, points)
+    return [np.round(grid, 4).tolist(), np.round(np.interp(grid, false_positives, true_positives), 4).tolist()]
+
+
+def evaluate_trial(run: Path, config: Config, trial: Trial, data: digits.Digits) -> dict[str, Any]:
+    """The numbers of one trained autoencoder; kept in its folder until its weights change.
+
+    For clustering its folder also gets `outputs.npz`: embeddings (N, D), clusters (N,), labels (N,).
+    """
+    folder = run / trial.name
+    weights = hashlib.sha256((folder / BEST_WEIGHTS).read_bytes()).hexdigest()
+    if (folder / METRICS).exists():
+        record = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        if record["weights_sha256"] == weights:
+            return record
+    images, labels = training_images(config, trial, data)
+    autoencoder = restore(run, config, trial, images.shape[1:])
+    found = outputs(autoencoder, images)
+    if trial.abnormal_digit is None:
+        numbers, clusters = clustering_record(found, labels, config.kmeans_restarts, trial.seed)
+        with replacing(folder / OUTPUTS) as temporary:
+            np.savez(temporary, embeddings=found.embeddings, clusters=clusters, labels=labels)
+    else:
+        tested = outputs(autoencoder, scaled(data.test_images, config))
+        normal = data.test_labels != trial.abnormal_digit
+        num_clusters = len(np.unique(labels)) - 1
+        numbers = anomaly_record(found, tested, normal, num_clusters, config.kmeans_restarts, trial.seed)
+    record = {**asdict(trial), "images": len(images), **numbers, "weights_sha256": weights}
+    write_json(folder / METRICS, record)
+    return record
+
+
+def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
+    """Evaluates the finished trials of a run and writes its report and figures.
+
+    Args:
+        run: run folder.
+        publish: also keep the numbers in the project's `results.json` and renew its README's tables.
+
+    Raises:
+        ValueError: not a run folder, or no training in it is finished.
+    """
+    config = run_config.load_config(run, Config)
+    data = digits.read(config.dataset, config.data_dir)
+    planned = list(trials(config))
+    finished = [trial for trial in planned if _epochs_done(run / trial.name) >= config.epochs]
+    if not finished:
+        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
+    if config.abnormal_digits:
+        draw_anomaly(config, records, run / "figures/roc.png")
+        pictures = {"figures/roc.png": "ROC curves on the test set and their areas, first seed; normal is positive."}
+    else:
+        pictures = draw_clustering(run, config, finished, data)
+    losses = {trial.name: pd.read_csv(run / trial.name / "log.csv")["loss"] for trial in finished}
+    figures.curves(run / "figures/loss.png", losses, "epoch", "mean squared error")
+    pictures["figures/loss.png"] = "Training loss (Eqs. 5.4, 5.5)."
+    report.write_report(
+        run,
+        f"{config.name}: {config.architecture} autoencoder on {config.dataset}, {config.epochs} epochs",
+        {f"Paper and this run ({len(finished)} of {len(planned)} trainings)": results.run_table(config, records)},
+        pictures,
+        {"config": run_config.to_json(config), "trials": records},
+    )
+    if publish:
+        results.publish(config, records)
+    return records
+
+
+def _epochs_done(folder: Path) -> int:
+    path = folder / "log.csv"
+    return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
+
+
+def draw_clustering(run: Path, config: Config, finished: list[Trial], data: digits.Digits) -> dict[str, str]:
+    """Figures of the first seed: t-SNE (pub Fig. 1), confusion, reconstructions; losses of all."""
+    first = [trial for trial in finished if trial.seed == finished[0].seed]
+    images, labels = training_images(config, first[0], data)
+    chosen = np.random.default_rng(0).permutation(len(images))[:TSNE_SAMPLES]
+    panels, confusions, rows = {}, {}, {"input": images[:12]}
+    for trial in first:
+        name = results.NAMES[trial.normalization]
+        with np.load(run / trial.name / OUTPUTS) as found:
+            panels[name] = found["embeddings"][chosen]
+            confusions[name] = _matched_confusion(labels, found["clusters"])
+        if trial.normalization == "none":
+            panels[f"{name}, L2 after training"] = unit_length(panels[name])
+        rows[name] = restore(run, config, trial, images.shape[1:]).apply(images[:12])[1]
+    if config.pixel_range == "-1..1":
+        rows = {name: (row + 1) / 2 for name, row in rows.items()}
+    tsne = {name: TSNE(random_state=0).fit_transform(vectors) for name, vectors in panels.items()}
+    figures.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
+    figures.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
+    figures.image_rows(run / "figures/reconstructions.png", rows)
+    return {
+        "figures/tsne.png": f"t-SNE of the embeddings of {len(chosen):,} images (publication, Fig. 1).",
+        "figures/confusion.png": "Digits against clusters after matching (Eq. 5.1).",
+        "figures/reconstructions.png": "Images and their reconstructions.",
+    }
+
+
+def _matched_confusion(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """(K, K) counts: digits against clusters, each cluster in the column of its digit."""
+    digit_of = match_clusters(labels, clusters)
+    names = {label: i for i, label in enumerate(np.unique(labels))}
+    counts = np.zeros((len(names), len(names)), int)
+    matched = np.array([names[digit_of[cluster]] for cluster in range(len(names))])
+    np.add.at(counts, (np.searchsorted(list(names), labels), matched[clusters]), 1)
+    return counts
+
+
+def draw_anomaly(config: Config, records: list[dict[str, Any]], path: Path) -> None:
+    """ROC curves of the first seed, one panel a digit."""
+    panels: dict[str, dict[str, Any]] = {}
+    for record in records:
+        if record["seed"] == config.seeds[0]:
+            lines = panels.setdefault(f"abnormal digit {record['abnormal_digit']}", {})
+            for score in ("reconstruction", "cluster"):
+                name = f"{results.NAMES[record['normalization']]}, {score}: {record[f'auc_{score}']:.3f}"
+                lines[name] = tuple(np.array(rates) for rates in record["roc"][score])
+    figures.roc(path, panels)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Evaluates a run and prints the table «paper | this run»."""
+
+    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
+    runs_dir: Path = Path("runs")  # where to look for it
+    publish: bool = False  # keep the numbers in results.json and renew the README's tables
+
+
+def main() -> None:
+    """Command line."""
+    arguments = tyro.cli(Arguments)
+    evaluate(arguments.run or run_config.newest_run(arguments.runs_dir, __package__), arguments.publish)
+
+
+if __name__ == "__main__":
+    main()

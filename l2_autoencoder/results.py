@@ -1,0 +1,117 @@
+"""The publication's numbers, this repository's numbers, and the tables that put them side by side."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import report
+from common.config import to_json
+from common.files import write_json
+
+from .config import PRESETS, Config
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+
+NAMES = {"none": "no normalization", "batch": "batch", "layer": "layer", "l2": "L2"}
+
+# Clustering accuracy in % (Tables 5.1 to 5.3): (data set, architecture, normalization) -> value.
+PAPER_ACCURACY = {
+    ("mnist", "dense", "none"): 81.43,
+    ("mnist", "dense", "l2"): 90.20,
+    ("mnist", "convolutional", "none"): 84.83,
+    ("mnist", "convolutional", "batch"): 70.67,
+    ("mnist", "convolutional", "layer"): 70.83,
+    ("mnist", "convolutional", "l2"): 95.11,
+    ("usps", "convolutional", "none"): 73.52,
+    ("usps", "convolutional", "batch"): 74.95,
+    ("usps", "convolutional", "layer"): 75.26,
+    ("usps", "convolutional", "l2"): 91.35,
+}
+
+# ROC AUC on MNIST (Table 5.4): abnormal digit -> CAE reconstruction, CAE cluster, CAE L2 cluster.
+PAPER_AUC = {
+    0: (0.7025, 0.7998, 0.9615),
+    1: (0.0782, 0.8871, 0.9673),
+    2: (0.8790, 0.7512, 0.9790),
+    3: (0.8324, 0.8449, 0.9382),
+    4: (0.7149, 0.4988, 0.7825),
+    5: (0.8359, 0.7635, 0.9136),
+    6: (0.6925, 0.7896, 0.9497),
+    7: (0.5767, 0.7421, 0.9100),
+    8: (0.8912, 0.9200, 0.9237),
+    9: (0.5140, 0.8944, 0.7495),
+}
+
+
+def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table «paper | this run» of one run."""
+    return (_anomaly_table if config.abnormal_digits else _clustering_table)(config, records)
+
+
+def _clustering_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    rows = []
+    for normalization in config.normalizations:
+        chosen = [record for record in records if record["normalization"] == normalization]
+        if chosen:
+            paper = PAPER_ACCURACY.get((config.dataset, config.architecture, normalization))
+            rows.append([NAMES[normalization], None if paper is None else f"{paper:.2f}", *_clustering_cells(chosen)])
+    columns = ["normalization", "accuracy, paper (%)", "accuracy (%)", "each seed (%)", "NMI", "ARI", "MSE"]
+    return report.table(columns, rows)
+
+
+def _clustering_cells(records: Sequence[dict[str, Any]]) -> list[str | None]:
+    """Accuracy, accuracy of each seed, NMI, ARI and mean squared error."""
+    percent = [100 * record["accuracy"] for record in records]
+    return [
+        report.mean_std(percent),
+        " ".join(f"{value:.1f}" for value in percent),
+        *(report.mean_std([record[name] for record in records], 3) for name in ("nmi", "ari")),
+        report.mean_std([record["reconstruction_error"] for record in records], 4),
+    ]
+
+
+def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    scores = [
+        ("reconstruction", "none", 0),
+        ("reconstruction", "l2", None),
+        ("cluster", "none", 1),
+        ("cluster_cosine", "none", None),
+        ("cluster", "l2", 2),
+    ]
+    scores = [score for score in scores if score[1] in config.normalizations]
+    columns = ["abnormal digit", "partitions"]
+    for score, normalization, column in scores:
+        name = f"{NAMES[normalization]}, {score.replace('_', ' ')}"
+        columns += [name] if column is None else [f"{name}, paper", name]
+    rows = []
+    for digit in config.abnormal_digits:
+        here = [record for record in records if record["abnormal_digit"] == digit]
+        row: list[Any] = [digit, len({record["seed"] for record in here})]
+        for score, normalization, column in scores:
+            if column is not None:
+                row.append(f"{PAPER_AUC[digit][column]:.4f}" if config.dataset == "mnist" else None)
+            chosen = [record for record in here if record["normalization"] == normalization]
+            row.append(report.mean_std([record[f"auc_{score}"] for record in chosen], 4))
+        rows.append(row)
+    return report.table(columns, rows)
+
+
+def publish(config: Config, records: Sequence[dict[str, Any]]) -> None:
+    """Keeps a run's numbers in `results.json` under the run's name and renews the README's tables."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    kept = ("weights_sha256", "roc", "accuracy_of_starts", "inertia_of_starts")
+    plain = {name: value for name, value in to_json(config).items() if name not in ("data_dir", "runs_dir")}
+    results[config.name] = {
+        "config": plain,
+        "trials": [{key: value for key, value in record.items() if key not in kept} for record in records],
+    }
+    write_json(RESULTS, dict(sorted(results.items())))
+    report.update_between(HERE / "README.md", "results", readme_tables(results))
+
+
+def readme_tables(results: dict[str, Any]) -> str:
+    return ""
