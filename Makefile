@@ -1,0 +1,68 @@
+# Commands for people; `make` alone lists them.
+
+PYTHON ?= python3
+PRESET ?= demo
+ARGS ?=
+RUN ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+# A project is a top-level folder with a train.py.
+PROJECTS := $(patsubst %/train.py,%,$(wildcard */train.py))
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export PYTHONUNBUFFERED ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help smoke test test-slow bench lint format golden new-project
+
+help: ## list the commands
+	@printf 'Projects: %s\n\n' '$(PROJECTS)'
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+train-%: $(VENV)/.installed ## train and evaluate a project; PRESET=demo ARGS="--field value"
+	@$(call check_project,$*)
+	$(PY) -m $*.train $(PRESET) $(ARGS)
+
+eval-%: $(VENV)/.installed ## evaluate a project's newest run, or RUN=folder
+	@$(call check_project,$*)
+	$(PY) -m $*.evaluate $(RUN) $(ARGS)
+
+smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
+	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -e && \
+	for project in $(PROJECTS); do $(PY) -m $$project.train smoke --runs-dir "$$runs"; done
+
+test: $(VENV)/.installed ## run the tests
+	$(PY) -m pytest $(ARGS)
+
+test-slow: $(VENV)/.installed ## run the tests that take minutes
+	$(PY) -m pytest -m slow $(ARGS)
+
+bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
+	$(PY) -m pytest tests/benchmarks -m '' --benchmark-only -s $(ARGS)
+
+lint: $(VENV)/.installed ## check style
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.installed ## fix style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+golden: ## make the golden values of the losses with tensorflow-addons; needs Python 3.11
+	rm -rf $(VENV)-golden
+	$(PYTHON) -m venv $(VENV)-golden
+	$(VENV)-golden/bin/pip install --quiet tensorflow==2.15.1 tensorflow-addons==0.23.0 numpy==1.26.4
+	$(VENV)-golden/bin/python tests/golden/make_tfa_losses.py
+	rm -rf $(VENV)-golden
+
+new-project: $(VENV)/.installed ## copy a project: FROM=l2_autoencoder NAME=my_idea
+	@$(PY) -m common.new_project '$(FROM)' '$(NAME)'
+
+# The environment is made anew when a requirements file is newer than it.
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+check_project = test -f '$(1)/train.py' || { echo "There is no project '$(1)'; there are: $(PROJECTS)" >&2; exit 2; }

@@ -1,0 +1,45 @@
+"""Copies a project folder as the start of another one: `make new-project FROM=flipreid NAME=my_idea`."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# What the original measured is no claim of the copy.
+LEFT_OUT = ("__pycache__", "results.json", "figures")
+
+
+def new_project(source: str, name: str, root: Path = ROOT) -> Path:
+    """Copies project `source` to `name`, without its results, and returns the new folder.
+
+    Raises:
+        ValueError: `source` is no project, or `name` is taken or no name for a Python package.
+    """
+    projects = sorted(path.parent.name for path in root.glob("*/train.py"))
+    if source not in projects:
+        raise ValueError(f"FROM must be one of {projects}, got {source!r}.")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"NAME must be small letters, digits and underscores, and start with a letter, got {name!r}.")
+    if (root / name).exists() or name in sys.stdlib_module_names:
+        raise ValueError(f"NAME {name!r} is taken; choose another one.")
+    shutil.copytree(root / source, root / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    readme = root / name / "README.md"
+    text = readme.read_text(encoding="utf-8").replace(source, name)
+    text = re.sub(r"(<!-- results:begin -->).*(<!-- results:end -->)", r"\1\n\2", text, flags=re.DOTALL)
+    readme.write_text(text, encoding="utf-8")
+    return root / name
+
+
+def main() -> None:
+    """Command line: FROM NAME."""
+    try:
+        source, name = sys.argv[1:]
+        folder = new_project(source, name)
+    except ValueError as error:
+        sys.exit(f"new-project: {error}\nUsage: make new-project FROM=project NAME=new_name")
+    print(f"{folder.name}/ is a project now: make train-{folder.name} PRESET=smoke")
+
+
+if __name__ == "__main__":
+    main()
