@@ -16,6 +16,8 @@ import tensorflow as tf
 def strategy(kind: str = "auto") -> tf.distribute.Strategy:
     """The strategy to build, compile and fit a model under.
 
+    With several workers this must be the first thing that a process asks of TensorFlow.
+
     Args:
         kind: "one" device; "mirrored" over all GPUs, or over all logical CPU devices if there is no
             GPU; "multi_worker" over the cluster that `TF_CONFIG` or SLURM describes; "auto" is
@@ -24,13 +26,15 @@ def strategy(kind: str = "auto") -> tf.distribute.Strategy:
     Raises:
         ValueError: unknown kind, one device for "mirrored", no cluster for "multi_worker".
     """
-    gpus = tf.config.list_logical_devices("GPU")
+    if kind == "auto" and "TF_CONFIG" in os.environ:
+        kind = "multi_worker"
     if kind == "auto":
-        kind = "multi_worker" if "TF_CONFIG" in os.environ else "mirrored" if len(gpus) > 1 else "one"
+        kind = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
     if kind == "one":
         return tf.distribute.get_strategy()
     if kind == "mirrored":
-        devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+        gpus, cpus = (tf.config.list_logical_devices(name) for name in ("GPU", "CPU"))
+        devices = [device.name for device in gpus or cpus]
         if len(devices) < 2:
             raise ValueError(
                 f"Strategy 'mirrored' needs at least two devices of one kind, found {devices}. "

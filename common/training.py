@@ -146,16 +146,16 @@ class _State(keras.callbacks.Callback):
         best = min((past[self.monitor] for past in self.log), default=np.inf)
         self.log.append(row)
         # Under several workers reading a synchronised variable is collective: all read, one writes.
-        values = [np.asarray(variable) for variable in self._variables]
+        values = [keras.ops.convert_to_numpy(variable) for variable in self._variables]
         if not self.writes:
             return
         if row[self.monitor] < best:
             with replacing(self.folder / BEST_WEIGHTS) as temporary:
                 self.model.save_weights(temporary)
-        arrays = {f"{i:05d} {v.path}": value for i, (v, value) in enumerate(zip(self._variables, values))}
         self.path.parent.mkdir(exist_ok=True)
         with replacing(self.path) as temporary:
-            np.savez(temporary, log=json.dumps(self.log), **arrays)
+            # By position: Keras numbers unnamed layers through the life of a process.
+            np.savez(temporary, *values, log=json.dumps(self.log))
         self._write_log()
 
     def _write_log(self) -> None:
@@ -173,14 +173,14 @@ class _State(keras.callbacks.Callback):
             raise ValueError(
                 f"{self.path} is damaged ({error}). Remove {self.folder} to start that training over."
             ) from error
-        names = [f"{i:05d} {variable.path}" for i, variable in enumerate(self._variables)]
-        shapes = [tuple(variable.shape) for variable in self._variables]
-        if list(arrays) != names or [value.shape for value in arrays.values()] != shapes:
+        values = [arrays[f"arr_{i}"] for i in range(len(arrays))]
+        saved, expected = [v.shape for v in values], [tuple(v.shape) for v in self._variables]
+        if saved != expected:
             raise ValueError(
-                f"{self.path} belongs to another model: it has {len(arrays)} arrays, the model has "
-                f"{len(names)}, or their names or shapes differ. Remove {self.folder} to start over."
+                f"{self.path} belongs to another model: it has {len(saved)} arrays and the model {len(expected)}, "
+                f"or their shapes differ. Remove {self.folder} to start that training over."
             )
-        for variable, value in zip(self._variables, arrays.values()):
+        for variable, value in zip(self._variables, values):
             variable.assign(value)
 
 

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common import report
-from common.config import to_json
+from common.config import from_json, to_json
 from common.files import write_json
 
 from .config import PRESETS, Config
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+
+# Fields that say where a run lies, with the values that stand for "nowhere".
+_PLACE: dict[str, Any] = {"data_dir": None, "runs_dir": ""}
 
 NAMES = {"none": "no normalization", "batch": "batch", "layer": "layer", "l2": "L2"}
 
@@ -102,16 +103,65 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 def publish(config: Config, records: Sequence[dict[str, Any]]) -> None:
     """Keeps a run's numbers in `results.json` under the run's name and renews the README's tables."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    kept = ("weights_sha256", "roc", "accuracy_of_starts", "inertia_of_starts")
-    plain = {name: value for name, value in to_json(config).items() if name not in ("data_dir", "runs_dir")}
+    results = load()
     results[config.name] = {
-        "config": plain,
-        "trials": [{key: value for key, value in record.items() if key not in kept} for record in records],
+        "config": {name: value for name, value in to_json(config).items() if name not in _PLACE},
+        "trials": [{name: value for name, value in record.items() if name != "roc"} for record in records],
     }
     write_json(RESULTS, dict(sorted(results.items())))
-    report.update_between(HERE / "README.md", "results", readme_tables(results))
+    renew_readme()
 
 
-def readme_tables(results: dict[str, Any]) -> str:
-    return ""
+def load() -> dict[str, Any]:
+    """Run name -> its config and the numbers of its trials."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+
+
+def renew_readme() -> None:
+    """Writes the tables of all published runs into the README."""
+    results = load()
+    sections = [_paper_clustering(results), _paper_anomaly(results), _study(results)]
+    report.update_between(HERE / "README.md", "results", "\n\n".join(section for section in sections if section))
+
+
+def _paper_clustering(results: dict[str, Any]) -> str:
+    """Tables 5.1 to 5.3; a cell nobody measured says so."""
+    rows = []
+    for (dataset, architecture, normalization), paper in PAPER_ACCURACY.items():
+        name = f"{dataset}_{'conv' if architecture == 'convolutional' else 'dense'}_{normalization}"
+        cells: list[Any] = ["not run", *[None] * 5]
+        if name in results:
+            epochs = f"{results[name]['config']['epochs']} of {PRESETS[name][1].epochs}"
+            cells = [*_clustering_cells(results[name]["trials"]), epochs]
+        rows.append([f"`{name}`", f"{paper:.2f}", *cells])
+    columns = ["preset", "paper (%)", "ours (%)", "each seed (%)", "NMI", "ARI", "MSE", "epochs"]
+    return f"**Tables 5.1, 5.2 and 5.3: clustering accuracy**\n\n{report.table(columns, rows)}"
+
+
+def _paper_anomaly(results: dict[str, Any]) -> str:
+    """Table 5.4."""
+    if "anomaly_mnist" not in results:
+        return "**Table 5.4: anomaly detection on MNIST**: not run."
+    found = results["anomaly_mnist"]
+    config = from_json({**found["config"], **_PLACE}, Config)
+    epochs = f"{config.epochs} of {PRESETS['anomaly_mnist'][1].epochs} epochs"
+    return f"**Table 5.4: ROC AUC, anomaly detection on MNIST** ({epochs})\n\n{_anomaly_table(config, found['trials'])}"
+
+
+def _study(results: dict[str, Any]) -> str:
+    """Runs named `study_…`: what they change in the preset of their data set, and what comes of it."""
+    rows = []
+    for name, found in results.items():
+        if not name.startswith("study_"):
+            continue
+        config = found["config"]
+        base = to_json(PRESETS[f"{config['dataset']}_conv_{config['normalizations'][0]}"][1])
+        changes = [
+            f"{field} {value}"
+            for field, value in config.items()
+            if field not in ("name", "seeds") and value != base[field]
+        ]
+        accuracy, seeds, nmi, _, error = _clustering_cells(found["trials"])
+        rows.append([f"`{name}`", "; ".join(changes), accuracy, seeds, nmi, error])
+    columns = ["run", "changed", "accuracy (%)", "each seed (%)", "NMI", "MSE"]
+    return f"**What decides the result: one setting changed at a time**\n\n{report.table(columns, rows)}" if rows else ""

@@ -72,10 +72,10 @@ def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Au
 
 def train(config: Config) -> Path:
     """Trains all trials of `config`, continuing where an earlier call stopped; returns the run folder."""
+    strategy = distribution.strategy(config.strategy)
     data = digits.read(config.dataset, config.data_dir)
     run = run_config.open_run(config, __package__)
     training.write_environment(run)
-    strategy = distribution.strategy(config.strategy)
     count = len(list(trials(config)))
     print(
         f"{__package__}: {config.dataset}, {len(data.train_images):,} + {len(data.test_images):,} images of "

@@ -1,0 +1,108 @@
+"""What `test_distribution.py` runs in processes of their own: TASK FOLDER [ARGUMENT …]."""
+
+import os
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import distribution, training
+from common.datasets import digits
+from common.datasets.batches import shuffled_batches
+
+IMAGES = digits.read_embedded().images
+
+
+def train(kind, run):
+    """20 steps of the convolutional autoencoder on global batches of 64."""
+    from l2_autoencoder.model import build_autoencoder
+
+    strategy = distribution.strategy(kind)
+    training.seed_everything(0)
+    with strategy.scope():
+        model = build_autoencoder(IMAGES.shape[1:]).training
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+    log = training.fit(
+        model,
+        lambda epoch: shuffled_batches(IMAGES[:320], 64, seed=0, first_epoch=epoch).map(lambda x: (x, x)),
+        steps_per_epoch=5,
+        epochs=4,
+        folder=Path(run),
+    )
+    return {
+        "weights": np.concatenate([np.asarray(weight).ravel() for weight in model.weights]),
+        "loss": log["loss"].to_numpy(),
+        "replicas": strategy.num_replicas_in_sync,
+    }
+
+
+def gradient():
+    """One SGD step of w from 0 with the hand-written loss mean((w − x)²)."""
+
+    def step(strategy, scale):
+        with strategy.scope():
+            weight = tf.Variable(0.0)
+            optimizer = keras.optimizers.SGD(1.0)
+            optimizer.build([weight])
+
+        def on_replica(x):
+            with tf.GradientTape() as tape:
+                loss = scale(tf.reduce_mean(tf.square(weight - x)))
+            optimizer.apply_gradients([(tape.gradient(loss, weight), weight)])
+
+        data = tf.data.Dataset.from_tensors(tf.constant([1.0, 2.0, 3.0, 6.0])).unbatch().batch(4)
+        for batch in strategy.experimental_distribute_dataset(data):
+            tf.function(lambda batch=batch: strategy.run(on_replica, args=(batch,)))()
+        return weight.numpy()
+
+    mirrored = distribution.strategy("mirrored")
+    return {
+        "one": step(distribution.strategy("one"), lambda loss: loss),
+        "mirrored_unscaled": step(mirrored, lambda loss: loss),
+        "mirrored_scaled": step(mirrored, distribution.scale_loss),
+    }
+
+
+def noise():
+    """Random numbers of two replicas, (2, 50) each."""
+    strategy = distribution.strategy("mirrored")
+    with strategy.scope():
+        dropout = keras.layers.Dropout(0.5, seed=0)
+        dropout.build((None, 50))
+
+    def draw(on_replica):
+        return np.array(strategy.experimental_local_results(tf.function(lambda: strategy.run(on_replica))()))
+
+    seed = tf.constant([1, 2])
+    return {
+        "same_seed": draw(lambda: tf.random.stateless_normal([50], seed)),
+        "folded": draw(lambda: tf.random.stateless_normal([50], distribution.replica_seed(seed))),
+        "dropout": draw(lambda: dropout(tf.ones([1, 50]), training=True)),
+    }
+
+
+def statistics():
+    """Moving means after one training step in which the replicas see different values."""
+
+    def moving_mean(synchronized):
+        strategy = distribution.strategy("mirrored")
+        with strategy.scope():
+            layer = keras.layers.BatchNormalization(momentum=0.5, synchronized=synchronized)
+            layer.build((None, 1))
+        values = np.repeat(np.float32([[0], [2]]), 4, axis=0)
+        for batch in strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices(values).batch(8)):
+            tf.function(lambda batch=batch: strategy.run(lambda x: layer(x, training=True), args=(batch,)))()
+        return np.asarray(layer.moving_mean)
+
+    return {"local": moving_mean(False), "synchronized": moving_mean(True)}
+
+
+if __name__ == "__main__":
+    count = int(os.environ.get("LOGICAL_CPUS", "2"))
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    task, folder, *arguments = sys.argv[1:]
+    found = {"train": train, "gradient": gradient, "noise": noise, "statistics": statistics}[task](*arguments)
+    np.savez(Path(folder) / f"{task}.npz", **found)

@@ -1,0 +1,85 @@
+"""Each test runs in processes of its own, because the devices are fixed when TensorFlow starts."""
+
+import json
+import socket
+
+import numpy as np
+import pytest
+
+from common import distribution
+from tests.helpers import run_python, start_python
+
+SCRIPT = "tests/common/distribution_script.py"
+
+
+def run(task, folder, *arguments, **environment):
+    run_python(SCRIPT, task, str(folder), *arguments, **environment)
+    with np.load(folder / f"{task}.npz") as file:
+        return dict(file)
+
+
+def test_two_devices_equal_one(tmp_path):
+    one, two = (run("train", tmp_path, kind, str(tmp_path / kind)) for kind in ("one", "mirrored"))
+    assert one["replicas"] == 1 and two["replicas"] == 2
+    np.testing.assert_allclose(two["weights"], one["weights"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-6)
+
+
+def test_two_processes_equal_one(tmp_path):
+    one = run("train", tmp_path, "one", str(tmp_path / "one"))
+    sockets = [socket.socket() for _ in range(2)]
+    for found in sockets:
+        found.bind(("localhost", 0))
+    workers = [f"localhost:{found.getsockname()[1]}" for found in sockets]
+    for found in sockets:
+        found.close()
+    folders = [tmp_path / "0", tmp_path / "1"]
+    processes = []
+    for index, folder in enumerate(folders):
+        folder.mkdir()
+        cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        # Both are given the same run folder, as on a shared file system: the first one writes.
+        arguments = ("train", str(folder), "auto", str(tmp_path / "shared"))
+        processes.append(start_python(SCRIPT, *arguments, TF_CONFIG=json.dumps(cluster), LOGICAL_CPUS="1"))
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, out + err
+    first, second = (dict(np.load(folder / "train.npz")) for folder in folders)
+    assert first["replicas"] == 2
+    np.testing.assert_array_equal(first["weights"], second["weights"])
+    np.testing.assert_array_equal(first["loss"], second["loss"])
+    np.testing.assert_allclose(first["weights"], one["weights"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(first["loss"], one["loss"], rtol=1e-6)
+    assert (tmp_path / "shared/checkpoint/state.npz").exists()
+
+
+def test_loss_by_hand_is_doubled_on_two_replicas_unless_scaled(tmp_path):
+    found = run("gradient", tmp_path)
+    np.testing.assert_allclose(found["mirrored_unscaled"], 2 * found["one"], rtol=1e-6)
+    np.testing.assert_allclose(found["mirrored_scaled"], found["one"], rtol=1e-6)
+
+
+def test_replicas_draw_the_same_noise_unless_the_seed_is_folded(tmp_path):
+    found = run("noise", tmp_path)
+    np.testing.assert_array_equal(*found["same_seed"])
+    assert np.abs(found["folded"][0] - found["folded"][1]).max() > 0.1
+    np.testing.assert_array_equal(*found["dropout"])
+
+
+def test_batch_normalization_keeps_the_first_replicas_statistics_unless_synchronized(tmp_path):
+    # Replica 0 sees zeros, replica 1 twos; the moving mean starts at 0 and moves by half.
+    found = run("statistics", tmp_path)
+    np.testing.assert_allclose(found["local"], 0.0)
+    np.testing.assert_allclose(found["synchronized"], 0.5)
+
+
+def test_impossible_strategies_are_refused(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(ValueError, match="'mirrored' needs at least two devices of one kind, found"):
+        distribution.strategy("mirrored")
+    with pytest.raises(ValueError, match="'multi_worker' needs a cluster: set TF_CONFIG"):
+        distribution.strategy("multi_worker")
+    with pytest.raises(ValueError, match="Unknown strategy 'all'; expected 'auto'"):
+        distribution.strategy("all")
+    assert distribution.strategy("auto").num_replicas_in_sync == 1
