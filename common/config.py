@@ -31,9 +31,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(
-                f"seeds must be one or more different integers from 0 on, got {self.seeds}."
-            )
+            raise ValueError(f"seeds must be one or more different integers from 0 on, got {self.seeds}.")
 
 
 def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:
@@ -164,7 +162,5 @@ def newest_run(runs_dir: Path, project: str) -> Path:
         key=lambda run: (run / "environment.json").stat().st_mtime_ns,
     )
     if not runs:
-        raise ValueError(
-            f"There is no run below {Path(runs_dir) / project}. Train first: make train-{project}"
-        )
+        raise ValueError(f"There is no run below {Path(runs_dir) / project}. Train first: make train-{project}")
     return runs[-1]

@@ -51,18 +51,20 @@ def strategy(kind: str = "auto") -> tf.distribute.Strategy:
             "Strategy 'multi_worker' needs a cluster: set TF_CONFIG on each worker, or start under "
             "SLURM. For this machine alone use --strategy mirrored."
         )
-    raise ValueError(
-        f"Unknown strategy {kind!r}; expected 'auto', 'one', 'mirrored' or 'multi_worker'."
-    )
+    raise ValueError(f"Unknown strategy {kind!r}; expected 'auto', 'one', 'mirrored' or 'multi_worker'.")
 
 
 def is_chief(used: tf.distribute.Strategy) -> bool:
     """Whether this process writes the files of the run."""
     resolver = used.cluster_resolver
-    return resolver is None or resolver.task_type in (None, "chief") or (
-        resolver.task_type == "worker"
-        and resolver.task_id == 0
-        and not resolver.cluster_spec().as_dict().get("chief")
+    return (
+        resolver is None
+        or resolver.task_type in (None, "chief")
+        or (
+            resolver.task_type == "worker"
+            and resolver.task_id == 0
+            and not resolver.cluster_spec().as_dict().get("chief")
+        )
     )
 
 

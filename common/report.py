@@ -34,9 +34,7 @@ def mean_std(values: Sequence[float], decimals: int = 2) -> str | None:
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{decimals}f}"
 
 
-def write_report(
-    run: Path, title: str, sections: Mapping[str, str], figures: Mapping[str, str], values: Any
-) -> None:
+def write_report(run: Path, title: str, sections: Mapping[str, str], figures: Mapping[str, str], values: Any) -> None:
     """Writes `report.md` and `report.json` into a run folder and prints the sections.
 
     Args:

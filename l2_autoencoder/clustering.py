@@ -32,10 +32,7 @@ def kmeans_starts(embeddings: np.ndarray, num_clusters: int, *, restarts: int, s
             f"{num_clusters} clusters need as many distinct embeddings, got {distinct}. "
             "Are the images constant or copies of each other? Ask for fewer clusters."
         )
-    starts = [
-        KMeans(num_clusters, n_init=1, random_state=seed * restarts + i).fit(embeddings)
-        for i in range(restarts)
-    ]
+    starts = [KMeans(num_clusters, n_init=1, random_state=seed * restarts + i).fit(embeddings) for i in range(restarts)]
     return sorted(starts, key=lambda start: start.inertia_)
 
 

@@ -96,9 +96,9 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         with tempfile.TemporaryDirectory() as folder:
             log = training.fit(
                 model,
-                lambda epoch: batches.shuffled_batches(
-                    images, self.batch_size, seed=seed, first_epoch=epoch
-                ).map(lambda image: (image, image)),
+                lambda epoch: batches.shuffled_batches(images, self.batch_size, seed=seed, first_epoch=epoch).map(
+                    lambda image: (image, image)
+                ),
                 steps_per_epoch=batches.steps_per_epoch(len(images), self.batch_size),
                 epochs=self.epochs,
                 folder=Path(folder) / type(self).__name__,

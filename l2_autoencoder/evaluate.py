@@ -16,8 +16,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score, roc_curve
 from tqdm import tqdm
 
-from common import figures, report
 from common import config as run_config
+from common import figures, report
 from common.datasets import digits
 from common.files import replacing, write_json
 from common.metrics import clustering_accuracy, match_clusters

@@ -102,9 +102,7 @@ def _dense_decoder(code, image_shape, hidden):
     x = code
     for i, units in reversed(list(enumerate(UNITS, 1))):
         x = layers.Dense(units, **hidden, name=f"decoder_{i}")(x)
-    x = layers.Dense(
-        math.prod(image_shape), kernel_initializer=hidden["kernel_initializer"], name="decoder_0"
-    )(x)
+    x = layers.Dense(math.prod(image_shape), kernel_initializer=hidden["kernel_initializer"], name="decoder_0")(x)
     return layers.Reshape(image_shape, name="reconstruction")(x)
 
 
@@ -118,9 +116,7 @@ def _sizes_and_paddings(height: int, width: int) -> list[tuple[tuple[int, int], 
     for kernel in KERNELS:
         padding = "valid" if kernel == 3 and height % 2 and width % 2 and min(height, width) >= 3 else "same"
         stages.append(((height, width), padding))
-        height, width = (
-            (n - kernel) // 2 + 1 if padding == "valid" else -(-n // 2) for n in (height, width)
-        )
+        height, width = ((n - kernel) // 2 + 1 if padding == "valid" else -(-n // 2) for n in (height, width))
     return stages
 
 

@@ -48,6 +48,16 @@ PAPER_AUC = {
 }
 
 
+# Heading, normalization in training, score of `anomaly_scores`, column of PAPER_AUC.
+_SCORES = (
+    ("CAE recons", "none", "reconstruction", 0),
+    ("CAE L2 recons", "l2", "reconstruction", None),
+    ("CAE cluster", "none", "cluster", 1),
+    ("CAE cluster, cosine", "none", "cluster_cosine", None),
+    ("CAE L2 cluster", "l2", "cluster", 2),
+)
+
+
 def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
     """The Markdown table «paper | this run» of one run."""
     return (_anomaly_table if config.abnormal_digits else _clustering_table)(config, records)
@@ -76,28 +86,22 @@ def _clustering_cells(records: Sequence[dict[str, Any]]) -> list[str | None]:
 
 
 def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
-    scores = [
-        ("reconstruction", "none", 0),
-        ("reconstruction", "l2", None),
-        ("cluster", "none", 1),
-        ("cluster_cosine", "none", None),
-        ("cluster", "l2", 2),
-    ]
-    scores = [score for score in scores if score[1] in config.normalizations]
-    columns = ["abnormal digit", "partitions"]
-    for score, normalization, column in scores:
-        name = f"{NAMES[normalization]}, {score.replace('_', ' ')}"
-        columns += [name] if column is None else [f"{name}, paper", name]
+    columns, cells = ["abnormal digit", "partitions"], []
+    for heading, normalization, score, paper in _SCORES:
+        if normalization in config.normalizations:
+            if config.dataset == "mnist" and paper is not None:
+                columns.append(f"{heading}, paper")
+                cells.append(lambda digit, _, column=paper: f"{PAPER_AUC[digit][column]:.4f}")
+            columns.append(heading)
+            cells.append(
+                lambda _, here, normalization=normalization, score=score: report.mean_std(
+                    [record[f"auc_{score}"] for record in here if record["normalization"] == normalization], 4
+                )
+            )
     rows = []
     for digit in config.abnormal_digits:
         here = [record for record in records if record["abnormal_digit"] == digit]
-        row: list[Any] = [digit, len({record["seed"] for record in here})]
-        for score, normalization, column in scores:
-            if column is not None:
-                row.append(f"{PAPER_AUC[digit][column]:.4f}" if config.dataset == "mnist" else None)
-            chosen = [record for record in here if record["normalization"] == normalization]
-            row.append(report.mean_std([record[f"auc_{score}"] for record in chosen], 4))
-        rows.append(row)
+        rows.append([digit, len({record["seed"] for record in here}), *(cell(digit, here) for cell in cells)])
     return report.table(columns, rows)
 
 
@@ -164,4 +168,6 @@ def _study(results: dict[str, Any]) -> str:
         accuracy, seeds, nmi, _, error = _clustering_cells(found["trials"])
         rows.append([f"`{name}`", "; ".join(changes), accuracy, seeds, nmi, error])
     columns = ["run", "changed", "accuracy (%)", "each seed (%)", "NMI", "MSE"]
-    return f"**What decides the result: one setting changed at a time**\n\n{report.table(columns, rows)}" if rows else ""
+    return (
+        f"**What decides the result: one setting changed at a time**\n\n{report.table(columns, rows)}" if rows else ""
+    )

@@ -90,9 +90,9 @@ def train(config: Config) -> Path:
             model.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=False)  # Eq. 5.4
         training.fit(
             model,
-            lambda epoch: batches.shuffled_batches(
-                images, config.batch_size, seed=trial.seed, first_epoch=epoch
-            ).map(lambda image: (image, image)),
+            lambda epoch: batches.shuffled_batches(images, config.batch_size, seed=trial.seed, first_epoch=epoch).map(
+                lambda image: (image, image)
+            ),
             steps_per_epoch=batches.steps_per_epoch(len(images), config.batch_size),
             epochs=config.epochs,
             folder=run / trial.name,

@@ -26,9 +26,7 @@ def epoch_order(num_samples: int, seed: int, epoch: int | tf.Tensor) -> tf.Tenso
     return tf.random.experimental.stateless_shuffle(tf.range(num_samples), key)
 
 
-def shuffled_batches(
-    array: np.ndarray, batch_size: int, *, seed: int, first_epoch: int = 0
-) -> tf.data.Dataset:
+def shuffled_batches(array: np.ndarray, batch_size: int, *, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
     """Endless batches of `array`, epoch after epoch from `first_epoch` on, each in its own order.
 
     Args:

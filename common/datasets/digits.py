@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def _guarded(path: Path, load: Callable):
     """Runs `load`; what a damaged file makes it raise becomes one sentence that names the file."""
     try:
         return load()
-    except (OSError, EOFError, KeyError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} cannot be read and is probably an incomplete download "
             f"({type(error).__name__}: {error}). Fetch it again."
@@ -203,9 +204,9 @@ def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
 def _checked_labels(labels: np.ndarray, count: int, where: str) -> np.ndarray:
     """(N,) whole numbers 0..9 -> int64."""
     labels = np.asarray(labels)
-    if labels.shape != (count,) or not np.isin(labels, range(10)).all():
-        raise ValueError(
-            f"{where} must hold {count} labels from 0 to 9, got {labels.shape} with values from "
-            f"{labels.min(initial=0)} to {labels.max(initial=0)}."
-        )
+    if labels.shape != (count,):
+        raise ValueError(f"{where} must hold {count} labels, one an image, got an array of {labels.shape}.")
+    strange = labels[~np.isin(labels, range(10))]
+    if len(strange):
+        raise ValueError(f"{where} must hold labels from 0 to 9, got {strange[0]} among others.")
     return labels.astype("int64")

@@ -110,7 +110,10 @@ def damage(name, content):
         (damage("train-images-idx3-ubyte", lambda b: b""), "got an empty file"),
         (damage("t10k-labels-idx1-ubyte.gz", lambda b: b[:-9]), "t10k-labels.* is probably an incomplete download"),
         (damage("t10k-labels-idx1-ubyte.gz", lambda b: gzip.compress(idx(LABELS[:3]))), "must hold 4 labels"),
-        (damage("t10k-labels-idx1-ubyte.gz", lambda b: gzip.compress(idx(LABELS[:4] + 7))), "from 7 to 10"),
+        (
+            damage("t10k-labels-idx1-ubyte.gz", lambda b: gzip.compress(idx(LABELS[:4] + 7))),
+            "labels from 0 to 9, got 10",
+        ),
         (damage("train-images-idx3-ubyte", lambda b: idx(LABELS)), "must hold images"),
         (lambda root: (root / "mnist.npz").write_bytes(b"PK\3\4half"), "mnist.npz cannot be read"),
         (lambda root: np.savez(root / "mnist.npz", x_train=IMAGES), "y_train"),

@@ -75,9 +75,7 @@ def test_saves_and_loads_with_its_settings(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.get_layer("unit").epsilon == 1e-6
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(model(x)), ops.convert_to_numpy(loaded(x))
-    )
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), ops.convert_to_numpy(loaded(x)))
 
 
 def test_refuses_epsilon_zero():

@@ -28,7 +28,9 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
         centres = random.normal(size=(identities, size))
         return scale * (centres[labels] + 0.7 * random.normal(size=(len(labels), size))), labels
 
-    found = {f"regular_{i}": batch(p, k, d) for i, (p, k, d) in enumerate([(4, 4, 8), (8, 2, 16), (3, 5, 2), (16, 4, 64)])}
+    found = {
+        f"regular_{i}": batch(p, k, d) for i, (p, k, d) in enumerate([(4, 4, 8), (8, 2, 16), (3, 5, 2), (16, 4, 64)])
+    }
     embeddings, labels = batch(4, 4, 8)
     found["unit_length"] = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), labels)
     found["close"] = batch(4, 4, 8, scale=1e-2)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+
+from l2_autoencoder.clustering import keep_a_tenth, kmeans_starts, normality, unit_length
+
+
+def test_normality_by_hand():
+    # Eq. 5.6. Centroids point along (1, 0) and (3/5, 4/5) whatever their length.
+    centroids = np.array([[0.5, 0.0], [6.0, 8.0]])
+    embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, -0.8]])
+    # (1,0): max(1, .6); (0,1): max(0, .8); (-1,0): max(-1, -.6); (.6,-.8): max(.6, .36-.64).
+    np.testing.assert_allclose(normality(embeddings, centroids), [1.0, 0.8, -0.6, 0.6])
+    np.testing.assert_allclose(normality(unit_length(embeddings * 7), centroids), [1.0, 0.8, -0.6, 0.6])
+
+
+def test_unit_length_keeps_zero():
+    np.testing.assert_allclose(unit_length(np.array([[0.0, 0.0], [3.0, 4.0]])), [[0, 0], [0.6, 0.8]])
+
+
+def test_first_start_is_the_one_scikit_learn_would_keep_or_better():
+    points = np.random.default_rng(0).normal(size=(300, 4))
+    starts = kmeans_starts(points, 7, restarts=10, seed=3)
+    inertias = [start.inertia_ for start in starts]
+    assert inertias == sorted(inertias) and len(set(inertias)) > 1
+    assert inertias[0] <= 1.02 * KMeans(7, n_init=10, random_state=0).fit(points).inertia_
+    again = kmeans_starts(points, 7, restarts=10, seed=3)
+    np.testing.assert_array_equal(starts[0].labels_, again[0].labels_)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.full((30, 2), np.nan), "NaN or infinite values"),
+        (np.random.default_rng(0).normal(size=(4, 2)), "5 clusters need at least as many samples, got 4"),
+        (np.ones((30, 2)), "5 clusters need as many distinct embeddings, got 1. Are the images constant"),
+        (np.repeat(np.arange(4.0), 500)[:, None], "got 4"),
+    ],
+)
+def test_impossible_clusterings_are_refused(points, message):
+    with pytest.raises(ValueError, match=message):
+        kmeans_starts(points, 5, restarts=2, seed=0)
+
+
+def test_distinct_points_behind_many_copies_are_found():
+    points = np.concatenate([np.zeros(1000), np.arange(1.0, 5.0)])[:, None]
+    assert kmeans_starts(points, 5, restarts=3, seed=0)[0].inertia_ == pytest.approx(0)
+
+
+def test_protocol_keeps_a_tenth_of_one_class_and_all_of_the_others():
+    labels = np.repeat([0, 1, 2], [40, 57, 30])
+    parts = [keep_a_tenth(labels, 1, partition) for partition in range(10)]
+    for kept in parts:
+        counts = np.bincount(labels[kept])
+        assert counts[0] == 40 and counts[2] == 30 and counts[1] in (5, 6)
+    abnormal = np.concatenate([kept[labels[kept] == 1] for kept in parts])
+    assert sorted(abnormal) == list(range(40, 97))  # disjoint and complete
+    np.testing.assert_array_equal(keep_a_tenth(labels, 1, 13), parts[3])
+    with pytest.raises(ValueError, match="Class 3 has 0 samples; ten partitions need ten"):
+        keep_a_tenth(labels, 3, 0)

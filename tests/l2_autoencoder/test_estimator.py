@@ -1,0 +1,108 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from l2_autoencoder.estimator import AutoencoderClustering
+
+IMAGES = (load_digits().images / 16).astype("float32")[:300]
+FAST = {"n_clusters": 5, "epochs": 3, "n_init": 3, "random_state": 0}
+
+# Checks that an estimator of images with a float32 network fails, and why.
+EXPECTED_FAILURES = {
+    "check_methods_sample_order_invariance": "float32 sums over another order of a batch differ by 1e-7",
+    "check_methods_subset_invariance": "float32 sums over another size of a batch differ by 1e-7",
+}
+
+
+@parametrize_with_checks(
+    [AutoencoderClustering(2, architecture="dense", embedding_size=2, epochs=1, n_init=2, random_state=0)],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
+def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return AutoencoderClustering(**FAST).fit(IMAGES)
+
+
+def test_predictions_on_training_images_are_the_labels(fitted):
+    np.testing.assert_array_equal(fitted.predict(IMAGES), fitted.labels_)
+    np.testing.assert_array_equal(AutoencoderClustering(**FAST).fit_predict(IMAGES), fitted.labels_)
+    assert fitted.transform(IMAGES).shape == (300, 10) and len(fitted.loss_) == 3
+
+
+def test_flattened_images_are_the_same_images(fitted):
+    flat = AutoencoderClustering(**FAST, image_shape=(8, 8, 1)).fit(IMAGES.reshape(300, -1))
+    np.testing.assert_array_equal(flat.labels_, fitted.labels_)
+    np.testing.assert_allclose(flat.transform(IMAGES.reshape(300, -1)), fitted.transform(IMAGES[..., None]), atol=1e-6)
+
+
+def test_normality_separates_noise_from_digits(fitted):
+    noise = np.random.default_rng(0).permuted(IMAGES.reshape(300, -1), axis=1).reshape(IMAGES.shape)
+    assert fitted.score_samples(IMAGES).mean() > fitted.score_samples(noise).mean()
+    assert fitted.score_samples(IMAGES).max() <= 1 + 1e-6
+
+
+def test_threshold_is_the_contamination_quantile(fitted):
+    assert fitted.predict_anomaly(IMAGES).sum() == 30  # a tenth of 300
+    assert fitted.predict_anomaly(IMAGES, threshold=-1).sum() == 0
+    assert fitted.predict_anomaly(IMAGES, threshold=1.1).all()
+
+
+@pytest.mark.parametrize("way", ["save", "pickle"])
+def test_saved_and_loaded_is_the_same(fitted, tmp_path, way):
+    if way == "save":
+        fitted.save(tmp_path / "digits.npz")
+        loaded = AutoencoderClustering.load(tmp_path / "digits.npz")
+    else:
+        loaded = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(loaded.predict(IMAGES), fitted.labels_)
+    np.testing.assert_array_equal(loaded.score_samples(IMAGES), fitted.score_samples(IMAGES))
+    assert loaded.threshold_ == fitted.threshold_
+    assert loaded.get_params()["n_clusters"] == 5
+
+
+def test_works_in_a_pipeline_and_clones(fitted):
+    codes = make_pipeline(clone(fitted)).fit(IMAGES)[-1].transform(IMAGES)
+    np.testing.assert_array_equal(codes, fitted.transform(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (IMAGES[:3], {}, "5 clusters need at least as many samples, got n_samples=3"),
+        (np.full((20, 8, 8), np.nan), {}, "contains NaN"),
+        (np.ones((20, 8, 8)), {}, "All 20 images are the same; there is nothing to cluster"),
+        (np.repeat(IMAGES[:4], 10, axis=0), {}, "5 clusters need as many distinct embeddings, got 4"),
+        (IMAGES.reshape(300, -1), {"image_shape": (9, 8, 1)}, r"image_shape \(9, 8, 1\) does not fit rows of 64"),
+        (IMAGES, {"contamination": 0.7}, r"contamination must be in \(0, 0.5\], got 0.7"),
+        (IMAGES, {"normalization": "l1"}, r"Expected normalization \['none'"),
+    ],
+)
+def test_bad_input_is_refused(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        AutoencoderClustering(**{**FAST, **options}).fit(images)
+
+
+def test_images_of_another_size_are_refused(fitted):
+    with pytest.raises(ValueError, match="features|Expected images of shape"):
+        fitted.predict(np.zeros((3, 9, 9)))
+    with pytest.raises(ValueError, match=r"Expected images of shape \(8, 8, 1\) as in fit, got \(4, 16, 1\)"):
+        fitted.predict(np.zeros((3, 4, 16)))
+
+
+def test_damaged_files_are_named(fitted, tmp_path):
+    path = tmp_path / "digits.npz"
+    fitted.save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="digits.npz is not a file that .*save wrote, or it is damaged"):
+        AutoencoderClustering.load(path)
+    with pytest.raises(ValueError, match="missing.npz is not a file"):
+        AutoencoderClustering.load(tmp_path / "missing.npz")

@@ -1,0 +1,86 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2_autoencoder.model import build_autoencoder
+
+
+def layers_of(model):
+    """(name, output shape) of the layers with weights."""
+    return [(layer.name, tuple(layer.output.shape[1:])) for layer in model.layers if layer.weights]
+
+
+def test_convolutional_layers_at_28_are_dcecs():
+    model = build_autoencoder((28, 28, 1)).training
+    assert layers_of(model) == [
+        ("encoder_1", (14, 14, 32)),
+        ("encoder_2", (7, 7, 64)),
+        ("encoder_3", (3, 3, 128)),
+        ("embedding", (10,)),
+        ("decoder_4", (1152,)),
+        ("decoder_3", (7, 7, 64)),
+        ("decoder_2", (14, 14, 32)),
+        ("decoder_1", (28, 28, 1)),
+    ]
+    # Kernels and biases: 25·32+32, 25·32·64+64, 9·64·128+128, 1152·10+10, 10·1152+1152,
+    # 9·128·64+64, 25·64·32+32, 25·32+1.
+    assert model.count_params() == 832 + 51264 + 73856 + 11530 + 12672 + 73792 + 51232 + 801
+
+
+def test_dense_layers_are_decs():
+    model = build_autoencoder((28, 28, 1), architecture="dense", activation="leaky_relu").training
+    assert [shape[0] for _, shape in layers_of(model)] == [500, 500, 2000, 10, 2000, 500, 500, 784]
+    linear = {"embedding", "decoder_0"}
+    for layer in model.layers:
+        if layer.weights:
+            assert (layer.activation.__name__ == "linear") == (layer.name in linear)
+    slope = np.asarray(keras.activations.get("leaky_relu")(np.float32([-1.0])))
+    np.testing.assert_allclose(slope, [-0.2], rtol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 33), st.integers(1, 33), st.sampled_from([1, 3]), st.sampled_from(["convolutional", "dense"]))
+def test_any_image_size_is_reconstructed_at_that_size(height, width, channels, architecture):
+    autoencoder = build_autoencoder((height, width, channels), architecture=architecture)
+    images = np.random.default_rng(0).random((2, height, width, channels), dtype="float32")
+    embeddings, reconstructions = autoencoder.apply(images)
+    assert reconstructions.shape == images.shape
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+
+
+def test_normalization_is_part_of_training_and_inference():
+    images = np.random.default_rng(0).random((64, 8, 8, 1), dtype="float32")
+    codes = {}
+    for name in ("none", "batch", "layer", "l2"):
+        keras.utils.set_random_seed(0)
+        autoencoder = build_autoencoder((8, 8, 1), normalization=name)
+        codes[name] = np.asarray(autoencoder.encoder(images, training=True))
+    raw = codes["none"]
+    np.testing.assert_allclose(codes["l2"], raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(codes["batch"], (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-3), atol=1e-4)
+    np.testing.assert_allclose(
+        codes["layer"], (raw - raw.mean(1, keepdims=True)) / np.sqrt(raw.var(1, keepdims=True) + 1e-3), atol=1e-4
+    )
+
+
+def test_apply_in_batches_equals_apply_at_once():
+    autoencoder = build_autoencoder((8, 8, 1))
+    images = np.random.default_rng(0).random((10, 8, 8, 1), dtype="float32")
+    for whole, parts in zip(autoencoder.apply(images), autoencoder.apply(images, batch_size=3)):
+        np.testing.assert_allclose(parts, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((28, 28), {}, r"Expected images of shape \(height, width, channels\), got \(28, 28\)"),
+        ((0, 4, 1), {}, r"got \(0, 4, 1\)"),
+        ((8, 8, 1), {"architecture": "transformer"}, "'convolutional' or 'dense', got 'transformer'"),
+        ((8, 8, 1), {"normalization": "l1"}, r"\['none', 'batch', 'layer', 'l2'\], got 'l1'"),
+    ],
+)
+def test_impossible_models_are_refused(shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        build_autoencoder(shape, **options)

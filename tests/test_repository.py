@@ -1,0 +1,145 @@
+"""Rules that hold for the whole repository: imports, presets, READMEs, copying a project."""
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from common.config import from_json, to_json
+from common.new_project import new_project
+from tests.helpers import ROOT
+
+PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+# DESIGN: TensorFlow is imported by these alone; everything else runs on any Keras backend without it.
+MAY_IMPORT_TENSORFLOW = ("common/datasets/", "common/augmentation.py", "common/distribution.py", "common/training.py")
+
+
+def sources(*folders):
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imports(path):
+    """(module, level) of each import statement, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", node.level
+
+
+@pytest.mark.parametrize("path", sources("common", *PROJECTS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_keep_the_layers_apart(path):
+    name = path.relative_to(ROOT).as_posix()
+    for module, level in imports(path):
+        top = module.split(".")[0]
+        assert level > 0 or top not in PROJECTS, f"{name} imports project {module}; within a project import relatively"
+        if top in ("tensorflow", "tensorflow_addons"):
+            assert name.startswith(MAY_IMPORT_TENSORFLOW), f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("path", sources("common", *PROJECTS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_readable(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_projects_are_siblings(project):
+    for name in ("README.md", "config.py", "model.py", "train.py", "evaluate.py"):
+        assert (ROOT / project / name).is_file(), f"{project} has no {name}"
+    assert len((ROOT / project / "train.py").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_presets_are_whole(project):
+    module = importlib.import_module(f"{project}.config")
+    assert {"smoke", "demo"} <= set(module.PRESETS)
+    for description, config in module.PRESETS.values():
+        assert description and from_json(to_json(config), type(config)) == config
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_config_fields_say_what_they_are(project):
+    module = importlib.import_module(f"{project}.config")
+    source = (ROOT / project / "config.py").read_text(encoding="utf-8")
+    own = [field.name for field in fields(module.Config) if field.name in module.Config.__annotations__]
+    silent = [name for name in own if not re.search(rf"^    {name}: .*#", source, re.MULTILINE)]
+    # A field may share its line's comment with the table of defaults only if its name says it all.
+    assert silent == [name for name in silent if name in ("epochs",)]
+
+
+def readmes():
+    return [ROOT / "README.md", *(ROOT / project / "README.md" for project in PROJECTS)]
+
+
+@pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_readme_commands_are_real(path):
+    """Every `make` command: its target, its preset, and its fields; every linked file."""
+    text = path.read_text(encoding="utf-8")
+    commands = re.findall(r"^(make .*)$", "\n".join(re.findall(r"```(?:bash|sh)?\n(.*?)```", text, re.DOTALL)), re.M)
+    commands += re.findall(r"`(make [^`]*)`", text)
+    assert commands
+    for command in commands:
+        command = command.split(" #")[0].strip()
+        if "…" in command or "<" in command or "NAME=" in command or "my_idea" in command:
+            continue
+        found = subprocess.run(
+            command.replace("make", "make --dry-run", 1), shell=True, cwd=ROOT, capture_output=True, text=True
+        )
+        assert found.returncode == 0, f"{command}: {found.stderr}"
+        project = re.search(r"make (?:train|eval)-(\w+)", command)
+        if project:
+            assert project[1] in PROJECTS, command
+            presets = importlib.import_module(f"{project[1]}.config").PRESETS
+            preset = re.search(r"PRESET=(\w+)", command)
+            assert preset is None or preset[1] in presets, command
+            names = {field.name for field in fields(presets["demo"][1])} | {"publish"}
+            for flag in re.findall(r"--([a-z-]+)", command):
+                assert flag.replace("-", "_") in names, command
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}, which is not there"
+
+
+def test_first_page_lists_every_project():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [project for project in PROJECTS if f"make train-{project}" not in text] == []
+
+
+def test_requirements_are_exact():
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-gpu.txt"):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        pins = [line for line in lines if line and not line.startswith(("#", "-r"))]
+        assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+(\[[\w-]+\])?==[\w.]+", pin)] == []
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_copied_project_trains(project, tmp_path):
+    for name in ("common", project):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = new_project(project, "my_idea", root=tmp_path)
+    assert not (folder / "results.json").exists()
+    assert project not in (folder / "README.md").read_text(encoding="utf-8")
+    shutil.rmtree(tmp_path / project)
+    command = [sys.executable, "-m", "my_idea.train", "smoke"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "runs/my_idea/smoke/report.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "message"),
+    [
+        ("nothing", "my_idea", "FROM must be one of"),
+        (PROJECTS[0], "My-Idea", "NAME must be small letters"),
+        (PROJECTS[0], "common", "'common' is taken"),
+        (PROJECTS[0], "random", "'random' is taken"),
+    ],
+)
+def test_copying_refuses_bad_names(source, name, message):
+    with pytest.raises(ValueError, match=message):
+        new_project(source, name)
+    assert not (ROOT / "My-Idea").exists()
