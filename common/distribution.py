@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+Strategy = tf.distribute.Strategy
+
 
 def strategy(kind: str = "auto") -> tf.distribute.Strategy:
     """The strategy to build, compile and fit a model under.

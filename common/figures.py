@@ -20,8 +20,13 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _panels(titles: Sequence[str], size: float = 3.2) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(size * len(titles), size), layout="constrained")
-    axes = list(figure.subplots(1, len(titles), squeeze=False)[0])
+    """Square axes with titles, five in a row."""
+    columns = min(5, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for surplus in axes[len(titles) :]:
+        surplus.remove()
     for axis, title in zip(axes, titles):
         axis.set_title(title, fontsize=10)
     return figure, axes
@@ -109,11 +114,11 @@ def roc(path: Path, panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarr
         path: PNG to write.
         panels: title -> curve name -> (false positive rates, true positive rates).
     """
-    figure, axes = _panels(list(panels), size=3.6)
+    figure, axes = _panels(list(panels), size=4)
     for axis, lines in zip(axes, panels.values()):
         for name, (false_positives, true_positives) in lines.items():
             axis.plot(false_positives, true_positives, label=name, linewidth=1)
         axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
         axis.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        axis.legend(frameon=False, fontsize=7, loc="lower right")
+        axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     _save(figure, path)

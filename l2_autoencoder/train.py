@@ -70,6 +70,29 @@ def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Au
     )
 
 
+def train_trial(
+    config: Config, trial: Trial, data: digits.Digits, strategy: distribution.Strategy, folder: Path
+) -> None:
+    """Trains one autoencoder into `folder`."""
+    images, _ = training_images(config, trial, data)
+    with strategy.scope():
+        model = build(config, trial, images.shape[1:]).training
+        # XLA is off: on CPUs it makes the convolutions slower (README, Speed).
+        model.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=False)  # Eq. 5.4
+
+    def image_pairs(first_epoch: int) -> batches.Dataset:
+        shuffled = batches.shuffled_batches(images, config.batch_size, seed=trial.seed, first_epoch=first_epoch)
+        return shuffled.map(lambda image: (image, image))
+
+    training.fit(
+        model,
+        image_pairs,
+        steps_per_epoch=batches.steps_per_epoch(len(images), config.batch_size),
+        epochs=config.epochs,
+        folder=folder,
+    )
+
+
 def train(config: Config) -> Path:
     """Trains all trials of `config`, continuing where an earlier call stopped; returns the run folder."""
     strategy = distribution.strategy(config.strategy)
@@ -83,20 +106,7 @@ def train(config: Config) -> Path:
         f"{strategy.num_replicas_in_sync} device(s) -> {run}"
     )
     for trial in trials(config):
-        images, _ = training_images(config, trial, data)
-        with strategy.scope():
-            model = build(config, trial, images.shape[1:]).training
-            # XLA is off: on CPUs it makes the convolutions slower (README, Speed).
-            model.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=False)  # Eq. 5.4
-        training.fit(
-            model,
-            lambda epoch: batches.shuffled_batches(images, config.batch_size, seed=trial.seed, first_epoch=epoch).map(
-                lambda image: (image, image)
-            ),
-            steps_per_epoch=batches.steps_per_epoch(len(images), config.batch_size),
-            epochs=config.epochs,
-            folder=run / trial.name,
-        )
+        train_trial(config, trial, data, strategy, run / trial.name)
     return run
 
 

@@ -10,6 +10,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+Dataset = tf.data.Dataset
+
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
     """Number of batches in an epoch; the last one may be smaller."""

@@ -93,7 +93,10 @@ def read_idx(path: Path) -> np.ndarray:
         ValueError: wrong magic number, truncated or overlong content, damaged compression.
     """
     path = Path(path)
-    data = _guarded(path, gzip.open(path).read if path.suffix == ".gz" else path.read_bytes)
+    data = _guarded(path, path.read_bytes)
+    if path.suffix == ".gz":
+        compressed = data
+        data = _guarded(path, lambda: gzip.decompress(compressed))
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
         raise ValueError(
             f"{path} is not an IDX file of bytes: expected the magic number 00000801 or 00000803, "
