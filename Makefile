@@ -38,7 +38,7 @@ test-slow: $(VENV)/.installed ## run the tests that take minutes
 	$(PY) -m pytest -m slow $(ARGS)
 
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
-	$(PY) -m pytest tests/benchmarks -m '' --benchmark-only -s $(ARGS)
+	$(PY) -m pytest tests/benchmarks -m bench -s $(ARGS)
 
 lint: $(VENV)/.installed ## check style
 	$(VENV)/bin/ruff check .

@@ -1,5 +1,6 @@
 """Settings of Publication VI, chapter 5 of the dissertation; one preset per cell of its tables."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,6 +36,29 @@ class Config(RunConfig):
             raise ValueError(f"normalizations must be one or more different ones, got {self.normalizations}.")
         if not set(self.abnormal_digits) <= set(range(10)):
             raise ValueError(f"abnormal_digits must be digits from 0 to 9, got {self.abnormal_digits}.")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a run. In anomaly detection the seed also chooses the partition."""
+
+    normalization: str
+    seed: int
+    abnormal_digit: int | None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run folder."""
+        digit = "" if self.abnormal_digit is None else f"-digit{self.abnormal_digit}"
+        return f"{self.normalization}{digit}-seed{self.seed}"
+
+
+def trials(config: Config) -> Iterator[Trial]:
+    """All trainings of a run; a run that is stopped early has whole seeds."""
+    for seed in config.seeds:
+        for digit in config.abnormal_digits or (None,):
+            for normalization in config.normalizations:
+                yield Trial(normalization, seed, digit)
 
 
 # DCEC's convolutional autoencoder: Tables 5.2 and 5.3.

@@ -25,9 +25,9 @@ from common.training import BEST_WEIGHTS
 
 from . import results
 from .clustering import kmeans_starts, normality, unit_length
-from .config import Config
+from .config import Config, Trial, trials
 from .model import Autoencoder
-from .train import Trial, build, scaled, training_images, trials
+from .train import build, scaled, training_images
 
 TSNE_SAMPLES = 3000
 METRICS, OUTPUTS = "metrics.json", "outputs.npz"

@@ -3,8 +3,6 @@
 python -m PROJECT.train PRESET [--field value …]
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -15,31 +13,8 @@ from common import distribution, training
 from common.datasets import batches, digits
 
 from .clustering import keep_a_tenth
-from .config import PRESETS, Config
+from .config import PRESETS, Config, Trial, trials
 from .model import Autoencoder, build_autoencoder
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training of a run. In anomaly detection the seed also chooses the partition."""
-
-    normalization: str
-    seed: int
-    abnormal_digit: int | None
-
-    @property
-    def name(self) -> str:
-        """Name of its folder in the run folder."""
-        digit = "" if self.abnormal_digit is None else f"-digit{self.abnormal_digit}"
-        return f"{self.normalization}{digit}-seed{self.seed}"
-
-
-def trials(config: Config) -> Iterator[Trial]:
-    """All trainings of a run; a run that is stopped early has whole seeds."""
-    for seed in config.seeds:
-        for digit in config.abnormal_digits or (None,):
-            for normalization in config.normalizations:
-                yield Trial(normalization, seed, digit)
 
 
 def training_images(config: Config, trial: Trial, data: digits.Digits) -> tuple[np.ndarray, np.ndarray]:

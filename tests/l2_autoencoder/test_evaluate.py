@@ -9,9 +9,9 @@ from common.datasets import digits
 from common.metrics import clustering_accuracy
 from l2_autoencoder import evaluate as evaluation
 from l2_autoencoder import results
-from l2_autoencoder.config import PRESETS
+from l2_autoencoder.config import PRESETS, trials
 from l2_autoencoder.evaluate import Outputs, anomaly_record, clustering_record, evaluate, outputs, restore
-from l2_autoencoder.train import train, trials
+from l2_autoencoder.train import train
 
 SMOKE = replace(PRESETS["smoke"][1], name="run")
 

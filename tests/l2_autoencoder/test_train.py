@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from common.datasets import digits
-from l2_autoencoder.config import PRESETS, Config
-from l2_autoencoder.train import Trial, train, training_images, trials
+from l2_autoencoder.config import PRESETS, Config, Trial, trials
+from l2_autoencoder.train import train, training_images
 from tests.helpers import run_python, start_python
 
 SMOKE = replace(PRESETS["smoke"][1], name="run")
