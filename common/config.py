@@ -5,9 +5,11 @@ A project's `config.py` holds one frozen dataclass derived from `RunConfig` and 
 """
 
 import json
+import sys
+import traceback
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -46,6 +48,20 @@ def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | 
         for name, (description, config) in presets.items()
     }
     return tyro.extras.overridable_config_cli(named, args=arguments)
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Runs a program's `main`; an error that this repository raises is told in its sentence alone.
+
+    Errors from elsewhere keep their traceback: they are not of the user's making.
+    """
+    try:
+        command()
+    except (ValueError, ArithmeticError) as error:
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
+        if Path(__file__).resolve().parents[1] not in raised_in.parents or ".venv" in raised_in.parts:
+            raise
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:

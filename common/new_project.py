@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from common.config import run_command
+
 ROOT = Path(__file__).resolve().parents[1]
 # What the original measured is no claim of the copy.
 LEFT_OUT = ("__pycache__", "results.json", "figures")
@@ -33,13 +35,9 @@ def new_project(source: str, name: str, root: Path = ROOT) -> Path:
 
 def main() -> None:
     """Command line: FROM NAME."""
-    try:
-        source, name = sys.argv[1:]
-        folder = new_project(source, name)
-    except ValueError as error:
-        sys.exit(f"new-project: {error}\nUsage: make new-project FROM=project NAME=new_name")
+    folder = new_project(*(sys.argv[1:] + ["", ""])[:2])
     print(f"{folder.name}/ is a project now: make train-{folder.name} PRESET=smoke")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -105,16 +105,12 @@ def fit(
                     _StopOnNonFinite(steps_per_epoch, folder),
                     *callbacks,
                     state,
-                    *([_tensorboard(folder)] if state.writes else []),
+                    *state.tensorboard,
                     _Progress(folder.name, state.epoch, epochs, steps_per_epoch),
                     stop,
                 ],
             )
     return pd.DataFrame(state.log)
-
-
-def _tensorboard(folder: Path) -> keras.callbacks.Callback:
-    return keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
 
 
 class _State(keras.callbacks.Callback):
@@ -138,6 +134,12 @@ class _State(keras.callbacks.Callback):
     def epoch(self) -> int:
         """Number of epochs done."""
         return len(self.log)
+
+    @property
+    def tensorboard(self) -> list[keras.callbacks.Callback]:
+        """The callback that writes TensorBoard's files, in the process that writes."""
+        folder = self.folder / "tensorboard"
+        return [keras.callbacks.TensorBoard(folder, write_graph=False)] if self.writes else []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}

@@ -106,6 +106,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
             model.load_weights(Path(folder) / type(self).__name__ / training.BEST_WEIGHTS)
         self.loss_ = log["loss"].to_numpy()
         embeddings = self._embed(images)
+        # Seeds of the starts are multiples of this one and must stay below 2³².
         best = kmeans_starts(embeddings, self.n_clusters, restarts=self.n_init, seed=seed % 2**20)[0]
         self.labels_, self.cluster_centers_ = best.labels_, best.cluster_centers_
         self._n_features_out = self.embedding_size

@@ -115,15 +115,16 @@ def _thinned_roc(normal: np.ndarray, score: np.ndarray, points: int = 101) -> li
 
 
 def evaluate_trial(run: Path, config: Config, trial: Trial, data: digits.Digits) -> dict[str, Any]:
-    """The numbers of one trained autoencoder; kept in its folder until its weights change.
+    """The numbers of one trained autoencoder; kept in its folder until its weights or this code change.
 
     For clustering its folder also gets `outputs.npz`: embeddings (N, D), clusters (N,), labels (N,).
     """
     folder = run / trial.name
-    weights = hashlib.sha256((folder / BEST_WEIGHTS).read_bytes()).hexdigest()
+    sources = [folder / BEST_WEIGHTS, Path(__file__), Path(__file__).with_name("clustering.py")]
+    made_from = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     if (folder / METRICS).exists():
         record = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        if record["weights_sha256"] == weights:
+        if record["made_from"] == made_from:
             return record
     images, labels = training_images(config, trial, data)
     autoencoder = restore(run, config, trial, images.shape[1:])
@@ -137,7 +138,7 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: digits.Digits)
         normal = data.test_labels != trial.abnormal_digit
         num_clusters = len(np.unique(labels)) - 1
         numbers = anomaly_record(found, tested, normal, num_clusters, config.kmeans_restarts, trial.seed)
-    record = {**asdict(trial), "images": len(images), **numbers, "weights_sha256": weights}
+    record = {**asdict(trial), "images": len(images), **numbers, "made_from": made_from}
     write_json(folder / METRICS, record)
     return record
 
@@ -249,4 +250,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_config.run_command(main)

@@ -110,7 +110,9 @@ def publish(config: Config, records: Sequence[dict[str, Any]]) -> None:
     results = load()
     results[config.name] = {
         "config": {name: value for name, value in to_json(config).items() if name not in _PLACE},
-        "trials": [{name: value for name, value in record.items() if name != "roc"} for record in records],
+        "trials": [
+            {name: value for name, value in record.items() if name not in ("roc", "made_from")} for record in records
+        ],
     }
     write_json(RESULTS, dict(sorted(results.items())))
     renew_readme()

@@ -68,9 +68,9 @@ def train_trial(
     )
 
 
-def train(config: Config) -> Path:
+def train(config: Config, strategy: distribution.Strategy | None = None) -> Path:
     """Trains all trials of `config`, continuing where an earlier call stopped; returns the run folder."""
-    strategy = distribution.strategy(config.strategy)
+    strategy = strategy or distribution.strategy(config.strategy)
     data = digits.read(config.dataset, config.data_dir)
     run = run_config.open_run(config, __package__)
     training.write_environment(run)
@@ -89,8 +89,12 @@ def main() -> None:
     """Command line."""
     from .evaluate import evaluate
 
-    evaluate(train(run_config.parse(PRESETS)))
+    config = run_config.parse(PRESETS)
+    strategy = distribution.strategy(config.strategy)
+    run = train(config, strategy)
+    if distribution.is_chief(strategy):
+        evaluate(run)
 
 
 if __name__ == "__main__":
-    main()
+    run_config.run_command(main)

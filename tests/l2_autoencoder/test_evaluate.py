@@ -12,6 +12,7 @@ from l2_autoencoder import results
 from l2_autoencoder.config import PRESETS, trials
 from l2_autoencoder.evaluate import Outputs, anomaly_record, clustering_record, evaluate, outputs, restore
 from l2_autoencoder.train import train
+from tests.helpers import run_python
 
 SMOKE = replace(PRESETS["smoke"][1], name="run")
 
@@ -45,7 +46,7 @@ def test_second_evaluation_keeps_the_numbers_until_the_weights_change(run):
     path = run / "l2-seed0/metrics.json"
     path.write_text(path.read_text().replace(f'"nmi": {first[1]["nmi"]}', '"nmi": 7'))
     assert evaluate(run)[1]["nmi"] == 7
-    path.write_text(path.read_text().replace(first[1]["weights_sha256"], "0"))
+    path.write_text(path.read_text().replace(first[1]["made_from"], "0"))
     assert evaluate(run) == first
 
 
@@ -98,6 +99,16 @@ def test_folder_that_is_no_run_and_run_that_is_not_finished(run, tmp_path):
     shutil.copy(run / "config.json", tmp_path)
     with pytest.raises(ValueError, match="No training in .* is finished"):
         evaluate(tmp_path)
+
+
+def test_commands_tell_errors_in_one_sentence(tmp_path):
+    for command, sentence in (
+        (["evaluate", str(tmp_path)], "is not a run folder: it has no config.json. Train first"),
+        (["train", "usps_conv_l2", "--data-dir", "nowhere", "--runs-dir", str(tmp_path)], "nowhere does not exist"),
+        (["train", "mnist_conv_l2", "--runs-dir", str(tmp_path)], "'mnist' is read from a folder: pass --data-dir"),
+    ):
+        _, err = run_python("-m", f"l2_autoencoder.{command[0]}", *command[1:], status=1)
+        assert sentence in err.splitlines()[-1] and "Traceback" not in err
 
 
 def test_published_numbers_reach_the_readme(run, tmp_path, monkeypatch):
