@@ -13,18 +13,18 @@ Normalization = Literal["none", "batch", "layer", "l2"]
 class Config(RunConfig):
     """One run: a data set, an architecture, and a training per (normalization, abnormal digit, seed)."""
 
-    dataset: Literal["digits", "mnist", "usps"] = "mnist"  # section 5.1.1
+    dataset: Literal["digits", "mnist", "usps"] = "mnist"  # images to read, section 5.1.1
     split: Literal["all", "train"] = "all"  # images to train on and cluster; "all" as DEC and DCEC do
-    architecture: Literal["convolutional", "dense"] = "convolutional"  # DCEC's or DEC's
+    architecture: Literal["convolutional", "dense"] = "convolutional"  # layers of DCEC or of DEC
     normalizations: tuple[Normalization, ...] = ("l2",)  # of the embedding during training, Eq. 5.5
     abnormal_digits: tuple[int, ...] = ()  # empty: clustering; else anomaly detection, one digit each
     embedding_size: int = 10  # dimensions of E(I)
     activation: Literal["relu", "leaky_relu", "elu"] = "relu"  # of the hidden layers
     initializer: Literal["glorot_uniform", "he_normal"] = "glorot_uniform"  # of all kernels
     pixel_range: Literal["0..1", "-1..1"] = "0..1"  # what black and white become
-    epochs: int = 200
-    batch_size: int = 256  # section IV-A (pub)
-    learning_rate: float = 1e-3  # Adam
+    epochs: int = 200  # passes over the images, section IV-A (pub)
+    batch_size: int = 256  # images a step, section IV-A (pub)
+    learning_rate: float = 1e-3  # of Adam
     kmeans_restarts: int = 50  # the solution of lowest inertia is kept
 
     def __post_init__(self) -> None:

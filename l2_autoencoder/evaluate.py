@@ -201,7 +201,7 @@ def draw_clustering(run: Path, config: Config, finished: list[Trial], data: digi
         rows[name] = restore(run, config, trial, images.shape[1:]).apply(images[:12])[1]
     if config.pixel_range == "-1..1":
         rows = {name: (row + 1) / 2 for name, row in rows.items()}
-    tsne = {name: TSNE(random_state=0).fit_transform(vectors) for name, vectors in panels.items()}
+    tsne = {name: TSNE(random_state=0).fit_transform(vectors) for name, vectors in tqdm(panels.items(), "t-SNE")}
     figures.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
     figures.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
     figures.image_rows(run / "figures/reconstructions.png", rows)
