@@ -28,7 +28,7 @@ def new_project(source: str, name: str, root: Path = ROOT) -> Path:
     shutil.copytree(root / source, root / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     readme = root / name / "README.md"
     text = readme.read_text(encoding="utf-8").replace(source, name)
-    text = re.sub(r"(<!-- results:begin -->).*(<!-- results:end -->)", r"\1\n\2", text, flags=re.DOTALL)
+    text = re.sub(r"(<!-- (\w+):begin -->).*?(<!-- \2:end -->)", r"\1\n\3", text, flags=re.DOTALL)
     readme.write_text(text, encoding="utf-8")
     return root / name
 

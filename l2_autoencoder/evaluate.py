@@ -124,7 +124,7 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: digits.Digits)
     made_from = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     if (folder / METRICS).exists():
         record = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        if record["made_from"] == made_from:
+        if record.get("made_from") == made_from:
             return record
     images, labels = training_images(config, trial, data)
     autoencoder = restore(run, config, trial, images.shape[1:])
