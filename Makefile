@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONUNBUFFERED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test test-slow bench lint format golden new-project
+.PHONY: help smoke test bench lint format golden new-project
 
 help: ## list the commands
 	@printf 'Projects: %s\n\n' '$(PROJECTS)'
@@ -33,9 +33,6 @@ smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 
 test: $(VENV)/.installed ## run the tests
 	$(PY) -m pytest $(ARGS)
-
-test-slow: $(VENV)/.installed ## run the tests that take minutes
-	$(PY) -m pytest -m slow $(ARGS)
 
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
 	$(PY) -m pytest tests/benchmarks -m bench -s $(ARGS)

@@ -72,12 +72,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
     # make train-l2_autoencoder PRESET=smoke; the accuracy means nothing. Seconds.
     "smoke": (
         "tests: two epochs on the embedded digits",
-        replace(CONVOLUTIONAL, dataset="digits", normalizations=("none", "l2"), epochs=2, kmeans_restarts=3),
+        replace(CONVOLUTIONAL, dataset="digits", epochs=2, kmeans_restarts=3),
     ),
     # make train-l2_autoencoder; embedded 8×8 digits, with and without L2.
     "demo": (
         "embedded 8×8 digits, with and without L2",
-        replace(CONVOLUTIONAL, dataset="digits", normalizations=("none", "l2"), seeds=SEEDS),
+        replace(CONVOLUTIONAL, dataset="digits", normalizations=("none", "l2"), seeds=(0, 1)),
     ),
     # make train-l2_autoencoder PRESET=demo_anomaly; one abnormal digit at a time.
     "demo_anomaly": (

@@ -14,7 +14,7 @@ from l2_autoencoder.evaluate import Outputs, anomaly_record, clustering_record, 
 from l2_autoencoder.train import train
 from tests.helpers import run_python
 
-SMOKE = replace(PRESETS["smoke"][1], name="run")
+SMOKE = replace(PRESETS["smoke"][1], name="run", normalizations=("none", "l2"))
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from l2_autoencoder.config import PRESETS, Config, Trial, trials
 from l2_autoencoder.train import train, training_images
 from tests.helpers import run_python, start_python
 
-SMOKE = replace(PRESETS["smoke"][1], name="run")
+SMOKE = replace(PRESETS["smoke"][1], name="run", normalizations=("none", "l2"))
 
 
 def best_weights(run):
