@@ -1,6 +1,5 @@
 """`fit`: Keras' own training loop made exactly resumable, with logs, best weights and clean stops."""
 
-import functools
 import importlib.metadata
 import io
 import json
@@ -224,15 +223,19 @@ class _Progress(keras.callbacks.Callback):
 
     def __init__(self, label: str, first_epoch: int, epochs: int, steps_per_epoch: int):
         super().__init__()
-        interval = 0.1 if sys.stderr.isatty() else 60
-        self._epochs = epochs
-        self._new_bar = functools.partial(
-            tqdm, desc=label, total=epochs * steps_per_epoch, initial=first_epoch * steps_per_epoch,
-            unit="step", mininterval=interval, maxinterval=interval, dynamic_ncols=True,
-        )  # fmt: skip
+        self._label, self._first_epoch, self._epochs, self._steps = label, first_epoch, epochs, steps_per_epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._bar = self._new_bar()
+        interval = 0.1 if sys.stderr.isatty() else 60
+        self._bar = tqdm(
+            desc=self._label,
+            total=self._epochs * self._steps,
+            initial=self._first_epoch * self._steps,
+            unit="step",
+            mininterval=interval,
+            maxinterval=interval,
+            dynamic_ncols=True,
+        )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._bar.update()
