@@ -89,19 +89,23 @@ def image_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
     _save(figure, path)
 
 
-def curves(path: Path, series: Mapping[str, Sequence[float]], x_label: str, y_label: str) -> None:
-    """Values against 1, 2, 3 …, on a logarithmic axis, with a legend.
+def curves(
+    path: Path, series: Mapping[str, Sequence[float]], x_label: str, y_label: str, y_scale: str = "log", step: int = 1
+) -> None:
+    """Values against 1, 2, 3 … times `step`, with a legend.
 
     Args:
         path: PNG to write.
-        series: name -> values above zero.
+        series: name -> values, above zero on a logarithmic axis.
         x_label: what is counted.
         y_label: what is measured.
+        y_scale: "log" or "linear".
+        step: distance between two values.
     """
     figure, (axis,) = _panels([""], size=4)
     for name, values in series.items():
-        axis.plot(range(1, len(values) + 1), values, label=name, linewidth=1)
-    axis.set(xlabel=x_label, ylabel=y_label, yscale="log")
+        axis.plot(step * np.arange(1, len(values) + 1), values, label=name, linewidth=1)
+    axis.set(xlabel=x_label, ylabel=y_label, yscale=y_scale)
     axis.grid(alpha=0.3, which="both")
     axis.legend(frameon=False, fontsize=8)
     _save(figure, path)
@@ -121,4 +125,54 @@ def roc(path: Path, panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarr
         axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
         axis.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    _save(figure, path)
+
+
+def bars(path: Path, groups: Mapping[str, Sequence[int]], bins: Sequence[str], x_label: str, y_label: str) -> None:
+    """Bars of counts, side by side for each group, with the counts on top.
+
+    Args:
+        path: PNG to write.
+        groups: name -> a count for each bin.
+        bins: names of the bins.
+        x_label: what the bins are.
+        y_label: what is counted.
+    """
+    figure = Figure(figsize=(1.6 * len(bins), 3.6), layout="constrained")
+    axis = figure.subplots()
+    width = 0.85 / len(groups)
+    for i, (name, counts) in enumerate(groups.items()):
+        drawn = axis.bar(np.arange(len(bins)) + (i - (len(groups) - 1) / 2) * width, counts, width, label=name)
+        axis.bar_label(drawn, fontsize=7)
+    axis.set(xticks=range(len(bins)), xticklabels=bins, xlabel=x_label, ylabel=y_label)
+    axis.margins(y=0.12)
+    axis.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def ranked_lists(path: Path, rows: Sequence[Sequence[np.ndarray]], matches: Sequence[Sequence[bool]]) -> None:
+    """Queries with their nearest gallery images: orange query, green match, red error.
+
+    Args:
+        path: PNG to write.
+        rows: of each query its image and then those it found, (H, W, 3) uint8.
+        matches: of each query whether the found images show its identity.
+    """
+    columns = max(len(row) for row in rows)
+    height, width = rows[0][0].shape[:2]
+    figure = Figure(figsize=(columns, 1.05 * len(rows) * height / width), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, images, right in zip(axes, rows, matches):
+        colors = ["tab:orange", *("tab:green" if match else "tab:red" for match in right)]
+        for axis, image, color in zip(line, images, colors):
+            axis.imshow(image)
+            axis.axis("on")
+            axis.set(xticks=[], yticks=[])
+            for side in axis.spines.values():
+                side.set(color=color, linewidth=3)
+    axes[0, 0].set_title("query", fontsize=8)
+    for rank, axis in enumerate(axes[0, 1:], 1):
+        axis.set_title(str(rank), fontsize=8)
     _save(figure, path)

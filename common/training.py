@@ -62,7 +62,7 @@ def fit(
     steps_per_epoch: int,
     epochs: int,
     folder: Path,
-    monitor: str = "loss",
+    monitor: str | None = "loss",
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> pd.DataFrame:
     """Trains a compiled model up to `epochs`, continuing from the folder's checkpoint if it has one.
@@ -77,8 +77,9 @@ def fit(
         steps_per_epoch: batches in an epoch.
         epochs: total number, those before an interruption included.
         folder: takes `log.csv`, `tensorboard/`, `checkpoint/` and `best.weights.h5`.
-        monitor: the logged value whose minimum decides which weights are the best.
-        callbacks: further callbacks; they must not have state that decides the result.
+        monitor: the logged value whose minimum decides which weights are the best; None: the last ones.
+        callbacks: further callbacks; they must not have state that decides the result. Values that they
+            add to the logs at an epoch's end are logged too.
 
     Returns:
         One row per epoch with the columns of `log.csv`.
@@ -119,7 +120,7 @@ class _State(keras.callbacks.Callback):
     the order of the data, and removes its folder on success; hence this.
     """
 
-    def __init__(self, model: keras.Model, folder: Path, monitor: str):
+    def __init__(self, model: keras.Model, folder: Path, monitor: str | None):
         super().__init__()
         self.path, self.monitor, self.folder = folder / _CHECKPOINT, monitor, folder
         self.writes = distribution.is_chief(model.distribute_strategy)
@@ -142,15 +143,15 @@ class _State(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
-        if self.monitor not in row:
+        if self.monitor is not None and self.monitor not in row:
             raise ValueError(f"monitor {self.monitor!r} is not logged; logged are {sorted(row)}.")
-        best = min((past[self.monitor] for past in self.log), default=np.inf)
+        best = self.monitor is None or all(row[self.monitor] < past[self.monitor] for past in self.log)
         self.log.append(row)
         # Under several workers reading a synchronised variable is collective: all read, one writes.
         values = [keras.ops.convert_to_numpy(variable) for variable in self._variables]
         if not self.writes:
             return
-        if row[self.monitor] < best:
+        if best:
             with replacing(self.folder / BEST_WEIGHTS) as temporary:
                 self.model.save_weights(temporary)
         self.path.parent.mkdir(exist_ok=True)
@@ -174,7 +175,7 @@ class _State(keras.callbacks.Callback):
             raise ValueError(
                 f"{self.path} is damaged ({error}). Remove {self.folder} to start that training over."
             ) from error
-        values = [arrays[f"arr_{i}"] for i in range(len(arrays))]
+        values = list(arrays.values())  # np.savez keeps their order
         saved, expected = [v.shape for v in values], [tuple(v.shape) for v in self._variables]
         if saved != expected:
             raise ValueError(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from common import distribution, training
 from common.datasets import digits
 from common.datasets.batches import shuffled_batches
+from common.layers import AdaptiveL2
 
 IMAGES = digits.read_embedded().images
 
@@ -19,10 +20,26 @@ def train(kind, run):
     """20 steps of the convolutional autoencoder on global batches of 64."""
     from l2_autoencoder.model import build_autoencoder
 
+    return trained(kind, run, lambda: build_autoencoder(IMAGES.shape[1:]).training)
+
+
+def adaptive(kind, run):
+    """The same with a small network whose factors are learned."""
+
+    def build():
+        image = keras.Input(IMAGES.shape[1:])
+        x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+        network = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(x))
+        return keras.Model(image, AdaptiveL2(network)(image))
+
+    return trained(kind, run, build)
+
+
+def trained(kind, run, build):
     strategy = distribution.strategy(kind)
     training.seed_everything(0)
     with strategy.scope():
-        model = build_autoencoder(IMAGES.shape[1:]).training
+        model = build()
         model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
     log = training.fit(
         model,
@@ -104,5 +121,5 @@ if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     task, folder, *arguments = sys.argv[1:]
-    found = {"train": train, "gradient": gradient, "noise": noise, "statistics": statistics}[task](*arguments)
+    found = {task.__name__: task for task in (train, adaptive, gradient, noise, statistics)}[task](*arguments)
     np.savez(Path(folder) / f"{task}.npz", **found)

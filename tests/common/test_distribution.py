@@ -18,8 +18,9 @@ def run(task, folder, *arguments, **environment):
         return dict(file)
 
 
-def test_two_devices_equal_one(tmp_path):
-    one, two = (run("train", tmp_path, kind, str(tmp_path / kind)) for kind in ("one", "mirrored"))
+@pytest.mark.parametrize("task", ["train", "adaptive"])
+def test_two_devices_equal_one(tmp_path, task):
+    one, two = (run(task, tmp_path, kind, str(tmp_path / kind)) for kind in ("one", "mirrored"))
     assert one["replicas"] == 1 and two["replicas"] == 2
     np.testing.assert_allclose(two["weights"], one["weights"], atol=1e-6, rtol=0)
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-6)
