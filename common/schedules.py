@@ -11,21 +11,22 @@ class WarmUpAndDrops(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         peak: the rate after the warm-up.
         steps_per_epoch: batches in an epoch.
-        warmup_epochs: epoch e of them has floor + (peak - floor) · e / warmup_epochs, e from 0.
+        warmup_epochs: epoch e of them has lowest + (peak - lowest) · e / warmup_epochs, e from 0.
         drop_epochs: from each of them on the rate is a tenth of what it was.
-        floor: the first rate and the lowest one.
+        floor: the lowest rate, with which the warm-up begins, as a share of the peak.
     """
 
-    def __init__(self, peak: float, *, steps_per_epoch: int, warmup_epochs: int, drop_epochs, floor: float):
+    def __init__(self, peak: float, *, steps_per_epoch: int, warmup_epochs: int, drop_epochs, floor: float = 0.01):
         self.peak, self.steps_per_epoch, self.warmup_epochs = peak, steps_per_epoch, warmup_epochs
         self.drop_epochs, self.floor = tuple(drop_epochs), floor
 
     def __call__(self, step):
         # Steps are whole numbers below 2^24, so float32 divides them exactly enough for the floor.
         epoch = ops.floor(ops.cast(step, "float32") / self.steps_per_epoch)
-        rising = self.floor + (self.peak - self.floor) * epoch / max(self.warmup_epochs, 1)
+        lowest = self.floor * self.peak
+        rising = lowest + (self.peak - lowest) * epoch / max(self.warmup_epochs, 1)
         drops = sum(ops.cast(epoch >= drop, "float32") for drop in self.drop_epochs)
-        falling = ops.maximum(self.peak * ops.power(0.1, drops), self.floor)
+        falling = ops.maximum(self.peak * ops.power(0.1, drops), lowest)
         return ops.where(epoch < self.warmup_epochs, rising, falling)
 
     def get_config(self):

@@ -95,7 +95,8 @@ def test_readme_commands_are_real(path):
             presets = importlib.import_module(f"{project[1]}.config").PRESETS
             preset = re.search(r"PRESET=(\w+)", command)
             assert preset is None or preset[1] in presets, command
-            names = {field.name for field in fields(presets["demo"][1])} | {"publish"}
+            arguments = importlib.import_module(f"{project[1]}.evaluate").Arguments
+            names = {field.name for field in (*fields(presets["demo"][1]), *fields(arguments))}
             for flag in re.findall(r"--([a-z-]+)", command):
                 assert flag.replace("-", "_") in names, command
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):

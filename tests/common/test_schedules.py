@@ -6,7 +6,7 @@ import pytest
 
 from common.schedules import WarmUpAndDrops
 
-PAPER = WarmUpAndDrops(2e-4, steps_per_epoch=200, warmup_epochs=10, drop_epochs=(40, 70), floor=2e-6)
+PAPER = WarmUpAndDrops(2e-4, steps_per_epoch=200, warmup_epochs=10, drop_epochs=(40, 70))
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_rate_of_each_epoch(epoch, rate):
 
 
 def test_without_warm_up_it_starts_at_the_peak():
-    schedule = WarmUpAndDrops(0.1, steps_per_epoch=3, warmup_epochs=0, drop_epochs=(), floor=0.05)
+    schedule = WarmUpAndDrops(0.1, steps_per_epoch=3, warmup_epochs=0, drop_epochs=(), floor=0.5)
     np.testing.assert_allclose([schedule(0), schedule(300)], 0.1)
 
 

@@ -1,0 +1,1 @@
+"""Adaptive L2 regularization in person re-identification (Publication I)."""

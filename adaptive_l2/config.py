@@ -1,0 +1,159 @@
+"""Settings of Publication I, section 2.2 of the dissertation; one preset per row of its tables."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from common.config import RunConfig
+
+Regularization = Literal["none", "constant", "adaptive"]
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """One run: a data set, a model, and a training per (regularization, seed)."""
+
+    dataset: Literal["people", "market1501", "duke", "msmt17"] = "market1501"  # images to read, section 2.1.1
+    people: int = 200  # how many identities are drawn for dataset "people"
+    backbone: str = "resnet50"  # see common/backbones.py
+    weights: str = "imagenet"  # of the backbone: Keras' own, the path of such a file, or "none"
+    image_size: tuple[int, int] = (384, 128)  # height and width that images are resized to
+    triplet: bool = True  # batch-hard triplet loss on the embeddings, section III-B (pub)
+    regional_branches: bool = True  # two branches on the upper and the lower half, section III-B (pub)
+    random_erasing: bool = True  # in the augmentation, section III-B (pub)
+    clipping: bool = True  # of pooled embeddings to [0, 1], section III-B (pub)
+    regularizations: tuple[Regularization, ...] = ("adaptive",)  # L2 on all arrays, Eqs. 2.2 and 2.7
+    amplitude: float = 0.005  # A of Eq. 2.6, the largest adaptive factor
+    constant_factor: float = 0.0005  # λ of Eq. 2.2, the constant factor
+    label_smoothing: float = 0.1  # ε of Eq. 1 (pub)
+    identities_per_batch: int = 16  # different people in a batch
+    images_per_identity: int = 4  # images of each of them
+    padding: int = 20  # pixels added on each side before the random crop
+    frozen_epochs: int = 20  # epochs of the first stage, in which the backbone rests
+    epochs: int = 200  # epochs of the second stage, in which everything learns
+    steps_per_epoch: int = 200  # batches in an epoch
+    learning_rate: float = 2e-4  # of Adam after the warm-up; begins and ends at a hundredth of it
+    warmup_epochs: int = 10  # epochs of the linear warm-up, in each stage
+    drop_epochs: tuple[int, ...] = (40, 70)  # epochs from which the rate is divided by ten
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("amplitude", "constant_factor", "epochs", "steps_per_epoch", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero, got {getattr(self, name)}.")
+        for name in ("padding", "frozen_epochs", "warmup_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be zero or more, got {getattr(self, name)}.")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}.")
+        if min(self.image_size) < 32:
+            raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
+        if min(self.identities_per_batch, self.images_per_identity) < 2:
+            raise ValueError(
+                "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
+                f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
+            )
+        if not self.regularizations or len(set(self.regularizations)) != len(self.regularizations):
+            raise ValueError(f"regularizations must be one or more different ones, got {self.regularizations}.")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a run."""
+
+    regularization: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run folder."""
+        return f"{self.regularization}-seed{self.seed}"
+
+
+def trials(config: Config) -> Iterator[Trial]:
+    """All trainings of a run; a run that is stopped early has whole seeds."""
+    for seed in config.seeds:
+        for regularization in config.regularizations:
+            yield Trial(regularization, seed)
+
+
+ADAPTIVE = Config()  # Table 2.2, «Adaptive L2 Regularization», ResNet50
+BASELINE = replace(ADAPTIVE, regularizations=("constant",))  # Table 2.2, «Baseline»; last row of Table III (pub)
+# Table III (pub) from its end to its beginning: each row lacks one part more.
+CLIPPING = replace(BASELINE, regularizations=("none",))
+ERASING = replace(CLIPPING, clipping=False)
+REGIONAL = replace(ERASING, random_erasing=False)
+TRIPLET = replace(REGIONAL, regional_branches=False)
+MINIMAL = replace(TRIPLET, triplet=False)
+
+ROWS: dict[str, tuple[str, Config]] = {
+    "adaptive": ("Table 2.2: adaptive L2, ResNet50", ADAPTIVE),
+    "adaptive_resnet101": ("Table 2.2: adaptive L2, ResNet101", replace(ADAPTIVE, backbone="resnet101")),
+    # The last row of the table is this one evaluated with ARGS=--rerank.
+    "adaptive_resnet152": ("Table 2.2: adaptive L2, ResNet152", replace(ADAPTIVE, backbone="resnet152")),
+    "baseline": ("Table 2.2: baseline; Table III: + L2 regularization", BASELINE),
+    "clipping": ("Table III: + clipping", CLIPPING),
+    "erasing": ("Table III: + random erasing", ERASING),
+    "regional": ("Table III: + regional branches", REGIONAL),
+    "triplet": ("Table III: + triplet loss", TRIPLET),
+    "minimal": ("Table III: minimal setup", MINIMAL),
+}
+
+
+def on_cpu(config: Config) -> Config:
+    """The same method at a scale that two CPU cores train in minutes: MobileNet 0.25 on 128×64 pixels.
+
+    For `--data-dir` with Market-1501 or a part of it and `--weights` with Keras' file of that network.
+    """
+    return replace(
+        config,
+        backbone="mobilenet_0.25",
+        image_size=(128, 64),
+        padding=7,  # 20 pixels of 384
+        frozen_epochs=2,
+        epochs=12,
+        steps_per_epoch=50,
+        learning_rate=1e-3,
+        warmup_epochs=2,
+        drop_epochs=(8, 11),
+        seeds=(0, 1, 2),
+    )
+
+
+DEMO = replace(
+    on_cpu(ADAPTIVE),
+    dataset="people",
+    backbone="small_resnet",
+    weights="none",
+    regularizations=("constant", "adaptive"),
+    image_size=(96, 48),
+    padding=5,
+    frozen_epochs=0,
+    epochs=12,
+    drop_epochs=(8, 11),
+    seeds=(0,),
+)
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    # make train-adaptive_l2 PRESET=smoke; the scores mean nothing. Seconds.
+    "smoke": (
+        "tests: two epochs of four steps on a few drawn people",
+        replace(
+            DEMO, people=16, image_size=(64, 32), identities_per_batch=4, frozen_epochs=1, epochs=1, steps_per_epoch=4
+        ),
+    ),
+    # make train-adaptive_l2; drawn people, constant and adaptive factors.
+    "demo": ("drawn people, small network, constant and adaptive factors side by side", DEMO),
+    # PRESET=market1501_adaptive ARGS="--data-dir DIR" and so on; results.py has the publication's mAP and rank-1.
+    **{
+        f"{dataset}_{row}": (f"{dataset}, {description}", replace(config, dataset=dataset))
+        for dataset in ("market1501", "duke", "msmt17")
+        for row, (description, config) in ROWS.items()
+    },
+    # PRESET=mobilenet_adaptive ARGS="--data-dir DIR --weights FILE"; no row of the publication.
+    **{
+        f"mobilenet_{row}": (f"{description}, at a CPU's scale", on_cpu(config))
+        for row, (description, config) in ROWS.items()
+        if config.backbone == "resnet50"
+    },
+}

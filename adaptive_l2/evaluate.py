@@ -1,0 +1,227 @@
+"""Evaluates a run: retrieval scores, report and figures.
+
+python -m PROJECT.evaluate [RUN] [--rerank] [--publish]
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tyro
+from tqdm import tqdm
+
+from common import config as run_config
+from common import figures, report
+from common.datasets import images, reid
+from common.files import replacing, write_json
+from common.retrieval import Embeddings, Scores, confidence_interval, rerank, score
+from common.training import BEST_WEIGHTS
+
+from . import results
+from .config import Config, Trial, trials
+from .model import ReIDModel
+from .train import build, read
+
+METRICS, FEATURES, FACTORS = "metrics.json", "features.npz", "factors.json"
+
+
+def with_mirror(inference: keras.Model) -> keras.Model:
+    """Images (B, H, W, 3) -> the mean embedding (B, D) of each image and its horizontal mirror."""
+    image = inference.input
+    return keras.Model(image, keras.layers.Average()([inference(image), inference(image[:, :, ::-1])]))
+
+
+def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) -> Embeddings:
+    """Embeddings of the images of a table with columns path, identity and camera."""
+    batches = images.image_batches(table.path, image_size=image_size, batch_size=64)
+    with images.naming_damaged_images():
+        features = model.predict(batches, verbose=0)
+    return Embeddings(features, table.identity.to_numpy(), table.camera.to_numpy())
+
+
+def restore(run: Path, config: Config, trial: Trial, num_identities: int) -> ReIDModel:
+    """The network of a trial with its trained weights."""
+    model = build(config, trial, num_identities, pretrained=False)
+    model.training.load_weights(run / trial.name / BEST_WEIGHTS)
+    return model
+
+
+def score_record(scores: Scores, query: Embeddings, prefix: str = "") -> dict[str, Any]:
+    """The numbers of a ranking; all shares are in [0, 1]."""
+    intervals = confidence_interval(scores, query.identities)
+    found = {name.replace("-", ""): float(value) for name, value in intervals["score"].items()}
+    found["mAP_interval"] = [float(value) for value in intervals.loc["mAP", ["low", "high"]]]
+    return {prefix + name: value for name, value in found.items()}
+
+
+def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData, reranked: bool) -> dict[str, Any]:
+    """The numbers of one trained network; kept in its folder until its weights or this code change.
+
+    Its folder also gets `features.npz`, which `python -m common.retrieval` reads.
+    """
+    folder = run / trial.name
+    sources = [folder / BEST_WEIGHTS, Path(__file__)]
+    made_from = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    record: dict[str, Any] = {}
+    if (folder / METRICS).exists():
+        record = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    if record.get("made_from") != made_from:
+        model = restore(run, config, trial, data.train.identity.nunique())
+        embedder = with_mirror(model.inference)
+        query, gallery = (embed(embedder, table, config.image_size) for table in (data.query, data.gallery))
+        with replacing(folder / FEATURES) as temporary:
+            np.savez(temporary, **_arrays("query", query), **_arrays("gallery", gallery))
+        scores = score(query, gallery)
+        record = {
+            **asdict(trial),
+            **score_record(scores, query),
+            "valid_queries": scores.num_valid_queries,
+            "skipped_queries": scores.num_skipped_queries,
+            "factors": _factors(model),
+            "made_from": made_from,
+        }
+    if reranked and "reranked_mAP" not in record:
+        query, gallery = load_features(folder / FEATURES)
+        record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")
+    write_json(folder / METRICS, record)
+    return record
+
+
+def _arrays(name: str, found: Embeddings) -> dict[str, np.ndarray]:
+    fields = ("features", "identities", "cameras")
+    return {f"{name}_{field}": getattr(found, field) for field in fields}
+
+
+def load_features(path: Path) -> tuple[Embeddings, Embeddings]:
+    """Query and gallery of a `features.npz`."""
+    with np.load(path) as found:
+        return tuple(
+            Embeddings(*(found[f"{name}_{field}"] for field in ("features", "identities", "cameras")))
+            for name in ("query", "gallery")
+        )
+
+
+def _factors(model: ReIDModel) -> dict[str, list[float]]:
+    """Category -> the factors λ_n of its arrays."""
+    found: dict[str, list[float]] = {}
+    if model.regularizer is not None:
+        for category, factor in zip(
+            model.regularizer.categories, keras.ops.convert_to_numpy(model.regularizer.factors())
+        ):
+            found.setdefault(category, []).append(float(factor))
+    return found
+
+
+def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[dict[str, Any]]:
+    """Evaluates the finished trials of a run and writes its report and figures.
+
+    Args:
+        run: run folder.
+        reranked: also score the k-reciprocal re-ranking.
+        publish: also keep the numbers in the project's `results.json` and renew its README's tables.
+
+    Raises:
+        ValueError: not a run folder, or no training in it is finished.
+    """
+    config = run_config.load_config(run, Config)
+    data = read(config)
+    planned = list(trials(config))
+    finished = [trial for trial in planned if _epochs_done(run / trial.name) >= config.epochs]
+    if not finished:
+        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    records = [evaluate_trial(run, config, trial, data, reranked) for trial in tqdm(finished, "evaluate")]
+    pictures = draw(run, config, finished, records, data)
+    report.write_report(
+        run,
+        f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs",
+        {f"Paper and this run ({len(finished)} of {len(planned)} trainings)": results.run_table(config, records)},
+        pictures,
+        {"config": run_config.to_json(config), "trials": records},
+    )
+    if publish:
+        results.publish(config, records)
+    return records
+
+
+def _epochs_done(folder: Path) -> int:
+    path = folder / "log.csv"
+    return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
+
+
+def draw(
+    run: Path, config: Config, finished: list[Trial], records: list[dict[str, Any]], data: reid.ReIDData
+) -> dict[str, str]:
+    """Factors (Fig. 2.2) and ranked lists (pub Fig. 5) of the last finished trial of its kind, losses of all."""
+    logs = {trial.name: pd.read_csv(run / trial.name / "log.csv") for trial in finished}
+    figures.curves(run / "figures/loss.png", {name: log["loss"] for name, log in logs.items()}, "epoch", "loss")
+    pictures = {"figures/loss.png": "Training loss with its penalty (Eqs. 2.2, 2.7)."}
+    draw_ranked_lists(run / finished[-1].name / FEATURES, data, run / "figures/ranked_lists.png")
+    pictures["figures/ranked_lists.png"] = (
+        f"Queries (orange) and the nearest images, right (green) or wrong (red), {finished[-1].name} (pub Fig. 5)."
+    )
+    adaptive = [(trial, record) for trial, record in zip(finished, records) if trial.regularization == "adaptive"]
+    if adaptive:
+        trial, record = adaptive[0]
+        draw_factors(run, config, logs[trial.name], record["factors"])
+        pictures["figures/factors.png"] = f"Median factor of each category, {trial.name} (Fig. 2.2a)."
+        pictures["figures/factor_histogram.png"] = f"Factors after the last epoch, {trial.name} (Fig. 2.2b)."
+    return pictures
+
+
+def draw_factors(run: Path, config: Config, log: pd.DataFrame, factors: dict[str, list[float]]) -> None:
+    """Fig. 2.2: medians per category over the iterations, and the histogram of the last epoch."""
+    medians = {name: log[f"factor_{name}"] for name in factors}
+    figures.curves(
+        run / "figures/factors.png", medians, "iteration", "median factor", "linear", step=config.steps_per_epoch
+    )
+    # Training can only lower a factor, from A/2 on.
+    edges = np.linspace(0, config.amplitude / 2, 6)
+    counts = {name: np.histogram(np.clip(values, 0, edges[-1]), edges)[0] for name, values in factors.items()}
+    bins = [f"{low:.4g} to {high:.4g}" for low, high in zip(edges[:-1], edges[1:])]
+    figures.bars(run / "figures/factor_histogram.png", counts, bins, "factor", "arrays")
+
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., D) divided by their lengths; zero vectors stay zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def draw_ranked_lists(features: Path, data: reid.ReIDData, path: Path, count: int = 8, depth: int = 5) -> None:
+    """Queries spread over the test identities, with the nearest images that the rules leave."""
+    query, gallery = load_features(features)
+    rows, matches = [], []
+    for i in np.linspace(0, len(query) - 1, count).astype(int):
+        same = gallery.identities == query.identities[i]
+        ignored = (gallery.identities == reid.JUNK) | (same & (gallery.cameras == query.cameras[i]))
+        similarity = unit_length(gallery.features) @ unit_length(query.features[i])
+        nearest = np.argsort(np.where(ignored, -np.inf, similarity))[::-1][:depth]
+        paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]
+        rows.append([images.read_image(found, (128, 64)) for found in paths])
+        matches.append(same[nearest])
+    figures.ranked_lists(path, rows, matches)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Evaluates a run and prints the table «paper | this run»."""
+
+    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
+    runs_dir: Path = Path("runs")  # where to look for it
+    rerank: bool = False  # also score the k-reciprocal re-ranking (k1 20, k2 6, λ 0.3)
+    publish: bool = False  # keep the numbers in results.json and renew the README's tables
+
+
+def main() -> None:
+    """Command line."""
+    arguments = tyro.cli(Arguments)
+    run = arguments.run or run_config.newest_run(arguments.runs_dir, __package__)
+    evaluate(run, arguments.rerank, arguments.publish)
+
+
+if __name__ == "__main__":
+    run_config.run_command(main)

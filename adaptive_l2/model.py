@@ -1,0 +1,122 @@
+"""The re-identification network of Figures 1 and 2 (pub), and its losses."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from common.backbones import Backbone
+from common.layers import AdaptiveL2
+from common.losses import BatchHardTriplet
+
+
+@dataclass(frozen=True)
+class ReIDModel:
+    """Two graphs over the same layers.
+
+    Attributes:
+        training: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of each branch's `BRANCH_logits`
+            (B, identities), and with the triplet loss `BRANCH_embedding` (B, D).
+        inference: images (B, H, W, 3) -> the branches' embeddings, concatenated (B, D).
+        regularizer: of all arrays, or None.
+        backbone: the models that rest in the first stage.
+    """
+
+    training: keras.Model
+    inference: keras.Model
+    regularizer: AdaptiveL2 | None
+    backbone: tuple[keras.Model, ...]
+
+
+def build_model(
+    backbone: Backbone,
+    num_identities: int,
+    *,
+    triplet: bool = True,
+    regional_branches: bool = True,
+    clipping: bool = True,
+    regularization: str = "adaptive",
+    factor: float = 0.005,
+) -> ReIDModel:
+    """Builds the network (pub Figs. 1 and 2).
+
+    Args:
+        backbone: gives (B, H/16, W/16, C) feature maps.
+        num_identities: classes of the cross-entropy.
+        triplet: whether the embeddings are outputs of the training graph, for the triplet loss.
+        regional_branches: whether there are two more branches, of C/2 features each.
+        clipping: of pooled features to [0, 1].
+        regularization: "none", "constant" (Eq. 2.2) or "adaptive" (Eq. 2.7).
+        factor: λ if constant, the amplitude A if adaptive.
+    """
+    image = keras.Input(backbone.trunk.input_shape[1:], name="image", dtype="uint8")
+    features = backbone.trunk(image)  # (B, H/16, W/16, C')
+    maps = {"global": backbone.last_block(features)}  # (B, H/16, W/16, C)
+    blocks = [backbone.trunk, backbone.last_block]
+    if regional_branches:
+        # One copy of block 5 for both regions; the global branch shares nothing with them.
+        regional = backbone.copy_of_last_block("regional_block")
+        blocks.append(regional)
+        whole = regional(features)
+        half = whole.shape[1] // 2
+        for region, part in (("upper", whole[:, :half]), ("lower", whole[:, half:])):  # (B, H/32, W/16, C)
+            reduce = layers.Conv2D(whole.shape[-1] // 2, 3, padding="same", activation="relu", name=f"{region}_reduced")
+            maps[region] = reduce(part)  # (B, H/32, W/16, C/2)
+    embeddings, outputs = [], {}
+    for branch, feature_map in maps.items():
+        embedding, logits = _objective(branch, feature_map, num_identities, clipping)
+        embeddings.append(embedding)
+        outputs[f"{branch}_logits"] = logits
+        if triplet:
+            outputs[f"{branch}_embedding"] = embedding
+    network = keras.Model(image, outputs, name="network")
+    regularizer = None
+    if regularization != "none":
+        regularizer = AdaptiveL2(network, factor, adaptive=regularization == "adaptive", name="regularizer")
+        outputs = regularizer(image)
+    joined = layers.Concatenate(name="embedding")(embeddings) if len(embeddings) > 1 else embeddings[0]
+    return ReIDModel(
+        training=keras.Model(image, outputs, name="training"),
+        inference=keras.Model(image, joined, name="inference"),
+        regularizer=regularizer,
+        backbone=tuple(blocks),
+    )
+
+
+def _objective(branch: str, feature_map, num_identities: int, clipping: bool):
+    """An objective module (pub Fig. 1): the embedding (B, D) and the logits (B, identities)."""
+    embedding = layers.GlobalAveragePooling2D(name=f"{branch}_pooled")(feature_map)
+    if clipping:
+        embedding = ops.clip(embedding, 0.0, 1.0)
+    normalized = layers.BatchNormalization(epsilon=2e-5, name=f"{branch}_bn")(embedding)
+    initializer = keras.initializers.RandomNormal(stddev=0.001)
+    logits = layers.Dense(
+        num_identities, use_bias=False, kernel_initializer=initializer, dtype="float32", name=f"{branch}_logits"
+    )(normalized)
+    return embedding, logits
+
+
+def losses(model: ReIDModel, label_smoothing: float) -> dict[str, keras.losses.Loss]:
+    """The loss of each output of the training graph; all have weight one (section III-B (pub)).
+
+    Logits go with one-hot labels (B, identities), embeddings with identities (B,).
+    """
+    return {
+        name: BatchHardTriplet("soft")
+        if name.endswith("_embedding")
+        else keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)  # Eq. 1 (pub)
+        for name in model.training.output
+    }
+
+
+def targets(model: ReIDModel, labels) -> dict[str, object]:
+    """What the losses compare the outputs of the training graph with.
+
+    Args:
+        model: whose outputs.
+        labels: (B,) classes.
+    """
+    return {
+        name: labels if name.endswith("_embedding") else ops.one_hot(labels, output.shape[1])
+        for name, output in model.training.output.items()
+    }

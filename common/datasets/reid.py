@@ -1,0 +1,240 @@
+"""Person re-identification sets: Market-1501, DukeMTMC-reID, MSMT17, and people drawn by this repository."""
+
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.io
+
+from common.datasets.people import draw_people
+
+JUNK = -1  # identity of boxes that are neither right nor wrong answers: left out of a ranking
+DISTRACTOR = 0  # identity of boxes that show nobody who is searched for (Market-1501 and drawn people)
+ATTRIBUTES_FILE = "market_attribute.mat"
+
+_SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+# identity, camera[, sequence], frame[, box]: 0002_c1s1_000451_03.jpg, -1_c3s2_001000_00.jpg.jpg, 0005_c2_f0046985.jpg
+_NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?_.*\.jpg", re.IGNORECASE)
+# Images of train, query and gallery without junk, as the sets' authors count them.
+_OFFICIAL = {"Market": (12936, 3368, 15913), "Duke": (16522, 2228, 17661), "MSMT17": (32621, 11659, 82161)}
+
+
+@dataclass(frozen=True)
+class ReIDData:
+    """Three tables with a row per image, in the order of file names or of the set's own lists.
+
+    Columns: `path` (str), `identity` and `camera` (int64), and a column per attribute if asked for.
+    """
+
+    train: pd.DataFrame
+    query: pd.DataFrame
+    gallery: pd.DataFrame
+
+
+def read(name: str, root: Path | None, *, attributes: bool = False, **drawing: int) -> ReIDData:
+    """Reads "market1501", "duke", "msmt17" or "people" from `root`.
+
+    People are drawn at first; `root` is where to keep them (a cache folder if None), and `drawing` holds
+    arguments of `draw_people`.
+
+    Raises:
+        ValueError: unknown set, no folder given, attributes of a set that has none, or the reader's complaint.
+    """
+    if name == "people":
+        folder = draw_people(root, **drawing)
+        return _with_attributes(_read_named_files(folder), folder / ATTRIBUTES_FILE if attributes else None)
+    readers = {"market1501": read_market1501, "duke": read_duke, "msmt17": read_msmt17}
+    if name not in readers:
+        raise ValueError(f"Unknown data set {name!r}; expected one of {[*readers, 'people']}.")
+    if root is None:
+        raise ValueError(f"Data set {name!r} is read from a folder: pass --data-dir.")
+    if name == "market1501":
+        return read_market1501(root, attributes=attributes)
+    if attributes:
+        raise ValueError(f"Data set {name!r} is read without attributes; those with attributes: market1501, people.")
+    return readers[name](root)
+
+
+def read_market1501(root: Path, attributes: bool | Path = False) -> ReIDData:
+    """Market-1501 (Zheng et al., 2015) from its own folder or the folder that holds it.
+
+    Args:
+        root: contains `bounding_box_train`, `query` and `bounding_box_test`, or a folder `Market*` that does.
+        attributes: True joins `market_attribute.mat` (Lin et al., 2019), looked for in the set's folder and
+            in the one that holds it; or the path of that file. Columns keep the file's names and values, which
+            start at 1 ("no", or the first of several classes); -1 where an identity is not annotated,
+            as all distractors and junk.
+
+    Returns:
+        The gallery has the distractors (identity 0) and the junk (identity -1).
+
+    Raises:
+        ValueError: something is missing, empty or not what it should be; the sentence names it.
+    """
+    folder = _find(root, "Market", tuple(_SPLITS.values()))
+    data = _read_named_files(folder)
+    _check_counts(data, "Market", folder)
+    if attributes is True:
+        places = [folder / ATTRIBUTES_FILE, folder.parent / ATTRIBUTES_FILE]
+        attributes = next((path for path in places if path.is_file()), places[0])
+    return _with_attributes(data, Path(attributes) if attributes else None)
+
+
+def read_duke(root: Path) -> ReIDData:
+    """DukeMTMC-reID (Zheng et al., 2017) from its own folder or the folder that holds it as `Duke*`.
+
+    Raises:
+        ValueError: something is missing, empty or not what it should be; the sentence names it.
+    """
+    folder = _find(root, "Duke", tuple(_SPLITS.values()))
+    data = _read_named_files(folder)
+    _check_counts(data, "Duke", folder)
+    return data
+
+
+def read_msmt17(root: Path) -> ReIDData:
+    """MSMT17 (Wei et al., 2018), V1 or V2, from its own folder or the folder that holds it as `MSMT17*`.
+
+    The published protocol trains on the lists `train` and `val` together. Identity 0 is a person here, in
+    training and, another one, in query and gallery.
+
+    Raises:
+        ValueError: something is missing, empty or not what it should be; the sentence names it.
+    """
+    lists = [f"list_{name}.txt" for name in ("train", "val", "query", "gallery")]
+    folder = _find(root, "MSMT17", ("list_train.txt",))
+    version_1 = (folder / "train").is_dir()
+    train, test = (folder / name for name in (("train", "test") if version_1 else ("mask_train_v2", "mask_test_v2")))
+    for needed in [train, test, *(folder / name for name in lists)]:
+        if not needed.exists():
+            raise ValueError(f"{folder} is not a whole MSMT17: {needed.name} is missing. Unpack the set again.")
+    tables = [_read_list(folder / name, images) for name, images in zip(lists, (train, train, test, test))]
+    data = ReIDData(pd.concat(tables[:2], ignore_index=True), *tables[2:])
+    _check_matches(data, folder)
+    _check_counts(data, "MSMT17", folder)
+    return data
+
+
+def read_market_attributes(path: Path) -> pd.DataFrame:
+    """The attributes of `market_attribute.mat`: a row per identity of train and test, indexed by identity.
+
+    Values are those of the file: 1 is "no" (or the first class: young, short hair, long sleeve, long lower
+    body, dress, male), 2 "yes" (or the second class); `age` goes to 4.
+
+    Raises:
+        ValueError: the file is missing, damaged or not such a file.
+    """
+    if not path.is_file():
+        raise ValueError(f"The attributes are read from {path}, which does not exist. Put the file there.")
+    try:
+        splits = scipy.io.loadmat(path, simplify_cells=True)["market_attribute"]
+        # The fields of train and test are in different orders: by name.
+        columns = [{key: np.ravel(value) for key, value in splits[name].items()} for name in ("train", "test")]
+        table = pd.concat([pd.DataFrame(split) for split in columns], ignore_index=True)
+        index = table.pop("image_index").astype("int64").rename("identity")
+    except Exception as error:  # scipy raises whatever the damaged bytes lead it to
+        raise ValueError(
+            f"{path} cannot be read as Market-1501 attributes ({type(error).__name__}: {error}). Fetch it again."
+        ) from error
+    return table.astype("int64").set_index(index)
+
+
+def _with_attributes(data: ReIDData, path: Path | None) -> ReIDData:
+    if path is None:
+        return data
+    table = read_market_attributes(path)
+    tables = []
+    for rows in (data.train, data.query, data.gallery):
+        found = table.reindex(rows["identity"], fill_value=-1).reset_index(drop=True)
+        tables.append(pd.concat([rows, found], axis=1))
+    return ReIDData(*tables)
+
+
+def _find(root: Path, prefix: str, contents: tuple[str, ...]) -> Path:
+    """`root` or the folder in it whose name starts with `prefix`, whichever has one of `contents`."""
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"The data folder {root} does not exist. Check --data-dir.")
+    inside = [path for path in sorted(root.iterdir()) if path.name.lower().startswith(prefix.lower())]
+    for folder in [root, *inside]:
+        if any((folder / name).exists() for name in contents):
+            return folder
+    raise ValueError(f"{root} has no {contents[0]}, nor has a folder {prefix}* in it. Check --data-dir.")
+
+
+def _read_named_files(folder: Path) -> ReIDData:
+    """The layout of Market-1501: three folders of images whose names tell identity and camera."""
+    data = ReIDData(**{split: _read_folder(folder / name) for split, name in _SPLITS.items()})
+    _check_matches(data, folder)
+    return data
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    if not folder.is_dir():
+        raise ValueError(f"The folder {folder} is missing. Unpack the set again, or check --data-dir.")
+    # Windows and macOS leave files of their own (Thumbs.db) among the images.
+    entries = sorted((e for e in os.scandir(folder) if e.name.lower().endswith(".jpg")), key=lambda e: e.name)
+    if not entries:
+        raise ValueError(f"The folder {folder} has no .jpg images. Unpack the set again.")
+    rows = []
+    for entry in entries:
+        match = _NAME.fullmatch(entry.name)
+        if match is None:
+            raise ValueError(
+                f"The file name of {entry.path} tells no identity and camera; expected a name like "
+                "0002_c1s1_000451_03.jpg. Rename or remove it."
+            )
+        _check_bytes(entry.path, entry.stat().st_size)
+        rows.append((entry.path, int(match[1]), int(match[2])))
+    return pd.DataFrame(rows, columns=["path", "identity", "camera"])
+
+
+def _read_list(path: Path, images: Path) -> pd.DataFrame:
+    """A list of MSMT17: lines `0000/0000_000_01_0303morning_0008_0.jpg 0`, path and identity."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        match = re.fullmatch(r"(\S+) +(\d+)\s*", line)
+        fields = Path(match[1]).name.split("_") if match else []
+        if len(fields) < 3 or not fields[2].isdigit():
+            raise ValueError(
+                f"Line {number} of {path} reads {line!r}; expected a path and an identity like "
+                "'0000/0000_000_01_0303morning_0008_0.jpg 0'. Fetch the list again."
+            )
+        rows.append((str(images / match[1]), int(match[2]), int(fields[2])))
+    if not rows:
+        raise ValueError(f"{path} is empty; expected a line per image. Fetch the list again.")
+    for image, _, _ in rows:
+        if not os.path.isfile(image):
+            raise ValueError(f"{image} is missing, but {path} lists it. Unpack the set again.")
+        _check_bytes(image, os.path.getsize(image))
+    return pd.DataFrame(rows, columns=["path", "identity", "camera"])
+
+
+def _check_bytes(image: str, size: int) -> None:
+    if size == 0:
+        raise ValueError(f"The image {image} has no bytes. Fetch it again, or remove it.")
+
+
+def _check_matches(data: ReIDData, folder: Path) -> None:
+    """At least one query needs its identity in the gallery from another camera; `score` counts those without."""
+    seen = data.gallery.groupby("identity")["camera"].agg(["min", "max"]).reindex(data.query["identity"])
+    camera = data.query["camera"].to_numpy()
+    if not np.any((seen["min"].to_numpy() < camera) | (seen["max"].to_numpy() > camera)):
+        raise ValueError(
+            f"No query of {folder} has its identity in the gallery from another camera, so nothing can be scored; "
+            "expected images of the same identities, taken by at least two cameras, in query and gallery."
+        )
+
+
+def _check_counts(data: ReIDData, prefix: str, folder: Path) -> None:
+    found = (len(data.train), len(data.query), int((data.gallery["identity"] != JUNK).sum()))
+    if found != _OFFICIAL[prefix]:
+        warnings.warn(
+            f"{folder} has {found} images in train, query and gallery without junk, the published set "
+            f"{_OFFICIAL[prefix]}: scores on it do not compare with published ones.",
+            stacklevel=3,
+        )

@@ -1,0 +1,24 @@
+"""Ranking, scoring and re-ranking of embeddings of any framework, in bounded memory."""
+
+from common.retrieval.analysis import confidence_interval, score_by, score_by_camera_pair
+from common.retrieval.embeddings import Embeddings
+from common.retrieval.expansion import expand
+from common.retrieval.pairs import Verification, Verifier, calibrate, verification
+from common.retrieval.reranking import RerankedDistances, rerank
+from common.retrieval.scoring import Scores, score
+
+__all__ = [
+    "Embeddings",
+    "RerankedDistances",
+    "Scores",
+    "Verification",
+    "Verifier",
+    "calibrate",
+    "confidence_interval",
+    "expand",
+    "rerank",
+    "score",
+    "score_by",
+    "score_by_camera_pair",
+    "verification",
+]

@@ -1,0 +1,100 @@
+"""Scores per camera pair and per attribute, and how far chance moves them."""
+
+import numpy as np
+import pandas as pd
+
+from common.retrieval.distances import Metric
+from common.retrieval.embeddings import Embeddings, check_widths
+from common.retrieval.ranking import MATCHES
+from common.retrieval.scoring import AveragePrecision, Scores, rank, summarize
+
+
+def score_by_camera_pair(
+    query: Embeddings,
+    gallery: Embeddings,
+    *,
+    metric: Metric = "cosine",
+    average_precision: AveragePrecision = "standard",
+) -> pd.DataFrame:
+    """Scores of the queries of one camera against the gallery of another, for each ordered pair of cameras.
+
+    Returns:
+        One row per pair: query_camera, gallery_camera, mAP, rank-1 and valid_queries; mAP and rank-1 are NaN where
+        no query of the pair has a match.
+
+    Raises:
+        ValueError: widths do not fit, or an option is unknown.
+    """
+    check_widths(query, gallery)
+    rows = []
+    for gallery_camera in np.unique(gallery.cameras):
+        seen = gallery.take(gallery.cameras == gallery_camera)
+        for query_camera in np.unique(query.cameras[query.cameras != gallery_camera]):
+            results = rank(query.take(query.cameras == query_camera), seen, metric=metric)
+            values = (np.nan, np.nan, 0)
+            if results[:, MATCHES].any():
+                scores = summarize(results, (1,), average_precision)
+                values = (scores.mean_average_precision, scores.cmc[1], scores.num_valid_queries)
+            rows.append((query_camera, gallery_camera, *values))
+    names = ["query_camera", "gallery_camera", "mAP", "rank-1", "valid_queries"]
+    return pd.DataFrame(rows, columns=names).sort_values(names[:2], ignore_index=True)
+
+
+def score_by(scores: Scores, labels: np.ndarray) -> pd.DataFrame:
+    """Scores of the queries that share a label, such as an attribute's value.
+
+    Args:
+        scores: of `score`.
+        labels: (Q,) one for each query, valid or not.
+
+    Returns:
+        Indexed by label: mAP, rank-1 and valid_queries. Labels of no valid query are absent.
+
+    Raises:
+        ValueError: the number of labels is not that of the queries.
+    """
+    found = _per_query(scores, labels).groupby("label")
+    return found[["mAP", "rank-1"]].mean().assign(valid_queries=found.size())
+
+
+def confidence_interval(
+    scores: Scores, query_identities: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Percentile bootstrap over identities.
+
+    Queries of one person are alike, so whole identities are drawn with replacement, as many as there are;
+    drawing queries instead would give too narrow an interval.
+
+    Args:
+        scores: of `score`.
+        query_identities: (Q,) of all queries, valid or not.
+        level: share of the resampled scores inside the interval, in (0, 1).
+        resamples: number of draws.
+        seed: of the draws.
+
+    Returns:
+        Indexed by mAP, rank-k for each of `scores.ranks` and mINP: score, low and high.
+
+    Raises:
+        ValueError: the number of identities is not that of the queries, or an option is out of its range.
+    """
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(f"level must be in (0, 1) and resamples at least 1, got {level} and {resamples}.")
+    found = _per_query(scores, query_identities)
+    metrics = found.columns.drop("label")
+    groups = found.groupby("label")[list(metrics)]
+    sums, sizes = groups.sum().to_numpy(), groups.size().to_numpy()  # (I, metrics), (I,)
+    draws = np.random.default_rng(seed).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples)
+    means = (draws @ sums) / (draws @ sizes)[:, None]  # (resamples, I) x (I, metrics)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return pd.DataFrame({"score": found[metrics].mean(), "low": low, "high": high}, index=metrics)
+
+
+def _per_query(scores: Scores, labels: np.ndarray) -> pd.DataFrame:
+    """One row per valid query."""
+    labels, number = np.asarray(labels), scores.num_valid_queries + scores.num_skipped_queries
+    if labels.shape != (number,):
+        raise ValueError(f"Expected one label for each of the {number} queries, got shape {labels.shape}.")
+    columns = {"label": labels[scores.valid_queries], "mAP": scores.average_precision}
+    columns |= {f"rank-{k}": (scores.first_match_rank <= k).astype(float) for k in sorted({1, *scores.ranks})}
+    return pd.DataFrame(columns | {"mINP": scores.inverse_negative_penalty})
