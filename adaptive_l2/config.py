@@ -109,6 +109,7 @@ def on_cpu(config: Config) -> Config:
         config,
         backbone="mobilenet_0.25",
         image_size=(128, 64),
+        identities_per_batch=8,
         padding=7,  # 20 pixels of 384
         frozen_epochs=2,
         epochs=12,
@@ -125,7 +126,10 @@ DEMO = replace(
     dataset="people",
     backbone="small_resnet",
     weights="none",
+    identities_per_batch=16,
+    regional_branches=False,  # from random weights they collapse to one point at this learning rate
     regularizations=("constant", "adaptive"),
+    learning_rate=2e-3,
     image_size=(96, 48),
     padding=5,
     frozen_epochs=0,
