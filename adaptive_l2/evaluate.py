@@ -191,7 +191,7 @@ def unit_length(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
-def draw_ranked_lists(features: Path, data: reid.ReIDData, path: Path, count: int = 8, depth: int = 5) -> None:
+def draw_ranked_lists(features: Path, data: reid.ReIDData, path: Path, count: int = 6, depth: int = 5) -> None:
     """Queries spread over the test identities, with the nearest images that the rules leave."""
     query, gallery = load_features(features)
     rows, matches = [], []

@@ -75,8 +75,9 @@ class AdaptiveL2(layers.Layer):
     frozen when the training step is traced are left out, and their θ rest. Constant L2 regularization, the
     baseline, is `adaptive=False`.
 
-    As ∂/∂θ_n = A ‖w_n‖² / 2c ≥ 0 between -c and c, training can only lower a factor, the faster the longer
-    its array, until it is 0 and stays there: the method learns when each array's regularization ends.
+    As ∂/∂θ_n = A ‖w_n‖² / 2c ≥ 0 between -c and c, training can only lower a factor, until it is 0 and stays
+    there. Adam divides a gradient by its own size, so each θ of an array that is not zero falls by about the learning
+    rate per step: faster where the array grows, slower where it shrinks.
 
     Args:
         network: a model that has its variables.

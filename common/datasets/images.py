@@ -4,9 +4,13 @@ Files are decoded anew in each epoch, so memory does not grow with the set. Imag
 quarter of what float32 would move.
 """
 
+import atexit
 import contextlib
+import functools
 import re
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -44,13 +48,15 @@ def naming_damaged_images() -> Iterator[None]:
 
     tf.data turns errors into its own, with stack traces of several threads in the message.
     """
+    sentence = None
     try:
         yield
     except tf.errors.OpError as error:
         sentence = re.search(r"ValueError: (The image .* cannot be read.*)", error.message)
         if sentence is None:
             raise
-        raise ValueError(sentence[1]) from None
+    if sentence is not None:  # outside `except`, so that the new error does not keep the old one's iterator alive
+        raise ValueError(sentence[1])
 
 
 def training_batches(
@@ -131,9 +137,47 @@ def _read_images(paths: list[str | Path], image_size: tuple[int, int]) -> np.nda
     return images
 
 
-def _numpy_function(function, inputs: list[tf.Tensor], kind: tf.DType, shape: tuple[int | None, ...]) -> tf.Tensor:
-    # Stateful functions run one at a time under tf.config.experimental.enable_op_determinism.
-    return tf.ensure_shape(tf.numpy_function(function, inputs, kind, stateful=False), shape)
+class _Calls:
+    """The Python functions that run in threads of tf.data, ended before the interpreter is.
+
+    A thread that needs the interpreter while it shuts down takes the process with it: it hangs or aborts. An
+    iterator that lives as long as the process, for example in the traceback of an error, has such threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._active, self._latest, self._closing = threading.Lock(), 0, 0.0, False
+        atexit.register(self._close)
+
+    def guarded(self, function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        def run(*arguments: np.ndarray) -> np.ndarray:
+            with self._lock:
+                self._active += 1
+            try:
+                if self._closing:
+                    raise RuntimeError("The interpreter is shutting down.")
+                return function(*arguments)
+            finally:
+                with self._lock:
+                    self._active, self._latest = self._active - 1, time.monotonic()
+
+        return run
+
+    def _close(self) -> None:
+        """Nobody takes batches any more, so the threads stop as soon as their buffers are full."""
+        self._closing = True
+        while self._active or time.monotonic() - self._latest < 0.1:
+            time.sleep(0.01)
+
+
+_calls = functools.cache(_Calls)
+
+
+def _numpy_function(
+    function: Callable[..., np.ndarray], inputs: list[tf.Tensor], kind: tf.DType, shape: tuple[int | None, ...]
+) -> tf.Tensor:
+    # Stateful functions would run one at a time under tf.config.experimental.enable_op_determinism.
+    result = tf.numpy_function(_calls().guarded(function), inputs, kind, stateful=False)
+    return tf.ensure_shape(result, shape)
 
 
 def _in_order(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -39,7 +39,7 @@ def read(name: str, root: Path | None, *, attributes: bool = False, **drawing: i
     """Reads "market1501", "duke", "msmt17" or "people" from `root`.
 
     People are drawn at first; `root` is where to keep them (a cache folder if None), and `drawing` holds
-    arguments of `draw_people`.
+    arguments of `draw_people`, which the other sets ignore.
 
     Raises:
         ValueError: unknown set, no folder given, attributes of a set that has none, or the reader's complaint.

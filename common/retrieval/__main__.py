@@ -54,7 +54,7 @@ def load(path: Path) -> tuple[Embeddings, Embeddings]:
 
 
 def main() -> None:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, prog="python -m common.retrieval")
     query, gallery = load(options.features)
     distances = None
     if options.rerank:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import get_num_threads, prange
-from sklearn.linear_model import LogisticRegression
 
 from common.retrieval.compiled import compiled
 from common.retrieval.distances import Distances, Metric
@@ -149,6 +148,8 @@ def calibrate(
     Raises:
         ValueError: as `verification`, for one of the halves; `false_positive_rate` is not in (0, 1].
     """
+    from sklearn.linear_model import LogisticRegression  # its import takes longer than most scorings
+
     identities = np.unique(np.concatenate([query.identities, gallery.identities]))
     half = np.random.default_rng(seed).permutation(identities)[: len(identities) // 2]
     fitting, held_out = (

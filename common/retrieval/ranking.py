@@ -53,6 +53,17 @@ def _count_by_searching(row, matches, counts):
         counts[t] += counts[t - 1]
 
 
+@compiled()
+def _average_precisions(counts):
+    """By the standard and by the trapezoid rule; counts[t] ranked entries are before match t, t of them matches."""
+    standard, trapezoid = 0.0, 0.0
+    for t in range(len(counts)):
+        precision = (t + 1) / (counts[t] + 1)
+        standard += precision
+        trapezoid += (precision + (t / counts[t] if counts[t] > 0 else 1.0)) / 2
+    return standard / len(counts), trapezoid / len(counts)
+
+
 @compiled(parallel=True)
 def rank_rows(rows, cameras, starts, stops, members, gallery_cameras, junk):
     """Ranks every query's true matches; overwrites `rows`.
@@ -90,15 +101,8 @@ def rank_rows(rows, cameras, starts, stops, members, gallery_cameras, junk):
                 _count_by_comparing(row, matches, counts)
             else:
                 _count_by_searching(row, matches, counts)
-            standard, trapezoid = 0.0, 0.0
-            for t in range(number):
-                before = counts[t]  # ranked entries before match t, t of them matches
-                precision = (t + 1) / (before + 1)
-                standard += precision
-                trapezoid += (precision + (t / before if before > 0 else 1.0)) / 2
             results[i, 0] = number
             results[i, 1] = counts[0] + 1
             results[i, 2] = counts[number - 1] + 1
-            results[i, 3] = standard / number
-            results[i, 4] = trapezoid / number
+            results[i, 3], results[i, 4] = _average_precisions(counts)
     return results

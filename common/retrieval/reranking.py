@@ -1,4 +1,13 @@
-"""Re-ranking with k-reciprocal encoding, sparse and by blocks."""
+"""Re-ranking with k-reciprocal encoding, sparse and by blocks.
+
+Several computations go by this name. `rerank` says which one is here. Others in public code, whose numbers differ:
+
+- distances squared once more: squared Euclidean ones passed to code that squares;
+- distances not squared;
+- distances not divided by their row's maximum, with weights from exp(-d) of those;
+- k1 instead of k1 + 1 neighbours, from a nearest-neighbour search that counts the image itself;
+- k1 = 50 and k2 = 15.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,23 +73,17 @@ def rerank(
     """Re-ranking with k-reciprocal encoding.
 
     From Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017.
-    Several computations go by this name. This one, over the N = Q + G images of query and gallery together:
+    Over the N = Q + G images of query and gallery together:
 
     1. d(i, j) is the **squared** cosine distance (1 - cos)² or squared Euclidean distance, **divided by its row's
-       maximum** over all N: what the paper's authors' NumPy code makes of a matrix of cosine or Euclidean distances,
-       which it squares itself.
-    2. R*(i, k1): reciprocal neighbours among the k1 nearest and i itself, expanded with the sets of half size of
+       maximum** over all N: what the paper's authors' NumPy code makes of cosine or Euclidean distances.
+    2. R*(i, k1): reciprocal neighbours among i and its k1 nearest others, expanded with the sets of half size of
        which more than two thirds are shared (`expanded_sets`). An image is always its own first neighbour.
-    3. V(i, j) = exp(-d(i, j)) on R*(i, k1), 0 elsewhere, **divided by its sum**; then averaged over the k2 nearest
-       (i itself is one of them).
+    3. V(i, j) = exp(-d(i, j)) on R*(i, k1), **divided by its sum**; then averaged over the k2 nearest, i included.
     4. Jaccard distance 1 - m / (2 - m) with m = Σ min(V(i, ·), V(j, ·)), as each V sums to 1.
     5. lambda_value · d + (1 - lambda_value) · Jaccard.
 
-    Others in use under the same name, whose numbers differ: (a) distances squared once more (squared Euclidean ones
-    passed to code that squares); (b) not squared; (c) not divided by the maximum, with V from a softmax without its
-    division; (d) k1 instead of k1 + 1 neighbours, from libraries whose search omits or counts the image itself;
-    (e) k1 = 50 and k2 = 15. All images take part as neighbours, junk (identity -1) too: drop it before
-    if it shall not.
+    All images take part as neighbours, junk (identity -1) too: drop it before if it shall not.
 
     Args:
         query: Q images with features of width D.
@@ -104,17 +107,7 @@ def rerank(
     within = Distances(features, features, metric)
     neighbors = nearest_to_each_other(within, max(k1 + 1, k2))
     farthest = np.where(neighbors.farthest > 0, neighbors.farthest, 1)  # all images alike: distances stay 0
-    starts, members = expanded_sets(np.ascontiguousarray(neighbors.indices[:, : k1 + 1]), k1)
-    rows = np.repeat(np.arange(number), np.diff(starts))
-    scaled = within.pairs(rows, members) / farthest[rows]
-    weights = np.exp(-(scaled**2 if within.cosine else scaled))
-    sums = np.add.reduceat(weights, starts[:-1])
-    encodings = csr_array((weights / sums[rows], members, starts), shape=(number, number))
-    nearest = neighbors.indices[:, :k2].ravel()
-    averaging = csr_array(
-        (np.full(len(nearest), 1 / k2, np.float32), nearest, np.arange(0, len(nearest) + 1, k2)), shape=(number, number)
-    )
-    encodings = averaging @ encodings
+    encodings = _encode(within, farthest, neighbors.indices, k1, k2)
     return RerankedDistances(
         _original=Distances(query.features, gallery.features, metric),
         _farthest=farthest[: len(query)],
@@ -124,12 +117,27 @@ def rerank(
     )
 
 
+def _encode(within: Distances, farthest: np.ndarray, neighbors: np.ndarray, k1: int, k2: int) -> csr_array:
+    """V of steps 2 and 3, (N, N)."""
+    number = len(neighbors)
+    starts, members = expanded_sets(np.ascontiguousarray(neighbors[:, : k1 + 1]), k1)
+    rows = np.repeat(np.arange(number), np.diff(starts))
+    scaled = within.pairs(rows, members) / farthest[rows]
+    weights = np.exp(-(scaled**2 if within.cosine else scaled))
+    weights /= np.add.reduceat(weights, starts[:-1])[rows]
+    encodings = csr_array((weights, members, starts), shape=(number, number))
+    nearest = neighbors[:, :k2].ravel()
+    shares = np.full(len(nearest), 1 / k2, np.float32)
+    averaging = csr_array((shares, nearest, np.arange(0, len(nearest) + 1, k2)), shape=(number, number))
+    return averaging @ encodings  # (N, N) sparse x (N, N) sparse
+
+
 @compiled(parallel=True)
 def _blend(block, starts, members, weights, index_starts, index_rows, index_weights, farthest, cosine, lambda_value):
     """Turns original distances (B, G) into final ones; `index_*` lists the gallery images of each member."""
     for i in prange(len(block)):
         row = block[i]
-        shared = np.zeros(len(row), np.float32)  # m of the docstring above
+        shared = np.zeros(len(row), np.float32)  # m of step 4
         for a in range(starts[i], starts[i + 1]):
             member, weight = members[a], weights[a]
             for b in range(index_starts[member], index_starts[member + 1]):

@@ -66,7 +66,8 @@ def score(
     Gallery images of the query's identity **and** camera are removed from its ranking, and so are junk images
     (identity -1). Distractors need no rule: they are wrong for every query of another identity. (Market-1501
     calls them identity 0, which is no query there; in MSMT17 identity 0 is a person like the others.)
-    Equal distances are ranked by gallery index. Never holds more than a block of the distances.
+    Equal distances are ranked by gallery index; note that a float32 matrix product may give equal images distances
+    that differ in the last digit. Never holds more than a block of the distances.
 
     Average precision of M matches, the t-th of them at rank r_t:
     - "standard": mean over t of t / r_t, the precision at each match;
@@ -144,16 +145,16 @@ def _given_blocks(
     distances: np.ndarray | Iterable[np.ndarray], num_queries: int, num_gallery: int
 ) -> Iterator[np.ndarray]:
     """The given distances as blocks that may be overwritten, checked."""
-    if isinstance(distances, np.ndarray):
-        _check_rows(distances, distances.ndim == 2 and len(distances) == num_queries, num_queries, num_gallery)
-        given, copy = (distances[rows] for rows in row_blocks(num_queries, num_gallery, "ranking")), True
-    else:
-        given, copy = distances, False
+    is_array = hasattr(distances, "__array__")
+    if is_array:
+        array = np.asarray(distances)
+        _check_rows(array, array.ndim == 2 and len(array) == num_queries, num_queries, num_gallery)
+        distances = (array[rows] for rows in row_blocks(num_queries, num_gallery, "ranking"))
     done = 0
-    for block in given:
+    for block in distances:
         block = np.asarray(block)
         dtype = np.float32 if block.dtype in (np.float16, np.float32) else np.float64
-        block = np.array(block, dtype, order="C", copy=copy or None)
+        block = np.array(block, dtype, order="C", copy=True if is_array or not block.flags.writeable else None)
         done += len(block)
         _check_rows(block, block.ndim == 2 and done <= num_queries, num_queries, num_gallery)
         if np.isnan(block.sum()) and np.isnan(block).any():

@@ -92,8 +92,8 @@ def test_without_the_hard_sigmoid_the_model_collapses():
     assert factors[0] >= 0 and 0 <= loss < 0.1 and np.abs(kernel).max() <= 1.01
 
 
-def test_training_only_lowers_factors_and_a_longer_array_ends_first():
-    """By plain gradient descent, as ∂/∂θ = A ‖w‖² / 2c: 4 times the squared length, 4 times the fall."""
+def test_gradient_of_theta_grows_with_the_squared_length():
+    """∂/∂θ = A ‖w‖² / 2c: four times the squared length, four times the gradient."""
     inputs = keras.Input((2,))
     x = layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(1.0), name="short")(inputs)
     y = layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(2.0), name="long")(inputs)
@@ -212,3 +212,21 @@ def test_bad_arguments_are_told():
             AdaptiveL2(dense_network(), amplitude)
     with pytest.raises(ValueError, match="c must be above zero, got 0"):
         AdaptiveL2(dense_network(), c=0)
+
+
+def test_under_adam_a_factor_falls_by_the_learning_rate_whatever_the_length():
+    """Two arrays that rest, one a hundred times the other: after 50 steps of 0.01 both have θ = -0.5."""
+    inputs = keras.Input((2,))
+    outputs = [
+        layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(value), name=name)(inputs)
+        for name, value in (("short", 0.1), ("long", 10.0))
+    ]
+    network = keras.Model(inputs, outputs)
+    regularizer = AdaptiveL2(network, 1.0)
+    optimizer = keras.optimizers.Adam(0.01)
+    for _ in range(50):
+        with tf.GradientTape() as tape:
+            regularizer(np.zeros((1, 2), "float32"))
+            gradient = tape.gradient(regularizer.losses[0], regularizer.theta.value)
+        optimizer.apply([gradient], [regularizer.theta])
+    np.testing.assert_allclose(regularizer.theta, [-0.5, -0.5], rtol=1e-3)

@@ -55,7 +55,7 @@ def whole(blocks):
     return np.concatenate([block.copy() for block in blocks])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_queries=st.integers(1, 20),
