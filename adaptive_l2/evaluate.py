@@ -5,7 +5,7 @@ python -m PROJECT.evaluate [RUN] [--rerank] [--publish]
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,7 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     """
     config = run_config.load_config(run, Config)
     data = read(config)
+    data = replace(data, gallery=data.gallery[data.gallery.identity != reid.JUNK])  # no neighbour in re-ranking either
     planned = list(trials(config))
     finished = [trial for trial in planned if _epochs_done(run / trial.name) >= config.epochs]
     if not finished:
@@ -197,7 +198,7 @@ def draw_ranked_lists(features: Path, data: reid.ReIDData, path: Path, count: in
     rows, matches = [], []
     for i in np.linspace(0, len(query) - 1, count).astype(int):
         same = gallery.identities == query.identities[i]
-        ignored = (gallery.identities == reid.JUNK) | (same & (gallery.cameras == query.cameras[i]))
+        ignored = same & (gallery.cameras == query.cameras[i])
         similarity = unit_length(gallery.features) @ unit_length(query.features[i])
         nearest = np.argsort(np.where(ignored, -np.inf, similarity))[::-1][:depth]
         paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]

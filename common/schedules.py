@@ -16,7 +16,7 @@ class WarmUpAndDrops(keras.optimizers.schedules.LearningRateSchedule):
         floor: the lowest rate, with which the warm-up begins, as a share of the peak.
     """
 
-    def __init__(self, peak: float, *, steps_per_epoch: int, warmup_epochs: int, drop_epochs, floor: float = 0.01):
+    def __init__(self, peak: float, steps_per_epoch: int, warmup_epochs: int, drop_epochs, floor: float = 0.01):
         self.peak, self.steps_per_epoch, self.warmup_epochs = peak, steps_per_epoch, warmup_epochs
         self.drop_epochs, self.floor = tuple(drop_epochs), floor
 
