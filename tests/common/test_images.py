@@ -1,0 +1,186 @@
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from common.augmentation import Augmentation, augment
+from common.datasets.identities import identity_batches
+from common.datasets.images import image_batches, naming_damaged_images, read_image, training_batches
+from tests.helpers import run_python
+
+NOTHING = Augmentation(mirror=0, padding=0, erasing=0)
+IMAGES = np.random.default_rng(0).integers(0, 256, (24, 16, 8, 3), dtype="uint8")
+LABELS = np.repeat(np.arange(6), 4)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """24 images, 4 of each of 6 identities; the lossless format keeps their pixels."""
+    for i, image in enumerate(IMAGES):
+        Image.fromarray(image).save(tmp_path / f"{i:02d}.png")
+    return pd.DataFrame({"path": [str(tmp_path / f"{i:02d}.png") for i in range(24)]})
+
+
+def batches(table, count, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8)):
+    data = training_batches(
+        table,
+        labels=LABELS,
+        image_size=image_size,
+        identities_per_batch=3,
+        images_per_identity=2,
+        steps_per_epoch=4,
+        augmentation=augmentation,
+        seed=seed,
+        first_epoch=first_epoch,
+    )
+    with naming_damaged_images():
+        return [(images.numpy(), labels.numpy()) for images, labels in data.take(count)]
+
+
+def bilinear(image, height, width):
+    """Bilinear interpolation between pixel centres, in float64: an independent oracle."""
+    rows, columns = ((np.arange(n) + 0.5) * m / n - 0.5 for n, m in zip((height, width), image.shape))
+    for axis, places in ((0, rows), (1, columns)):
+        places = np.clip(places, 0, image.shape[axis] - 1)
+        low = np.floor(places).astype(int)
+        high = np.minimum(low + 1, image.shape[axis] - 1)
+        part = (places - low).reshape([-1 if a == axis else 1 for a in range(3)])
+        image = np.take(image, low, axis) * (1 - part) + np.take(image, high, axis) * part
+    return image
+
+
+@pytest.mark.parametrize("size", [(40, 24), (16, 8), (10, 6)])
+def test_resizing_is_bilinear_and_colors_are_rgb(table, size):
+    np.testing.assert_array_equal(read_image(table["path"][0]), IMAGES[0])
+    assert np.abs(read_image(table["path"][0], size) - bilinear(IMAGES[0], *size)).max() < 1.01
+
+
+def test_jpeg_is_decoded_as_elsewhere(tmp_path):
+    smooth = np.array(Image.fromarray(IMAGES[0]).resize((64, 128), Image.Resampling.BICUBIC))
+    Image.fromarray(smooth).save(tmp_path / "image.jpg", quality=90)
+    with Image.open(tmp_path / "image.jpg") as image:
+        expected = np.array(image).astype(int)
+    difference = np.abs(read_image(tmp_path / "image.jpg") - expected)
+    assert difference.mean() < 0.5 and difference.max() <= 4
+
+
+def test_batches_hold_the_images_that_the_sampler_chose(table):
+    found = batches(table, 12)
+    numbers = [
+        identity_batches(LABELS, identities_per_batch=3, images_per_identity=2, steps=4, seed=0, epoch=epoch)
+        for epoch in range(3)
+    ]
+    for (images, labels), index in zip(found, np.concatenate(numbers)):
+        assert images.dtype == "uint8" and labels.dtype == "int32"
+        np.testing.assert_array_equal(images, IMAGES[index])
+        np.testing.assert_array_equal(labels, LABELS[index])
+
+
+def test_images_are_changed_by_their_index_in_the_epoch(table):
+    augmentation = Augmentation(padding=0.1, grey_patch=0.5)
+    for epoch in (0, 1):
+        plain = batches(table, 4, first_epoch=epoch)
+        found = batches(table, 4, first_epoch=epoch, augmentation=augmentation)
+        expected = np.concatenate([images for images, _ in plain])
+        augment(expected, augmentation, seed=0, epoch=epoch)
+        np.testing.assert_array_equal(np.concatenate([images for images, _ in found]), expected)
+
+
+def test_batches_are_a_function_of_seed_and_epoch(table):
+    def pixels(**arguments):
+        return np.concatenate([images for images, _ in batches(table, augmentation=Augmentation(), **arguments)])
+
+    once = pixels(count=12)
+    np.testing.assert_array_equal(pixels(count=12), once)
+    np.testing.assert_array_equal(pixels(count=8, first_epoch=1), once[24:])
+    assert (pixels(count=12, seed=1) != once).any() and (once[:24] != once[24:48]).any()
+
+
+def test_evaluation_batches_keep_the_order_and_the_remainder(table):
+    found = [batch.numpy() for batch in image_batches(table["path"], image_size=(16, 8), batch_size=9)]
+    assert [len(batch) for batch in found] == [9, 9, 6] and found[0].dtype == "uint8"
+    np.testing.assert_array_equal(np.concatenate(found), IMAGES)
+    assert image_batches(table["path"], image_size=(40, 24), batch_size=9).element_spec.shape == (None, 40, 24, 3)
+
+
+def jpeg(path):
+    Image.fromarray(IMAGES[0]).save(path, "jpeg")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(jpeg(path)[:-20]), "cannot be read; it is missing or damaged. Fetch it again"),
+        (lambda path: path.write_bytes(jpeg(path)[:30]), "cannot be read; it is missing or damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), "cannot be read; it is missing or damaged"),
+        (lambda path: path.write_bytes(b""), "cannot be read; it is missing or damaged"),
+        (lambda path: path.write_bytes(b"<html>not found</html>"), "cannot be read; it is missing or damaged"),
+        (lambda path: path.unlink(), r"cannot be read \(No such file or directory\); it is missing or damaged"),
+    ],
+)
+def test_damaged_images_are_named_in_one_sentence(table, tmp_path, damage, message):
+    damage(tmp_path / "07.png")
+    sentence = f"^The image .*07.png {message}"
+    with pytest.raises(ValueError, match=sentence):
+        read_image(tmp_path / "07.png")
+    with pytest.raises(ValueError, match=sentence) as caught:
+        batches(table, 40)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=sentence), naming_damaged_images():
+        list(image_batches(table["path"], image_size=(16, 8), batch_size=9))
+
+
+def test_fit_names_a_damaged_image(table, tmp_path):
+    (tmp_path / "07.png").write_bytes(b"")
+    model = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(6)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    data = training_batches(
+        table,
+        labels=LABELS,
+        image_size=(16, 8),
+        identities_per_batch=3,
+        images_per_identity=2,
+        steps_per_epoch=40,
+        augmentation=NOTHING,
+        seed=0,
+    )
+    with pytest.raises(ValueError, match=r"^The image .*07.png cannot be read; .*\.$"), naming_damaged_images():
+        model.fit(data, steps_per_epoch=40, verbose=0, shuffle=False)
+    with pytest.raises(ValueError, match=r"^The image .*07.png cannot be read; .*\.$"), naming_damaged_images():
+        model.predict(image_batches(table["path"], image_size=(16, 8), batch_size=9), verbose=0)
+
+
+def test_other_errors_pass():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="another"), naming_damaged_images():
+        raise tf.errors.InvalidArgumentError(None, None, "another")
+
+
+TWO_REPLICAS = """
+import sys
+import numpy as np, pandas as pd, tensorflow as tf
+from common.augmentation import Augmentation
+from common.datasets.images import training_batches
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.experimental.enable_op_determinism()
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+paths = [f"{sys.argv[1]}/{i:02d}.png" for i in range(24)]
+data = training_batches(
+    pd.DataFrame({"path": paths}), labels=np.repeat(np.arange(6), 4), image_size=(16, 8), identities_per_batch=4,
+    images_per_identity=2, steps_per_epoch=4, augmentation=Augmentation(), seed=0)
+whole = [(images.numpy(), labels.numpy()) for images, labels in data.take(3)]
+shared = iter(strategy.experimental_distribute_dataset(data))  # alive, with busy threads, when the process ends
+for images, labels in whole:
+    parts = [strategy.experimental_local_results(part) for part in next(shared)]
+    same = [np.array_equal(np.concatenate(part), one) for part, one in zip(parts, (images, labels))]
+    print(*(len(part) for part in parts[1]), *(len(set(part.numpy())) for part in parts[1]), *same)
+"""
+
+
+def test_a_batch_splits_evenly_between_identities(table, tmp_path):
+    """Two replicas have four images, of two identities, each; and the process ends in spite of an open iterator."""
+    out, _ = run_python("-c", TWO_REPLICAS, str(tmp_path))
+    assert out.splitlines() == ["4 4 2 2 True True"] * 3
