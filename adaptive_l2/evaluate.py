@@ -18,8 +18,17 @@ from tqdm import tqdm
 from common import config as run_config
 from common import figures, report
 from common.datasets import images, reid
-from common.files import replacing, write_json
-from common.retrieval import Embeddings, Scores, confidence_interval, rerank, score
+from common.files import write_json
+from common.retrieval import (
+    Embeddings,
+    Scores,
+    confidence_interval,
+    load_embeddings,
+    rerank,
+    save_embeddings,
+    score,
+    score_by_camera_pair,
+)
 from common.training import BEST_WEIGHTS
 
 from . import results
@@ -27,7 +36,7 @@ from .config import Config, Trial, trials
 from .model import ReIDModel
 from .train import build, read
 
-METRICS, FEATURES, FACTORS = "metrics.json", "features.npz", "factors.json"
+METRICS, FEATURES = "metrics.json", "features.npz"
 
 
 def with_mirror(inference: keras.Model) -> keras.Model:
@@ -74,8 +83,7 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData,
         model = restore(run, config, trial, data.train.identity.nunique())
         embedder = with_mirror(model.inference)
         query, gallery = (embed(embedder, table, config.image_size) for table in (data.query, data.gallery))
-        with replacing(folder / FEATURES) as temporary:
-            np.savez(temporary, **_arrays("query", query), **_arrays("gallery", gallery))
+        save_embeddings(folder / FEATURES, query, gallery)
         scores = score(query, gallery)
         record = {
             **asdict(trial),
@@ -86,24 +94,10 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData,
             "made_from": made_from,
         }
     if reranked and "reranked_mAP" not in record:
-        query, gallery = load_features(folder / FEATURES)
+        query, gallery = load_embeddings(folder / FEATURES)
         record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")
     write_json(folder / METRICS, record)
     return record
-
-
-def _arrays(name: str, found: Embeddings) -> dict[str, np.ndarray]:
-    fields = ("features", "identities", "cameras")
-    return {f"{name}_{field}": getattr(found, field) for field in fields}
-
-
-def load_features(path: Path) -> tuple[Embeddings, Embeddings]:
-    """Query and gallery of a `features.npz`."""
-    with np.load(path) as found:
-        return tuple(
-            Embeddings(*(found[f"{name}_{field}"] for field in ("features", "identities", "cameras")))
-            for name in ("query", "gallery")
-        )
 
 
 def _factors(model: ReIDModel) -> dict[str, list[float]]:
@@ -140,7 +134,10 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     report.write_report(
         run,
         f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs",
-        {f"Paper and this run ({len(finished)} of {len(planned)} trainings)": results.run_table(config, records)},
+        {
+            f"Paper and this run ({len(finished)} of {len(planned)} trainings)": results.run_table(config, records),
+            f"mAP (%) per camera pair, {finished[-1].name}": camera_table(run / finished[-1].name / FEATURES),
+        },
         pictures,
         {"config": run_config.to_json(config), "trials": records},
     )
@@ -152,6 +149,18 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
 def _epochs_done(folder: Path) -> int:
     path = folder / "log.csv"
     return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
+
+
+def camera_table(features: Path) -> str:
+    """mAP of the queries of each camera against the gallery images of each other camera."""
+    pairs = score_by_camera_pair(*load_embeddings(features)).pivot(
+        index="query_camera", columns="gallery_camera", values="mAP"
+    )
+    rows = [
+        [camera, *(None if np.isnan(value) else f"{100 * value:.1f}" for value in values)]
+        for camera, values in zip(pairs.index, pairs.to_numpy())
+    ]
+    return report.table(["query camera", *(f"gallery camera {camera}" for camera in pairs.columns)], rows)
 
 
 def draw(
@@ -194,7 +203,7 @@ def unit_length(vectors: np.ndarray) -> np.ndarray:
 
 def draw_ranked_lists(features: Path, data: reid.ReIDData, path: Path, count: int = 6, depth: int = 5) -> None:
     """Queries spread over the test identities, with the nearest images that the rules leave."""
-    query, gallery = load_features(features)
+    query, gallery = load_embeddings(features)
     rows, matches = [], []
     for i in np.linspace(0, len(query) - 1, count).astype(int):
         same = gallery.identities == query.identities[i]

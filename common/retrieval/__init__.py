@@ -1,7 +1,7 @@
 """Ranking, scoring and re-ranking of embeddings of any framework, in bounded memory."""
 
 from common.retrieval.analysis import confidence_interval, score_by, score_by_camera_pair
-from common.retrieval.embeddings import Embeddings
+from common.retrieval.embeddings import Embeddings, load_embeddings, save_embeddings
 from common.retrieval.expansion import expand
 from common.retrieval.pairs import Verification, Verifier, calibrate, verification
 from common.retrieval.reranking import RerankedDistances, rerank
@@ -16,7 +16,9 @@ __all__ = [
     "calibrate",
     "confidence_interval",
     "expand",
+    "load_embeddings",
     "rerank",
+    "save_embeddings",
     "score",
     "score_by",
     "score_by_camera_pair",

@@ -1,19 +1,15 @@
 """Scores precomputed features of any model: `python -m common.retrieval features.npz`."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tyro
 
 from common.config import run_command
 from common.report import table
-from common.retrieval import Embeddings, confidence_interval, rerank, verification
+from common.retrieval import confidence_interval, load_embeddings, rerank, verification
 from common.retrieval.distances import Metric
 from common.retrieval.scoring import rank, summarize
-
-_PARTS = ("features", "identities", "cameras")
 
 
 @dataclass(frozen=True)
@@ -32,30 +28,9 @@ class Options:
     ranks: tuple[int, ...] = (1, 5, 10)  # of the CMC
 
 
-def load(path: Path) -> tuple[Embeddings, Embeddings]:
-    """Query and gallery from an npz file.
-
-    Raises:
-        ValueError: the file is absent, is no npz file, lacks an array, or an array does not fit.
-    """
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}; write one with np.savez(path, query_features=..., ...).")
-    names = [f"{side}_{part}" for side in ("query", "gallery") for part in _PARTS]
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-    except (zipfile.BadZipFile, EOFError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no npz file of plain arrays ({error}); write one with np.savez.") from error
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'no arrays'}.")
-    found = [arrays[name] for name in names]
-    return Embeddings(*found[:3]), Embeddings(*found[3:])
-
-
 def main() -> None:
     options = tyro.cli(Options, prog="python -m common.retrieval")
-    query, gallery = load(options.features)
+    query, gallery = load_embeddings(options.features)
     distances = None
     if options.rerank:
         parameters = {"k1": options.k1, "k2": options.k2, "lambda_value": options.lambda_value}

@@ -1,8 +1,12 @@
 """Features of images with what re-identification knows about them."""
 
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
+
+from common.files import replacing
 
 JUNK = -1  # identity of gallery images that are neither right nor wrong
 
@@ -47,6 +51,36 @@ class Embeddings:
     def take(self, rows: np.ndarray) -> "Embeddings":
         """The images at `rows`: indices or a mask."""
         return Embeddings(self.features[rows], self.identities[rows], self.cameras[rows])
+
+
+def _names(side: str) -> list[str]:
+    return [f"{side}_{field.name}" for field in fields(Embeddings)]
+
+
+def save_embeddings(path: Path, query: Embeddings, gallery: Embeddings) -> None:
+    """Writes an npz file of query_features, query_identities, query_cameras and the same for gallery_."""
+    arrays = [*vars(query).values(), *vars(gallery).values()]
+    with replacing(path) as temporary:
+        np.savez(temporary, **dict(zip(_names("query") + _names("gallery"), arrays)))
+
+
+def load_embeddings(path: Path) -> tuple[Embeddings, Embeddings]:
+    """Query and gallery from an npz file, which any framework's user can write.
+
+    Raises:
+        ValueError: the file is absent, is no npz file, lacks an array, or an array does not fit.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}; write one with np.savez(path, query_features=..., ...).")
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (zipfile.BadZipFile, EOFError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no npz file of plain arrays ({error}); write one with np.savez.") from error
+    missing = [name for name in _names("query") + _names("gallery") if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'no arrays'}.")
+    return tuple(Embeddings(*(arrays[name] for name in _names(side))) for side in ("query", "gallery"))
 
 
 def check_widths(query: Embeddings, gallery: Embeddings) -> None:

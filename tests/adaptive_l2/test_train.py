@@ -11,10 +11,10 @@ import pytest
 from adaptive_l2 import evaluate as evaluation
 from adaptive_l2 import train as training_program
 from adaptive_l2.config import PRESETS, ROWS, Trial
-from adaptive_l2.evaluate import evaluate, load_features
+from adaptive_l2.evaluate import evaluate
 from adaptive_l2.train import build, read, train
 from common.datasets.images import read_image
-from common.retrieval import score
+from common.retrieval import load_embeddings, score
 
 SMOKE = replace(PRESETS["smoke"][1], name="run", regularizations=("adaptive",), regional_branches=True)
 
@@ -96,7 +96,7 @@ def test_features_are_means_over_the_mirror_and_scores_are_theirs(run):
     model = evaluation.restore(folder, config, Trial("adaptive", 0), data.train.identity.nunique())
     images = np.stack([read_image(path, config.image_size) for path in data.query.path[:3]])
     expected = (np.asarray(model.inference(images)) + np.asarray(model.inference(images[:, :, ::-1]))) / 2
-    query, gallery = load_features(folder / "adaptive-seed0" / evaluation.FEATURES)
+    query, gallery = load_embeddings(folder / "adaptive-seed0" / evaluation.FEATURES)
     np.testing.assert_allclose(query.features[:3], expected, rtol=1e-4, atol=1e-5)
     record = json.loads((folder / "adaptive-seed0" / evaluation.METRICS).read_text())
     found = score(query, gallery)

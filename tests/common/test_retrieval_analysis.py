@@ -9,6 +9,7 @@ from common.retrieval import (
     Scores,
     calibrate,
     confidence_interval,
+    load_embeddings,
     score,
     score_by,
     score_by_camera_pair,
@@ -178,18 +179,17 @@ def test_command_prints_the_scores(tmp_path):
 
 
 def test_command_tells_errors_in_one_sentence(tmp_path):
-    from common.retrieval.__main__ import load
 
     query, gallery = people(3)
     path = tmp_path / "features.npz"
     with pytest.raises(ValueError, match=r"There is no file .*features.npz; write one with np.savez"):
-        load(path)
+        load_embeddings(path)
     path.write_text("no arrays")
     with pytest.raises(ValueError, match="features.npz is no npz file of plain arrays"):
-        load(path)
+        load_embeddings(path)
     np.savez(path, query_features=np.array(["a", None], object))
     with pytest.raises(ValueError, match="features.npz is no npz file of plain arrays"):
-        load(path)
+        load_embeddings(path)
     save(path, query, gallery, leave_out=["query_cameras", "gallery_cameras"])
     _, err = run_python("-m", "common.retrieval", str(path), status=1)
     assert err.startswith("ValueError: ") and err.count("\n") == 1
