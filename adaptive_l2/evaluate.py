@@ -142,7 +142,7 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
         {"config": run_config.to_json(config), "trials": records},
     )
     if publish:
-        results.publish(config, records)
+        results.publish(config, records, run)
     return records
 
 

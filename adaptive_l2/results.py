@@ -1,12 +1,13 @@
 """The publication's numbers, this repository's numbers, and the tables that put them side by side."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common import report
-from common.config import to_json
+from common.config import from_json, to_json
 from common.files import write_json
 
 from .config import PRESETS, ROWS, Config
@@ -27,6 +28,12 @@ PAPER = {
     "adaptive_resnet152": {"market1501": (88.9, 95.6), "duke": (81.0, 90.2), "msmt17": (62.2, 81.7)},
 }
 PAPER_RERANKED = {"market1501": (94.4, 96.0), "duke": (90.7, 92.2), "msmt17": (76.7, 84.9)}  # of the last row
+
+FIGURES = {
+    "factors.png": "Median factor of each category on drawn people (Fig. 2.2a).",
+    "factor_histogram.png": "Factors after the last epoch (Fig. 2.2b).",
+    "ranked_lists.png": "Queries (orange) and the nearest images, right (green) or wrong (red) (pub Fig. 5).",
+}
 
 NAMES = {"none": "no L2", "constant": "constant L2", "adaptive": "adaptive L2"}
 # What makes a training a row of the publication.
@@ -72,8 +79,11 @@ def _interval(records: Sequence[dict[str, Any]], prefix: str = "") -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def publish(config: Config, records: Sequence[dict[str, Any]]) -> None:
-    """Keeps a run's numbers in `results.json` under the run's name and renews the README's tables."""
+def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> None:
+    """Keeps a run's numbers in `results.json` under the run's name and renews the README's tables.
+
+    Figures are kept of drawn people alone: photographs of people are not ours to hand on.
+    """
     results = load()
     results[config.name] = {
         "config": {
@@ -85,6 +95,10 @@ def publish(config: Config, records: Sequence[dict[str, Any]]) -> None:
         "trials": [{name: value for name, value in record.items() if name != "made_from"} for record in records],
     }
     write_json(RESULTS, dict(sorted(results.items())))
+    if config.dataset == "people":
+        for name in FIGURES:
+            (HERE / "figures").mkdir(exist_ok=True)
+            shutil.copyfile(run / "figures" / name, HERE / "figures" / name)
     renew_readme()
 
 
@@ -96,8 +110,17 @@ def load() -> dict[str, Any]:
 def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
     results = load()
-    sections = [*(_paper_table(results, dataset) for dataset in PAPER_RERANKED), _cpu_table(results)]
+    sections = [*(_paper_table(results, dataset) for dataset in PAPER_RERANKED), _cpu_table(results), _demo(results)]
     report.update_between(HERE / "README.md", "results", "\n\n".join(sections))
+
+
+def _demo(results: dict[str, Any]) -> str:
+    """The run on drawn people, with its figures."""
+    if "demo" not in results:
+        return "**Drawn people**: not run."
+    config = from_json({**results["demo"]["config"], "data_dir": None, "runs_dir": "", "weights": "none"}, Config)
+    pictures = "\n\n".join(f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in FIGURES.items())
+    return f"**Drawn people, `make train-adaptive_l2`**\n\n{run_table(config, results['demo']['trials'])}\n\n{pictures}"
 
 
 def _paper_table(results: dict[str, Any], dataset: str) -> str:

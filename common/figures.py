@@ -160,8 +160,8 @@ def ranked_lists(path: Path, rows: Sequence[Sequence[np.ndarray]], matches: Sequ
     """
     columns = max(len(row) for row in rows)
     height, width = rows[0][0].shape[:2]
-    figure = Figure(figsize=(columns, 1.05 * len(rows) * height / width), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    figure = Figure(figsize=(0.5 * columns, 0.5 * len(rows) * height / width))
+    axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.12, "hspace": 0.06})
     for axis in axes.flat:
         axis.axis("off")
     for line, images, right in zip(axes, rows, matches):
@@ -171,8 +171,8 @@ def ranked_lists(path: Path, rows: Sequence[Sequence[np.ndarray]], matches: Sequ
             axis.axis("on")
             axis.set(xticks=[], yticks=[])
             for side in axis.spines.values():
-                side.set(color=color, linewidth=3)
-    axes[0, 0].set_title("query", fontsize=8)
+                side.set(color=color, linewidth=2)
+    axes[0, 0].set_title("query", fontsize=6)
     for rank, axis in enumerate(axes[0, 1:], 1):
-        axis.set_title(str(rank), fontsize=8)
+        axis.set_title(str(rank), fontsize=6)
     _save(figure, path)

@@ -50,7 +50,7 @@ def test_publishing_keeps_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
     monkeypatch.setattr(results, "HERE", tmp_path)
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.json")
     config = replace(PRESETS["mobilenet_baseline"][1], name="mobilenet_baseline")
-    results.publish(config, [record("constant", seed, 0.4) for seed in range(3)])
+    results.publish(config, [record("constant", seed, 0.4) for seed in range(3)], tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "| `mobilenet_baseline`" in text and "40.0 40.0 40.0" in text
     assert "| `market1501_adaptive`" in text and "88.3" in text and "not run" in text
