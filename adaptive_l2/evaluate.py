@@ -29,7 +29,7 @@ from common.retrieval import (
     score,
     score_by_camera_pair,
 )
-from common.training import BEST_WEIGHTS
+from common.training import BEST_WEIGHTS, epochs_done
 
 from . import results
 from .config import Config, Trial, trials
@@ -126,7 +126,7 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     data = read(config)
     data = replace(data, gallery=data.gallery[data.gallery.identity != reid.JUNK])  # no neighbour in re-ranking either
     planned = list(trials(config))
-    finished = [trial for trial in planned if _epochs_done(run / trial.name) >= config.epochs]
+    finished = [trial for trial in planned if epochs_done(run / trial.name) >= config.epochs]
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
     records = [evaluate_trial(run, config, trial, data, reranked) for trial in tqdm(finished, "evaluate")]
@@ -144,11 +144,6 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     if publish:
         results.publish(config, records, run)
     return records
-
-
-def _epochs_done(folder: Path) -> int:
-    path = folder / "log.csv"
-    return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
 
 
 def camera_table(features: Path) -> str:

@@ -113,6 +113,12 @@ def fit(
     return pd.DataFrame(state.log)
 
 
+def epochs_done(folder: Path) -> int:
+    """Number of whole epochs in the folder of a training; 0 if there is none."""
+    path = folder / "log.csv"
+    return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
+
+
 class _State(keras.callbacks.Callback):
     """Everything that the next epoch depends on, in one file that is replaced at each epoch's end.
 

@@ -21,7 +21,7 @@ from common import figures, report
 from common.datasets import digits
 from common.files import replacing, write_json
 from common.metrics import clustering_accuracy, match_clusters
-from common.training import BEST_WEIGHTS
+from common.training import BEST_WEIGHTS, epochs_done
 
 from . import results
 from .clustering import kmeans_starts, normality, unit_length
@@ -156,7 +156,7 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     config = run_config.load_config(run, Config)
     data = digits.read(config.dataset, config.data_dir)
     planned = list(trials(config))
-    finished = [trial for trial in planned if _epochs_done(run / trial.name) >= config.epochs]
+    finished = [trial for trial in planned if epochs_done(run / trial.name) >= config.epochs]
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
     records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
@@ -178,11 +178,6 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     if publish:
         results.publish(config, records)
     return records
-
-
-def _epochs_done(folder: Path) -> int:
-    path = folder / "log.csv"
-    return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
 
 
 def draw_clustering(run: Path, config: Config, finished: list[Trial], data: digits.Digits) -> dict[str, str]:
