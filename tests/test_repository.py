@@ -15,7 +15,7 @@ from common.new_project import new_project
 from tests.helpers import ROOT
 
 PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
-# DESIGN: TensorFlow is imported by these alone; everything else runs on any Keras backend without it.
+# TensorFlow is imported by these alone; everything else runs on any Keras backend without it.
 MAY_IMPORT_TENSORFLOW = ("common/datasets/", "common/augmentation.py", "common/distribution.py", "common/training.py")
 
 
