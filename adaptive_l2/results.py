@@ -137,12 +137,13 @@ def _paper_table(results: dict[str, Any], dataset: str) -> str:
 def _cpu_table(results: dict[str, Any]) -> str:
     """The ablation at a CPU's scale; rows that nobody ran are left out."""
     rows = []
-    for name, (description, preset) in PRESETS.items():
+    for name, (description, preset) in reversed(PRESETS.items()):
         if name.startswith("mobilenet_") and name in results:
             found = results[name]
             epochs = f"{found['config']['epochs']} of {preset.epochs}"
             each = " ".join(f"{100 * record['mAP']:.1f}" for record in found["trials"])
-            rows.append([f"`{name}`", description.partition(", at")[0], *_score_cells(found["trials"]), each, epochs])
+            part = description.partition(": ")[2].partition(", ")[0].partition(";")[0]
+            rows.append([f"`{name}`", part, *_score_cells(found["trials"]), each, epochs])
     if not rows:
         return "**The same ablation on a part of Market-1501 with MobileNet 0.25**: not run."
     columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "epochs"]
