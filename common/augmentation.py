@@ -81,9 +81,8 @@ def _patches(u: np.ndarray, probability: float, augmentation: Augmentation, imag
     (s_l, s_h), (r_1, r_2) = augmentation.patch_area, augmentation.patch_aspect
     area = (s_l + (s_h - s_l) * attempts[:, 0]) * height * width
     aspect = r_1 + (r_2 - r_1) * attempts[:, 1]
-    sizes = np.stack([np.round(np.sqrt(area * aspect)), np.round(np.sqrt(area / aspect))]).astype(
-        int
-    )  # (2, B, attempts)
+    sizes = np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)])  # (2, B, attempts)
+    sizes = np.round(sizes).astype(int)
     fits = (sizes[0] < height) & (sizes[1] < width)
     h, w = sizes[:, np.arange(len(u)), np.argmax(fits, axis=1)]
     top, left = (u[:, 1] * (height - h + 1)).astype(int), (u[:, 2] * (width - w + 1)).astype(int)

@@ -47,9 +47,13 @@ def shuffled_batches(array: np.ndarray, batch_size: int, *, seed: int, first_epo
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
 
     batches = tf.data.Dataset.range(first_epoch, tf.int32.max).flat_map(epoch_batches)
-    batches = batches.map(lambda index: tf.gather(samples, index), tf.data.AUTOTUNE)
+    return in_order(batches.map(lambda index: tf.gather(samples, index), tf.data.AUTOTUNE))
+
+
+def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The batches in their own order, prepared ahead; several workers share each batch."""
     options = tf.data.Options()
     options.deterministic = True
-    # Workers share the samples of one in-memory array; there are no files to deal out.
+    # There are no files to deal out to workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -19,6 +19,7 @@ import pandas as pd
 import tensorflow as tf
 
 from common.augmentation import Augmentation, augment
+from common.datasets.batches import in_order
 from common.datasets.identities import identity_batches
 
 
@@ -115,7 +116,7 @@ def training_batches(
         return images, tf.gather(labels, index)
 
     batches = tf.data.Dataset.range(first_epoch, tf.int32.max).flat_map(epoch_batches)
-    return _in_order(batches.map(load_batch, tf.data.AUTOTUNE))
+    return in_order(batches.map(load_batch, tf.data.AUTOTUNE))
 
 
 def image_batches(paths: Sequence[str | Path], *, image_size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
@@ -127,7 +128,7 @@ def image_batches(paths: Sequence[str | Path], *, image_size: tuple[int, int], b
 
     indices = tf.data.Dataset.range(len(paths)).batch(batch_size)
     shape = (None, *image_size, 3)
-    return _in_order(indices.map(lambda i: _numpy_function(load, [i], tf.uint8, shape), tf.data.AUTOTUNE))
+    return in_order(indices.map(lambda i: _numpy_function(load, [i], tf.uint8, shape), tf.data.AUTOTUNE))
 
 
 def _read_images(paths: list[str | Path], image_size: tuple[int, int]) -> np.ndarray:
@@ -178,11 +179,3 @@ def _numpy_function(
     # Stateful functions would run one at a time under tf.config.experimental.enable_op_determinism.
     result = tf.numpy_function(_calls().guarded(function), inputs, kind, stateful=False)
     return tf.ensure_shape(result, shape)
-
-
-def _in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
-    options = tf.data.Options()
-    options.deterministic = True
-    # Workers share the batches; there are no files to deal out.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

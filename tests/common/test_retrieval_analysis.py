@@ -179,7 +179,6 @@ def test_command_prints_the_scores(tmp_path):
 
 
 def test_command_tells_errors_in_one_sentence(tmp_path):
-
     query, gallery = people(3)
     path = tmp_path / "features.npz"
     with pytest.raises(ValueError, match=r"There is no file .*features.npz; write one with np.savez"):
