@@ -20,6 +20,7 @@ from common import figures, report
 from common.datasets import images, reid
 from common.files import write_json
 from common.retrieval import (
+    Distances,
     Embeddings,
     Scores,
     confidence_interval,
@@ -93,10 +94,11 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData,
             "factors": _factors(model),
             "made_from": made_from,
         }
+        write_json(folder / METRICS, record)
     if reranked and "reranked_mAP" not in record:
         query, gallery = load_embeddings(folder / FEATURES)
         record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")
-    write_json(folder / METRICS, record)
+        write_json(folder / METRICS, record)
     return record
 
 
@@ -130,13 +132,18 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
     records = [evaluate_trial(run, config, trial, data, reranked) for trial in tqdm(finished, "evaluate")]
-    pictures = draw(run, config, finished, records, data)
+    query, gallery = load_embeddings(run / finished[-1].name / FEATURES)
+    pictures = draw(run, config, finished, records)
+    draw_ranked_lists(query, gallery, data, run / "figures/ranked_lists.png")
+    pictures["figures/ranked_lists.png"] = (
+        f"Queries (orange) and the nearest images, right (green) or wrong (red), {finished[-1].name} (pub Fig. 5)."
+    )
     report.write_report(
         run,
         f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs",
         {
             f"Paper and this run ({len(finished)} of {len(planned)} trainings)": results.run_table(config, records),
-            f"mAP (%) per camera pair, {finished[-1].name}": camera_table(run / finished[-1].name / FEATURES),
+            f"mAP (%) per camera pair, {finished[-1].name}": camera_table(query, gallery),
         },
         pictures,
         {"config": run_config.to_json(config), "trials": records},
@@ -146,11 +153,9 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     return records
 
 
-def camera_table(features: Path) -> str:
+def camera_table(query: Embeddings, gallery: Embeddings) -> str:
     """mAP of the queries of each camera against the gallery images of each other camera."""
-    pairs = score_by_camera_pair(*load_embeddings(features)).pivot(
-        index="query_camera", columns="gallery_camera", values="mAP"
-    )
+    pairs = score_by_camera_pair(query, gallery).pivot(index="query_camera", columns="gallery_camera", values="mAP")
     rows = [
         [camera, *(None if np.isnan(value) else f"{100 * value:.1f}" for value in values)]
         for camera, values in zip(pairs.index, pairs.to_numpy())
@@ -158,17 +163,11 @@ def camera_table(features: Path) -> str:
     return report.table(["query camera", *(f"gallery camera {camera}" for camera in pairs.columns)], rows)
 
 
-def draw(
-    run: Path, config: Config, finished: list[Trial], records: list[dict[str, Any]], data: reid.ReIDData
-) -> dict[str, str]:
-    """Factors (Fig. 2.2) and ranked lists (pub Fig. 5) of the last finished trial of its kind, losses of all."""
+def draw(run: Path, config: Config, finished: list[Trial], records: list[dict[str, Any]]) -> dict[str, str]:
+    """Losses of all trainings, and factors (Fig. 2.2) of the first adaptive one."""
     logs = {trial.name: pd.read_csv(run / trial.name / "log.csv") for trial in finished}
     figures.curves(run / "figures/loss.png", {name: log["loss"] for name, log in logs.items()}, "epoch", "loss")
     pictures = {"figures/loss.png": "Training loss with its penalty (Eqs. 2.2, 2.7)."}
-    draw_ranked_lists(run / finished[-1].name / FEATURES, data, run / "figures/ranked_lists.png")
-    pictures["figures/ranked_lists.png"] = (
-        f"Queries (orange) and the nearest images, right (green) or wrong (red), {finished[-1].name} (pub Fig. 5)."
-    )
     adaptive = [(trial, record) for trial, record in zip(finished, records) if trial.regularization == "adaptive"]
     if adaptive:
         trial, record = adaptive[0]
@@ -191,20 +190,17 @@ def draw_factors(run: Path, config: Config, log: pd.DataFrame, factors: dict[str
     figures.bars(run / "figures/factor_histogram.png", counts, bins, "factor", "arrays")
 
 
-def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., D) divided by their lengths; zero vectors stay zero."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def draw_ranked_lists(features: Path, data: reid.ReIDData, path: Path, count: int = 6, depth: int = 5) -> None:
+def draw_ranked_lists(
+    query: Embeddings, gallery: Embeddings, data: reid.ReIDData, path: Path, count: int = 6, depth: int = 5
+) -> None:
     """Queries spread over the test identities, with the nearest images that the rules leave."""
-    query, gallery = load_embeddings(features)
+    chosen = np.linspace(0, len(query) - 1, count).astype(int)
+    distances = Distances(query.features[chosen], gallery.features, "cosine").block(slice(None))  # (count, G)
     rows, matches = [], []
-    for i in np.linspace(0, len(query) - 1, count).astype(int):
+    for i, row in zip(chosen, distances):
         same = gallery.identities == query.identities[i]
         ignored = same & (gallery.cameras == query.cameras[i])
-        similarity = unit_length(gallery.features) @ unit_length(query.features[i])
-        nearest = np.argsort(np.where(ignored, -np.inf, similarity))[::-1][:depth]
+        nearest = np.argsort(np.where(ignored, np.inf, row), kind="stable")[:depth]
         paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]
         rows.append([images.read_image(found, (128, 64)) for found in paths])
         matches.append(same[nearest])

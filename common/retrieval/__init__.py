@@ -1,6 +1,7 @@
 """Ranking, scoring and re-ranking of embeddings of any framework, in bounded memory."""
 
 from common.retrieval.analysis import confidence_interval, score_by, score_by_camera_pair
+from common.retrieval.distances import Distances
 from common.retrieval.embeddings import Embeddings, load_embeddings, save_embeddings
 from common.retrieval.expansion import expand
 from common.retrieval.pairs import Verification, Verifier, calibrate, verification
@@ -8,6 +9,7 @@ from common.retrieval.reranking import RerankedDistances, rerank
 from common.retrieval.scoring import Scores, score
 
 __all__ = [
+    "Distances",
     "Embeddings",
     "RerankedDistances",
     "Scores",
