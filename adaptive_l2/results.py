@@ -1,6 +1,5 @@
 """The publication's numbers, this repository's numbers, and the tables that put them side by side."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +7,14 @@ from typing import Any
 
 from common import report
 from common.config import from_json, to_json
-from common.files import write_json
 
 from .config import PRESETS, ROWS, Config
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+
+# Fields that say where a run and its files lie, with the values that stand for "nowhere".
+_PLACE: dict[str, Any] = {"data_dir": None, "runs_dir": "", "weights": "none"}
 
 # mAP and CMC rank-1 in % (Table 2.2 and Table III (pub)): row -> data set -> values.
 PAPER = {
@@ -84,17 +85,7 @@ def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> Non
 
     Figures are kept of drawn people alone: photographs of people are not ours to hand on.
     """
-    results = load()
-    results[config.name] = {
-        "config": {
-            name: value
-            for name, value in to_json(config).items()
-            # Fields that say where a run lies.
-            if name not in ("data_dir", "runs_dir", "weights")
-        },
-        "trials": [{name: value for name, value in record.items() if name != "made_from"} for record in records],
-    }
-    write_json(RESULTS, dict(sorted(results.items())))
+    report.publish(RESULTS, config.name, to_json(config), records, left_out=(*_PLACE, "made_from"))
     if config.dataset == "people":
         for name in FIGURES:
             (HERE / "figures").mkdir(exist_ok=True)
@@ -102,14 +93,9 @@ def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> Non
     renew_readme()
 
 
-def load() -> dict[str, Any]:
-    """Run name -> its config and the numbers of its trials."""
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-
-
 def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
-    results = load()
+    results = report.published(RESULTS)
     sections = [*(_paper_table(results, dataset) for dataset in PAPER_RERANKED), _cpu_table(results), _demo(results)]
     report.update_between(HERE / "README.md", "results", "\n\n".join(sections))
 
@@ -118,7 +104,7 @@ def _demo(results: dict[str, Any]) -> str:
     """The run on drawn people, with its figures."""
     if "demo" not in results:
         return "**Drawn people**: not run."
-    config = from_json({**results["demo"]["config"], "data_dir": None, "runs_dir": "", "weights": "none"}, Config)
+    config = from_json({**results["demo"]["config"], **_PLACE}, Config)
     pictures = "\n\n".join(f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in FIGURES.items())
     return f"**Drawn people, `make train-adaptive_l2`**\n\n{run_table(config, results['demo']['trials'])}\n\n{pictures}"
 

@@ -1,6 +1,7 @@
 """From a run's numbers to `report.md`, `report.json` and the results tables of a README."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,26 @@ def write_report(run: Path, title: str, sections: Mapping[str, str], figures: Ma
     write_json(run / "report.json", values)
     write_text(run / "report.md", f"# {title}\n\n{body}{pictures}\n")
     print(f"\n{title}\n\n{body}\n\nReport and figures: {run / 'report.md'}")
+
+
+def publish(
+    path: Path, name: str, config: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], left_out: Collection[str]
+) -> None:
+    """Keeps a run's config and the numbers of its trials under its name in a project's `results.json`.
+
+    Fields whose names are in `left_out` are not kept.
+    """
+
+    def kept(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {field: value for field, value in values.items() if field not in left_out}
+
+    results = published(path) | {name: {"config": kept(config), "trials": [kept(trial) for trial in trials]}}
+    write_json(path, dict(sorted(results.items())))
+
+
+def published(path: Path) -> dict[str, Any]:
+    """Run name -> its config and the numbers of its trials, as `publish` keeps them."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def update_between(path: Path, name: str, text: str) -> None:

@@ -1,13 +1,11 @@
 """The publication's numbers, this repository's numbers, and the tables that put them side by side."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common import report
 from common.config import from_json, to_json
-from common.files import write_json
 
 from .config import PRESETS, Config
 
@@ -109,25 +107,13 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 def publish(config: Config, records: Sequence[dict[str, Any]]) -> None:
     """Keeps a run's numbers in `results.json` under the run's name and renews the README's tables."""
-    results = load()
-    results[config.name] = {
-        "config": {name: value for name, value in to_json(config).items() if name not in _PLACE},
-        "trials": [
-            {name: value for name, value in record.items() if name not in ("roc", "made_from")} for record in records
-        ],
-    }
-    write_json(RESULTS, dict(sorted(results.items())))
+    report.publish(RESULTS, config.name, to_json(config), records, left_out=(*_PLACE, "roc", "made_from"))
     renew_readme()
-
-
-def load() -> dict[str, Any]:
-    """Run name -> its config and the numbers of its trials."""
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
 
 
 def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
-    results = load()
+    results = report.published(RESULTS)
     caption = "t-SNE of USPS embeddings, seed 1 (publication, Fig. 1)."
     picture = f"![{caption}]({FIGURE})\n\n*{caption}*" if (HERE / FIGURE).exists() else ""
     sections = [_paper_clustering(results), picture, _paper_anomaly(results), _study(results)]

@@ -6,6 +6,7 @@ import pytest
 
 from adaptive_l2 import classification, results
 from adaptive_l2.config import PRESETS
+from common import report
 
 
 def record(regularization, seed, value, **more):
@@ -54,7 +55,7 @@ def test_publishing_keeps_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
     text = (tmp_path / "README.md").read_text()
     assert "| `mobilenet_baseline`" in text and "40.0 40.0 40.0" in text
     assert "| `market1501_adaptive`" in text and "88.3" in text and "not run" in text
-    assert "data_dir" not in results.load()["mobilenet_baseline"]["config"]
+    assert "data_dir" not in report.published(results.RESULTS)["mobilenet_baseline"]["config"]
 
 
 def test_constant_factor_is_chosen_by_validation_not_by_test():

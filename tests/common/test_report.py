@@ -29,6 +29,15 @@ def test_report_holds_text_figures_and_numbers(tmp_path, capsys):
     assert "## Part\n\ntext" in capsys.readouterr().out
 
 
+def test_published_runs_are_kept_by_name_without_what_is_left_out(tmp_path):
+    path = tmp_path / "results.json"
+    assert report.published(path) == {}
+    for name, score in (("b", 1), ("a", 2), ("b", 3)):
+        report.publish(path, name, {"epochs": 5, "data_dir": "x"}, [{"score": score, "roc": []}], ("data_dir", "roc"))
+    expected = {name: {"config": {"epochs": 5}, "trials": [{"score": score}]} for name, score in (("a", 2), ("b", 3))}
+    assert report.published(path) == expected and list(report.published(path)) == ["a", "b"]
+
+
 def test_update_between_marks(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb\n")
