@@ -3,8 +3,6 @@
 python -m PROJECT.evaluate [RUN] [--rerank] [--publish]
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +15,10 @@ from tqdm import tqdm
 
 from common import config as run_config
 from common import figures, report
-from common.datasets import images, reid
+from common.datasets import reid
 from common.files import write_json
-from common.retrieval import (
-    Distances,
-    Embeddings,
-    Scores,
-    confidence_interval,
-    load_embeddings,
-    rerank,
-    save_embeddings,
-    score,
-    score_by_camera_pair,
-)
+from common.reid import camera_table, draw_ranked_lists, embed, score_record
+from common.retrieval import load_embeddings, rerank, save_embeddings, score
 from common.training import BEST_WEIGHTS, epochs_done
 
 from . import results
@@ -41,17 +30,10 @@ METRICS, FEATURES = "metrics.json", "features.npz"
 
 
 def with_mirror(inference: keras.Model) -> keras.Model:
-    """Images (B, H, W, 3) -> the mean embedding (B, D) of each image and its horizontal mirror."""
+    """Images (B, H, W, 3) -> `double`, the mean embedding (B, D) of each image and its horizontal mirror."""
     image = inference.input
-    return keras.Model(image, keras.layers.Average()([inference(image), inference(image[:, :, ::-1])]))
-
-
-def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) -> Embeddings:
-    """Embeddings of the images of a table with columns path, identity and camera."""
-    batches = images.image_batches(table.path, image_size=image_size, batch_size=64)
-    with images.naming_damaged_images():
-        features = model.predict(batches, verbose=0)
-    return Embeddings(features, table.identity.to_numpy(), table.camera.to_numpy())
+    mean = keras.layers.Average()([inference(image), inference(image[:, :, ::-1])])
+    return keras.Model(image, {"double": mean})
 
 
 def restore(run: Path, config: Config, trial: Trial, num_identities: int) -> ReIDModel:
@@ -61,40 +43,28 @@ def restore(run: Path, config: Config, trial: Trial, num_identities: int) -> ReI
     return model
 
 
-def score_record(scores: Scores, query: Embeddings, prefix: str = "") -> dict[str, Any]:
-    """The numbers of a ranking; all shares are in [0, 1]."""
-    intervals = confidence_interval(scores, query.identities)
-    found = {name.replace("-", ""): float(value) for name, value in intervals["score"].items()}
-    found["mAP_interval"] = [float(value) for value in intervals.loc["mAP", ["low", "high"]]]
-    return {prefix + name: value for name, value in found.items()}
-
-
 def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData, reranked: bool) -> dict[str, Any]:
     """The numbers of one trained network; kept in its folder until its weights or this code change.
 
     Its folder also gets `features.npz`, which `python -m common.retrieval` reads.
     """
     folder = run / trial.name
-    sources = [folder / BEST_WEIGHTS, Path(__file__)]
-    made_from = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    record: dict[str, Any] = {}
-    if (folder / METRICS).exists():
-        record = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    if record.get("made_from") != made_from:
+
+    def make() -> dict[str, Any]:
         model = restore(run, config, trial, data.train.identity.nunique())
         embedder = with_mirror(model.inference)
-        query, gallery = (embed(embedder, table, config.image_size) for table in (data.query, data.gallery))
+        query, gallery = (embed(embedder, table, config.image_size)["double"] for table in (data.query, data.gallery))
         save_embeddings(folder / FEATURES, query, gallery)
         scores = score(query, gallery)
-        record = {
+        return {
             **asdict(trial),
             **score_record(scores, query),
             "valid_queries": scores.num_valid_queries,
             "skipped_queries": scores.num_skipped_queries,
             "factors": _factors(model),
-            "made_from": made_from,
         }
-        write_json(folder / METRICS, record)
+
+    record = report.made_once(folder / METRICS, [folder / BEST_WEIGHTS, Path(__file__)], make)
     if reranked and "reranked_mAP" not in record:
         query, gallery = load_embeddings(folder / FEATURES)
         record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")
@@ -153,16 +123,6 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     return records
 
 
-def camera_table(query: Embeddings, gallery: Embeddings) -> str:
-    """mAP of the queries of each camera against the gallery images of each other camera."""
-    pairs = score_by_camera_pair(query, gallery).pivot(index="query_camera", columns="gallery_camera", values="mAP")
-    rows = [
-        [camera, *(None if np.isnan(value) else f"{100 * value:.1f}" for value in values)]
-        for camera, values in zip(pairs.index, pairs.to_numpy())
-    ]
-    return report.table(["query camera", *(f"gallery camera {camera}" for camera in pairs.columns)], rows)
-
-
 def draw(run: Path, config: Config, finished: list[Trial], records: list[dict[str, Any]]) -> dict[str, str]:
     """Losses of all trainings, and factors (Fig. 2.2) of the first adaptive one."""
     logs = {trial.name: pd.read_csv(run / trial.name / "log.csv") for trial in finished}
@@ -188,23 +148,6 @@ def draw_factors(run: Path, config: Config, log: pd.DataFrame, factors: dict[str
     counts = {name: np.histogram(np.clip(values, 0, edges[-1]), edges)[0] for name, values in factors.items()}
     bins = [f"{low:.4g} to {high:.4g}" for low, high in zip(edges[:-1], edges[1:])]
     figures.bars(run / "figures/factor_histogram.png", counts, bins, "factor", "arrays")
-
-
-def draw_ranked_lists(
-    query: Embeddings, gallery: Embeddings, data: reid.ReIDData, path: Path, count: int = 6, depth: int = 5
-) -> None:
-    """Queries spread over the test identities, with the nearest images that the rules leave."""
-    chosen = np.linspace(0, len(query) - 1, count).astype(int)
-    distances = Distances(query.features[chosen], gallery.features, "cosine").block(slice(None))  # (count, G)
-    rows, matches = [], []
-    for i, row in zip(chosen, distances):
-        same = gallery.identities == query.identities[i]
-        ignored = same & (gallery.cameras == query.cameras[i])
-        nearest = np.argsort(np.where(ignored, np.inf, row), kind="stable")[:depth]
-        paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]
-        rows.append([images.read_image(found, (128, 64)) for found in paths])
-        matches.append(same[nearest])
-    figures.ranked_lists(path, rows, matches)
 
 
 @dataclass(frozen=True)

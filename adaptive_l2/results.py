@@ -7,6 +7,7 @@ from typing import Any
 
 from common import report
 from common.config import from_json, to_json
+from common.reid import SCORE_COLUMNS, interval_cell, score_cells
 
 from .config import PRESETS, ROWS, Config
 
@@ -61,23 +62,9 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
             if chosen:
                 paper = _paper(config, regularization, bool(prefix)) or (None, None)
                 name = NAMES[regularization] + (", re-ranked" if prefix else "")
-                rows.append([name, *paper, *_score_cells(chosen, prefix), _interval(chosen, prefix)])
+                rows.append([name, *paper, *score_cells(chosen, prefix), interval_cell(chosen[0], prefix)])
     columns = ["regularization", "mAP, paper", "rank-1, paper", *SCORE_COLUMNS, "95 % interval of mAP"]
     return report.table(columns, rows)
-
-
-SCORE_COLUMNS = ("mAP (%)", "rank-1 (%)", "rank-5 (%)", "rank-10 (%)", "mINP (%)")
-
-
-def _score_cells(records: Sequence[dict[str, Any]], prefix: str = "") -> list[str | None]:
-    names = ("mAP", "rank1", "rank5", "rank10", "mINP")
-    return [report.mean_std([100 * record[prefix + name] for record in records], 1) for name in names]
-
-
-def _interval(records: Sequence[dict[str, Any]], prefix: str = "") -> str:
-    """Over the test identities, of the first seed."""
-    low, high = records[0][f"{prefix}mAP_interval"]
-    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> None:
@@ -85,7 +72,7 @@ def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> Non
 
     Figures are kept of drawn people alone: photographs of people are not ours to hand on.
     """
-    report.publish(RESULTS, config.name, to_json(config), records, left_out=(*_PLACE, "made_from"))
+    report.publish(RESULTS, config.name, to_json(config), records, left_out=_PLACE)
     if config.dataset == "people":
         for name in FIGURES:
             (HERE / "figures").mkdir(exist_ok=True)
@@ -114,7 +101,7 @@ def _paper_table(results: dict[str, Any], dataset: str) -> str:
     for row, (description, _) in ROWS.items():
         name = f"{dataset}_{row}"
         paper = [f"{value:.1f}" for value in PAPER[row][dataset]]
-        ours = _score_cells(results[name]["trials"])[:2] if name in results else ["not run", None]
+        ours = score_cells(results[name]["trials"])[:2] if name in results else ["not run", None]
         rows.append([f"`{name}`", description, paper[0], ours[0], paper[1], ours[1]])
     columns = ["preset", "row", "mAP, paper", "mAP, ours", "rank-1, paper", "rank-1, ours"]
     return f"**Tables 2.2 and III (pub): {dataset}**\n\n{report.table(columns, rows)}"
@@ -129,7 +116,7 @@ def _cpu_table(results: dict[str, Any]) -> str:
             epochs = f"{found['config']['epochs']} of {preset.epochs}"
             each = " ".join(f"{100 * record['mAP']:.1f}" for record in found["trials"])
             part = description.partition(": ")[2].partition(", ")[0].partition(";")[0]
-            rows.append([f"`{name}`", part, *_score_cells(found["trials"]), each, epochs])
+            rows.append([f"`{name}`", part, *score_cells(found["trials"]), each, epochs])
     if not rows:
         return "**The same ablation on a part of Market-1501 with MobileNet 0.25**: not run."
     columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "epochs"]

@@ -1,7 +1,8 @@
 """From a run's numbers to `report.md`, `report.json` and the results tables of a README."""
 
+import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,34 @@ def write_report(run: Path, title: str, sections: Mapping[str, str], figures: Ma
     print(f"\n{title}\n\n{body}\n\nReport and figures: {run / 'report.md'}")
 
 
+def made_once(path: Path, sources: Sequence[Path], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record that `make` returns, made anew only if the contents of `sources` are not what it was made from.
+
+    Args:
+        path: JSON file that keeps the record; its field `made_from` tells the contents apart.
+        sources: files that the record is a function of: weights, code.
+        make: makes the record.
+    """
+    made_from = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record.get("made_from") == made_from:
+            return record
+    record = {**make(), "made_from": made_from}
+    write_json(path, record)
+    return record
+
+
 def publish(
     path: Path, name: str, config: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], left_out: Collection[str]
 ) -> None:
     """Keeps a run's config and the numbers of its trials under its name in a project's `results.json`.
 
-    Fields whose names are in `left_out` are not kept.
+    Fields whose names are in `left_out`, and `made_from`, are not kept.
     """
 
     def kept(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {field: value for field, value in values.items() if field not in left_out}
+        return {field: value for field, value in values.items() if field not in (*left_out, "made_from")}
 
     results = published(path) | {name: {"config": kept(config), "trials": [kept(trial) for trial in trials]}}
     write_json(path, dict(sorted(results.items())))

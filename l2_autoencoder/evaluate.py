@@ -3,8 +3,6 @@
 python -m PROJECT.evaluate [RUN] [--publish]
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from tqdm import tqdm
 from common import config as run_config
 from common import figures, report
 from common.datasets import digits
-from common.files import replacing, write_json
+from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
 from common.training import BEST_WEIGHTS, epochs_done
 
@@ -120,27 +118,24 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: digits.Digits)
     For clustering its folder also gets `outputs.npz`: embeddings (N, D), clusters (N,), labels (N,).
     """
     folder = run / trial.name
+
+    def make() -> dict[str, Any]:
+        images, labels = training_images(config, trial, data)
+        autoencoder = restore(run, config, trial, images.shape[1:])
+        found = outputs(autoencoder, images)
+        if trial.abnormal_digit is None:
+            numbers, clusters = clustering_record(found, labels, config.kmeans_restarts, trial.seed)
+            with replacing(folder / OUTPUTS) as temporary:
+                np.savez(temporary, embeddings=found.embeddings, clusters=clusters, labels=labels)
+        else:
+            tested = outputs(autoencoder, scaled(data.test_images, config))
+            normal = data.test_labels != trial.abnormal_digit
+            num_clusters = len(np.unique(labels)) - 1
+            numbers = anomaly_record(found, tested, normal, num_clusters, config.kmeans_restarts, trial.seed)
+        return {**asdict(trial), "images": len(images), **numbers}
+
     sources = [folder / BEST_WEIGHTS, Path(__file__), Path(__file__).with_name("clustering.py")]
-    made_from = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    if (folder / METRICS).exists():
-        record = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        if record.get("made_from") == made_from:
-            return record
-    images, labels = training_images(config, trial, data)
-    autoencoder = restore(run, config, trial, images.shape[1:])
-    found = outputs(autoencoder, images)
-    if trial.abnormal_digit is None:
-        numbers, clusters = clustering_record(found, labels, config.kmeans_restarts, trial.seed)
-        with replacing(folder / OUTPUTS) as temporary:
-            np.savez(temporary, embeddings=found.embeddings, clusters=clusters, labels=labels)
-    else:
-        tested = outputs(autoencoder, scaled(data.test_images, config))
-        normal = data.test_labels != trial.abnormal_digit
-        num_clusters = len(np.unique(labels)) - 1
-        numbers = anomaly_record(found, tested, normal, num_clusters, config.kmeans_restarts, trial.seed)
-    record = {**asdict(trial), "images": len(images), **numbers, "made_from": made_from}
-    write_json(folder / METRICS, record)
-    return record
+    return report.made_once(folder / METRICS, sources, make)
 
 
 def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 def publish(config: Config, records: Sequence[dict[str, Any]]) -> None:
     """Keeps a run's numbers in `results.json` under the run's name and renews the README's tables."""
-    report.publish(RESULTS, config.name, to_json(config), records, left_out=(*_PLACE, "roc", "made_from"))
+    report.publish(RESULTS, config.name, to_json(config), records, left_out=(*_PLACE, "roc"))
     renew_readme()
 
 

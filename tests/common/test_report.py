@@ -38,6 +38,19 @@ def test_published_runs_are_kept_by_name_without_what_is_left_out(tmp_path):
     assert report.published(path) == expected and list(report.published(path)) == ["a", "b"]
 
 
+def test_records_are_made_again_when_a_source_changes(tmp_path):
+    source, calls = tmp_path / "weights", []
+
+    def make():
+        calls.append(source.read_text())
+        return {"score": len(calls)}
+
+    for text, expected in (("a", 1), ("a", 1), ("b", 2), ("a", 3)):
+        source.write_text(text)
+        assert report.made_once(tmp_path / "metrics.json", [source], make)["score"] == expected
+    assert calls == ["a", "b", "a"]
+
+
 def test_update_between_marks(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb\n")
