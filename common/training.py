@@ -1,5 +1,6 @@
 """`fit`: Keras' own training loop made exactly resumable, with logs, best weights and clean stops."""
 
+import contextlib
 import importlib.metadata
 import io
 import json
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def seed_everything(seed: int) -> None:
     """Seeds initialisers and dropout, and makes the kernels deterministic; call before building a model."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Inside, layers are made with a Keras dtype policy: "float32", "mixed_bfloat16" or "mixed_float16"."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def fit(

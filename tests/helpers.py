@@ -8,11 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def start_python(*arguments: str, **environment: str) -> subprocess.Popen:
-    """Starts Python in the repository's root."""
+def start_python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Popen:
+    """Starts Python in the repository's root, or another folder."""
     return subprocess.Popen(
         [sys.executable, *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -20,9 +20,9 @@ def start_python(*arguments: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def run_python(*arguments: str, status: int = 0, **environment: str) -> tuple[str, str]:
+def run_python(*arguments: str, status: int = 0, cwd: Path = ROOT, **environment: str) -> tuple[str, str]:
     """Runs Python, checks its exit status and returns what it printed to stdout and stderr."""
-    process = start_python(*arguments, **environment)
+    process = start_python(*arguments, cwd=cwd, **environment)
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, f"exit status {process.returncode}, expected {status}\n{out}\n{err}"
     return out, err
