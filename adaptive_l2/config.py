@@ -15,7 +15,7 @@ class Config(RunConfig):
 
     dataset: Literal["people", "market1501", "duke", "msmt17"] = "market1501"  # images to read, section 2.1.1
     people: int = 200  # how many identities are drawn for dataset "people"
-    backbone: str = "resnet50"  # see common/backbones.py
+    backbone: str = "resnet50"  # see common/backbones
     weights: str = "imagenet"  # of the backbone: Keras' own, the path of such a file, or "none"
     image_size: tuple[int, int] = (384, 128)  # height and width that images are resized to
     triplet: bool = True  # batch-hard triplet loss on the embeddings, section III-B (pub)

@@ -49,10 +49,10 @@ def build_model(
         regularization: "none", "constant" (Eq. 2.2) or "adaptive" (Eq. 2.7).
         factor: λ if constant, the amplitude A if adaptive.
     """
-    image = keras.Input(backbone.trunk.input_shape[1:], name="image", dtype="uint8")
+    image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     features = backbone.trunk(image)  # (B, H/16, W/16, C')
     maps = {"global": backbone.last_block(features)}  # (B, H/16, W/16, C)
-    blocks = [backbone.trunk, backbone.last_block]
+    blocks = list(backbone.blocks)
     if regional_branches:
         # One copy of block 5 for both regions; the global branch shares nothing with them.
         regional = backbone.copy_of_last_block("regional_block")

@@ -109,8 +109,8 @@ def test_first_page_lists_every_project():
 
 
 def test_requirements_are_exact():
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-gpu.txt"):
-        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    for path in ROOT.glob("requirements*.txt"):
+        lines = path.read_text(encoding="utf-8").splitlines()
         pins = [line for line in lines if line and not line.startswith(("#", "-r"))]
         assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+(\[[\w-]+\])?==[\w.]+", pin)] == []
 

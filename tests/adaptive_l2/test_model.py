@@ -31,20 +31,20 @@ def test_minimal_setup_has_one_branch_and_one_loss():
     model = small(triplet=False, regional_branches=False, clipping=False, regularization="none")
     assert list(model.training.output) == ["global_logits"] and model.regularizer is None
     assert model.inference.output_shape == (None, 96)
-    assert len(model.backbone) == 2
+    assert len(model.backbone) == 5
 
 
 def test_branches_share_the_trunk_and_nothing_else():
     model = small()
-    trunk, block, regional = ({id(v) for v in part.variables} for part in model.backbone)
-    assert not trunk & block and not block & regional
-    np.testing.assert_array_equal(model.backbone[1].get_weights()[0], model.backbone[2].get_weights()[0])
+    variables = [id(v) for part in model.backbone for v in part.variables]
+    assert len(model.backbone) == 6 and len(set(variables)) == len(variables)
+    np.testing.assert_array_equal(model.backbone[4].get_weights()[0], model.backbone[5].get_weights()[0])
 
 
 def test_regions_are_the_upper_and_the_lower_half():
     model = small()
-    trunk, _, regional = model.backbone
-    maps = np.asarray(regional(trunk(IMAGES)))  # (4, 4, 2, 96)
+    *trunk, _, regional = model.backbone
+    maps = np.asarray(keras.Sequential([*trunk, regional])(IMAGES))  # (4, 4, 2, 96)
     network = model.regularizer.network
     outputs = network(IMAGES)
     for region, part in (("upper", maps[:, :2]), ("lower", maps[:, 2:])):
