@@ -1,0 +1,141 @@
+"""The networks of Figs. 1 and 2 (pub), and their losses."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from common.backbones import Backbone
+from common.layers import AdaptiveL2, GeMPooling2D
+from common.losses import BatchHardTriplet
+
+Tensors = dict[str, keras.KerasTensor]  # one for each branch
+
+
+@dataclass(frozen=True)
+class FlipModel:
+    """Graphs over the same layers.
+
+    Attributes:
+        training: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of each branch's `BRANCH_logits`
+            (B, identities) and `BRANCH_embedding` (B, D), and with the flipping loss `BRANCH_difference` (B, D).
+        single: images (B, H, W, 3) -> the branches' embeddings, concatenated (B, D); Fig. 2(c) (pub).
+        double: the same of each image and its mirror, made one vector (B, D); Fig. 2(d) (pub).
+        backbone: the models that rest in the first stage.
+    """
+
+    training: keras.Model
+    single: keras.Model
+    double: keras.Model
+    backbone: tuple[keras.Model, ...]
+
+
+def build_model(
+    backbone: Backbone,
+    num_identities: int,
+    *,
+    training: str = "flipping_loss",
+    regional_branches: bool = True,
+    l2_factor: float = 0.0005,
+) -> FlipModel:
+    """Builds the network (pub Figs. 1 and 2).
+
+    Args:
+        backbone: gives (B, H/16, W/16, C) feature maps.
+        num_identities: classes of the cross-entropy.
+        training: "baseline", "flipreid", "flipping_loss", or "aggregator", which is "flipping_loss" with a
+            learned aggregate in the place of the mean.
+        regional_branches: whether there are two more branches, of C/2 features each.
+        l2_factor: constant factor of L2 on all arrays.
+    """
+    extractor, resting = _extractor(backbone, regional_branches)
+    image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
+    alone = extractor(image)
+    # Image and mirror in one pass, as one batch: faster than two (README, Speed).
+    found = extractor(ops.concatenate([image, image[:, :, ::-1]], axis=0))  # (2B, D)
+    pairs = {branch: ops.reshape(value, (2, -1, value.shape[-1])) for branch, value in found.items()}  # (2, B, D)
+    aggregate = _learned_aggregate if training == "aggregator" else _mean
+    together = {branch: aggregate(branch, pair[0], pair[1]) for branch, pair in pairs.items()}  # (B, D)
+    outputs = {}
+    for branch, embedding in (alone if training == "baseline" else together).items():
+        outputs[f"{branch}_logits"] = _logits(branch, embedding, num_identities)
+        outputs[f"{branch}_embedding"] = embedding
+        if training in ("flipping_loss", "aggregator"):
+            outputs[f"{branch}_difference"] = pairs[branch][0] - pairs[branch][1]
+    network = keras.Model(image, outputs, name="network")
+    regularizer = AdaptiveL2(network, l2_factor, adaptive=False, name="regularizer")
+    return FlipModel(
+        training=keras.Model(image, regularizer(image), name="training"),
+        single=keras.Model(image, _joined(alone), name="single"),
+        double=keras.Model(image, _joined(together), name="double"),
+        backbone=resting,
+    )
+
+
+def _extractor(backbone: Backbone, regional_branches: bool) -> tuple[keras.Model, tuple[keras.Model, ...]]:
+    """The inference model of Fig. 1 (pub): images -> each branch's embedding (B, D); and its pretrained parts."""
+    image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
+    features = backbone.trunk(image)  # (B, H/16, W/16, C')
+    maps = {"global": backbone.last_block(features)}  # (B, H/16, W/16, C)
+    resting = backbone.blocks
+    if regional_branches:
+        # One copy of block 5 for both regions; the global branch shares nothing with them.
+        regional = backbone.copy_of_last_block("regional_block")
+        resting = (*resting, regional)
+        whole = regional(features)
+        half = whole.shape[1] // 2
+        for region, part in (("upper", whole[:, :half]), ("lower", whole[:, half:])):  # (B, H/32, W/16, C)
+            reduce = layers.Conv2D(whole.shape[-1] // 2, 3, padding="same", activation="relu", name=f"{region}_reduced")
+            maps[region] = reduce(part)  # (B, H/32, W/16, C/2)
+    embeddings = {}
+    for branch, feature_map in maps.items():
+        pooled = GeMPooling2D(dtype="float32", name=f"{branch}_pooled")(feature_map)
+        embeddings[branch] = ops.clip(pooled, 0.0, 1.0)  # (B, D)
+    return keras.Model(image, embeddings, name="extractor"), resting
+
+
+def _mean(branch: str, embedding, mirrored):
+    return layers.Average(dtype="float32", name=f"{branch}_mean")([embedding, mirrored])
+
+
+def _learned_aggregate(branch: str, embedding, mirrored):
+    """Σ w_i f_i over the two sources, with weights per feature from a softmax of learned scores s(f_i).
+
+    Section 4 (pub) proposes to learn the aggregate and leaves open how. The scores come from one small network for both
+    sources, so that image and mirror may change places; it begins at zero, so that the aggregate begins as the mean.
+    """
+    size = embedding.shape[-1]
+    hidden = layers.Dense(size // 8, activation="relu", dtype="float32", name=f"{branch}_scores_hidden")
+    score = layers.Dense(size, kernel_initializer="zeros", dtype="float32", name=f"{branch}_scores")
+    # The softmax of two scores.
+    weight = ops.sigmoid(score(hidden(embedding)) - score(hidden(mirrored)))  # (B, D)
+    return weight * embedding + (1 - weight) * mirrored
+
+
+def _logits(branch: str, embedding, num_identities: int):
+    """The classification model of Fig. 1 (pub)."""
+    normalized = layers.BatchNormalization(epsilon=2e-5, name=f"{branch}_bn")(embedding)
+    initializer = keras.initializers.RandomNormal(stddev=0.001)
+    return layers.Dense(
+        num_identities, use_bias=False, kernel_initializer=initializer, dtype="float32", name=f"{branch}_logits"
+    )(normalized)
+
+
+def _joined(embeddings: Tensors):
+    parts = list(embeddings.values())
+    return layers.Concatenate(dtype="float32", name="embedding")(parts) if len(parts) > 1 else parts[0]
+
+
+def flipping_loss(labels, difference):
+    """Mean squared error between the features of image and mirror, (B,) from their difference (B, D)."""
+    return ops.mean(ops.square(difference), axis=-1)
+
+
+def losses(model: FlipModel) -> dict[str, object]:
+    """The loss of each output of the training graph; all have weight one, and compare with labels (B,)."""
+    kinds = {
+        "logits": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "embedding": lambda: BatchHardTriplet("soft"),
+        "difference": lambda: flipping_loss,
+    }
+    return {name: kinds[name.rpartition("_")[2]]() for name in model.training.output}

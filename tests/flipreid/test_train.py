@@ -1,0 +1,170 @@
+"""Training, resuming, evaluating and exporting a few drawn people."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.datasets.images import read_image
+from common.retrieval import load_embeddings, rerank, score
+from flipreid import evaluate as evaluation
+from flipreid import train as training_program
+from flipreid.config import PRESETS, Trial
+from flipreid.evaluate import evaluate, features_file, gap
+from flipreid.export import export
+from flipreid.train import build, read, train
+from tests.helpers import run_python
+
+SMOKE = replace(PRESETS["smoke"][1], name="run", trainings=("aggregator",), regional_branches=True, frozen_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return tmp_path_factory.mktemp("people")
+
+
+@pytest.fixture(scope="module")
+def run(people, tmp_path_factory):
+    config = replace(SMOKE, data_dir=people, runs_dir=tmp_path_factory.mktemp("runs"))
+    folder = train(config)
+    evaluate(folder)
+    return folder, config
+
+
+def test_stopped_between_the_stages_it_ends_with_the_same_weights(run, people, tmp_path, monkeypatch):
+    whole, _ = run
+    config = replace(SMOKE, data_dir=people, runs_dir=tmp_path)
+    fit = training_program.training.fit
+
+    def stop_before_the_second_stage(model, batches, *, folder, **options):
+        if folder.name != "frozen":
+            raise SystemExit(143)
+        return fit(model, batches, folder=folder, **options)
+
+    monkeypatch.setattr(training_program.training, "fit", stop_before_the_second_stage)
+    with pytest.raises(SystemExit):
+        train(config)
+    monkeypatch.undo()
+    trained, expected = (np.load(path / "aggregator-seed0/checkpoint/state.npz") for path in (train(config), whole))
+    for name in expected.files:
+        np.testing.assert_array_equal(trained[name], expected[name])
+
+
+def test_backbone_rests_in_the_first_stage(run):
+    folder, config = run
+    initial = build(config, Trial("aggregator", 0), 8)
+    with np.load(folder / "aggregator-seed0/frozen/checkpoint/state.npz") as state:
+        arrays = [state[f"arr_{i}"] for i in range(len(initial.training.variables))]
+    moved = {v.path: not np.array_equal(v, array) for v, array in zip(initial.training.variables, arrays)}
+    resting = {v.path for block in initial.backbone for v in block.variables}
+    assert not any(moved[path] for path in resting)
+    for name in ("upper_reduced/kernel", "global_logits/kernel", "global_pooled/power", "global_scores/kernel"):
+        assert moved[name], name
+
+
+def test_only_the_baseline_mirrors_in_its_augmentation(people, tmp_path, monkeypatch):
+    seen = {}
+
+    def training_batches(*arguments, augmentation, **options):
+        seen[len(seen)] = augmentation
+        raise SystemExit
+
+    monkeypatch.setattr(training_program.images, "training_batches", training_batches)
+    for training in ("baseline", "flipreid"):
+        with pytest.raises(SystemExit):
+            train(replace(SMOKE, data_dir=people, runs_dir=tmp_path / training, trainings=(training,)))
+    assert [seen[i].mirror for i in range(2)] == [0.5, 0.0]
+    assert (seen[0].padding, seen[0].grey_patch, seen[0].erasing) == (0.05, 0.8, 0.8)
+    assert seen[0].padding_color == seen[0].erasing_color == (124, 116, 104)
+
+
+# Of the three steps of each stage, from seed 0: the training as a whole. A change of these is a change of results.
+GOLDEN_LOSSES = {"frozen": 9.92451, ".": 12.84627}
+
+
+def test_golden_training_log(run):
+    found = {stage: pd.read_csv(run[0] / "aggregator-seed0" / stage / "log.csv")["loss"][0] for stage in GOLDEN_LOSSES}
+    print(found)
+    assert found == pytest.approx(GOLDEN_LOSSES, rel=2e-3)
+
+
+def test_features_are_those_of_the_two_inferences_and_scores_are_theirs(run):
+    folder, config = run
+    trial = Trial("aggregator", 0)
+    data = read(config)
+    model = evaluation.restore(folder, config, trial, data.train.identity.nunique())
+    images = np.stack([read_image(path, config.image_size) for path in data.query.path[:3]])
+    record = json.loads((folder / trial.name / evaluation.METRICS).read_text())
+    galleries = {}
+    for inference in ("single", "double"):
+        query, gallery = load_embeddings(folder / trial.name / features_file(inference))
+        np.testing.assert_allclose(query.features[:3], getattr(model, inference)(images), rtol=1e-4, atol=1e-5)
+        assert record[f"{inference}_mAP"] == pytest.approx(score(query, gallery).mean_average_precision)
+        galleries[inference] = gallery.features
+    reranked = score(query, gallery, distances=rerank(query, gallery))
+    assert record["reranked_mAP"] == pytest.approx(reranked.mean_average_precision)
+    assert record["gap"] == pytest.approx(gap(galleries["single"], galleries["double"]))
+
+
+def test_gap_by_hand():
+    """cos 60° and cos 0°: mean distance (0.5 + 0) / 2."""
+    single, double = np.array([[1.0, 0], [2, 2]]), np.array([[0.5, np.sqrt(0.75)], [1, 1]])
+    assert gap(single, double) == pytest.approx(0.25)
+
+
+def test_report_has_its_rows_and_figures(run):
+    folder, _ = run
+    lines = (folder / "report.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")][1:4] == ["4.1", "4.2", "4.3"]
+    for name in ("loss", "inference", "ranked_lists"):
+        assert cv2.imread(str(folder / f"figures/{name}.png")).shape[0] > 300
+
+
+def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
+    folder, _ = run
+    monkeypatch.setattr(evaluation, "restore", None)
+    assert len(evaluate(folder)) == 1
+
+
+LOAD = """
+import sys, numpy as np, tensorflow as tf
+assert not any(name.split(".")[0] in ("flipreid", "common") for name in sys.modules)
+model = tf.saved_model.load(sys.argv[1])
+images = np.load(sys.argv[2])
+found = {name: list(model.signatures[name](tf.constant(images)).values())[0].numpy() for name in ("single", "double")}
+np.savez(sys.argv[3], **found)
+"""
+
+
+def test_savedmodel_gives_the_same_numbers_without_this_code(run, tmp_path):
+    folder, config = run
+    run_python("-m", "flipreid.export", str(folder), "--training", "aggregator", "--out", str(tmp_path / "model"))
+    images = np.random.default_rng(0).integers(0, 256, (3, *config.image_size, 3), dtype="uint8")
+    np.save(tmp_path / "images.npy", images)
+    paths = [str(tmp_path / name) for name in ("model", "images.npy", "found.npz")]
+    run_python("-c", LOAD, *paths, PYTHONPATH="", cwd=tmp_path)
+    found = np.load(tmp_path / "found.npz")
+    model = evaluation.restore(folder, config, Trial("aggregator", 0), 8)
+    for name in ("single", "double"):
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], getattr(model, name)(images), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="model exists; choose another --out"):
+        export(model, tmp_path / "model")
+    _, error = run_python("-m", "flipreid.export", str(folder), "--training", "flipreid", status=1)
+    assert "has no finished training flipreid-seed0; finished are ['aggregator-seed0']" in error
+
+
+def test_bad_settings_are_told(tmp_path):
+    with pytest.raises(ValueError, match="identities_per_batch and images_per_identity must be two or more"):
+        replace(SMOKE, images_per_identity=1)
+    with pytest.raises(ValueError, match="trainings must be one or more different ones"):
+        replace(SMOKE, trainings=("baseline", "baseline"))
+    with pytest.raises(ValueError, match="l2_factor must be zero or more"):
+        replace(SMOKE, l2_factor=-1.0)
+    with pytest.raises(ValueError, match="image_size must be at least 32"):
+        replace(SMOKE, image_size=(16, 32))
+    with pytest.raises(ValueError, match="pass --data-dir"):
+        train(replace(SMOKE, dataset="duke", runs_dir=tmp_path))
