@@ -3,6 +3,7 @@
 python -m PROJECT.evaluate [RUN] [--publish]
 """
 
+import textwrap
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,12 +119,12 @@ def draw(run: Path, finished: list[Trial], records: list[dict[str, Any]]) -> dic
     trainings = list(dict.fromkeys(trial.training for trial in finished))
     heights = {
         f"{inference} image{'s' * (inference == 'double')}": [
-            100 * np.mean([r[f"{inference}_mAP"] for r in records if r["training"] == training])
+            round(100 * np.mean([r[f"{inference}_mAP"] for r in records if r["training"] == training]), 1)
             for training in trainings
         ]
         for inference in INFERENCES
     }
-    names = [results.TRAININGS[training] for training in trainings]
+    names = [textwrap.fill(results.TRAININGS[training], 16) for training in trainings]
     figures.bars(run / "figures/inference.png", heights, names, "training", "mAP (%)")
     return {
         "figures/inference.png": "mAP of each training with each inference (Table 2.3), mean over seeds.",

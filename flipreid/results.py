@@ -135,11 +135,13 @@ def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> Non
 def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
     results = report.published(RESULTS)
-    sections = [_paper_table(results, dataset) for dataset in ("market1501", "duke", "msmt17")]
-    sections.append(_run_section(results, "mobilenet", "A part of Market-1501 with MobileNet 0.25"))
-    sections.append(_run_section(results, "demo", f"Drawn people, `make train-{__package__}`"))
+    sections = [
+        _run_section(results, "mobilenet", "A part of Market-1501 with MobileNet 0.25"),
+        _run_section(results, "demo", f"Drawn people, `make train-{__package__}`"),
+    ]
     if "demo" in results:
         sections += [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in FIGURES.items()]
+    sections += [_paper_table(results, dataset) for dataset in ("market1501", "duke", "msmt17")]
     report.update_between(HERE / "README.md", "results", "\n\n".join(sections))
 
 
