@@ -27,7 +27,7 @@ from .model import FlipModel
 from .train import build, read
 
 METRICS = "metrics.json"
-INFERENCES = ("single", "double")
+INFERENCES = {"single": "single image", "double": "double images"}
 
 
 def restore(run: Path, config: Config, trial: Trial, num_identities: int) -> FlipModel:
@@ -118,11 +118,11 @@ def draw(run: Path, finished: list[Trial], records: list[dict[str, Any]]) -> dic
     figures.curves(run / "figures/loss.png", {name: log["loss"] for name, log in logs.items()}, "epoch", "loss")
     trainings = list(dict.fromkeys(trial.training for trial in finished))
     heights = {
-        f"{inference} image{'s' * (inference == 'double')}": [
+        label: [
             round(100 * np.mean([r[f"{inference}_mAP"] for r in records if r["training"] == training]), 1)
             for training in trainings
         ]
-        for inference in INFERENCES
+        for inference, label in INFERENCES.items()
     }
     names = [textwrap.fill(results.TRAININGS[training], 16) for training in trainings]
     figures.bars(run / "figures/inference.png", heights, names, "training", "mAP (%)")

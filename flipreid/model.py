@@ -134,8 +134,8 @@ def flipping_loss(labels, difference):
 def losses(model: FlipModel) -> dict[str, object]:
     """The loss of each output of the training graph; all have weight one, and compare with labels (B,)."""
     kinds = {
-        "logits": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        "embedding": lambda: BatchHardTriplet("soft"),
-        "difference": lambda: flipping_loss,
+        "logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "embedding": BatchHardTriplet("soft"),
+        "difference": flipping_loss,
     }
-    return {name: kinds[name.rpartition("_")[2]]() for name in model.training.output}
+    return {name: kinds[name.rpartition("_")[2]] for name in model.training.output}
