@@ -24,6 +24,7 @@ def test_training_and_embedding_speed():
             if has_torch or "PyTorch" not in name:
                 out, _ = run_python("-m", "tests.benchmarks.flipreid_contenders", f"{kind}: {name}")
                 found[name] = json.loads(out.splitlines()[-1])
+                print(kind, name, found[name])
         peers = [v["per_second"] for name, v in found.items() if name in ("PyTorch", "PyTorch, channels last")]
         unit = max(peers) if peers else next(iter(found.values()))["per_second"]
         rows += [
