@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONUNBUFFERED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test bench lint format golden new-project
+.PHONY: help smoke test test-exhaustive bench lint format golden new-project
 
 help: ## list the commands
 	@printf 'Projects: %s\n\n' '$(PROJECTS)'
@@ -33,6 +33,9 @@ smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 
 test: $(VENV)/.installed ## run the tests
 	$(PY) -m pytest $(ARGS)
+
+test-exhaustive: $(VENV)/.installed ## run the tests on all 2^32 numbers, in about half an hour
+	$(PY) -m pytest -m exhaustive $(ARGS)
 
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
 	$(PY) -m pytest tests/benchmarks -m bench -s $(ARGS)

@@ -1,43 +1,8 @@
-"""Custom layers, written in `keras.ops` so that they run on every Keras backend."""
+"""L2 regularization with learned factors."""
 
 import keras
 import numpy as np
 from keras import layers, ops
-
-
-@keras.saving.register_keras_serializable(package="common")
-class L2Normalize(layers.Layer):
-    """Divides each vector by its Euclidean length: E_c = E / ‖E‖₂ (dissertation Eq. 5.5).
-
-    Differs from `keras.layers.UnitNormalization` where that one returns NaN: the zero vector maps to
-    itself with a finite gradient, and half-precision inputs are normalised in float32, in which the
-    squares neither overflow nor vanish. Vectors shorter than √epsilon are scaled by 1/√epsilon.
-
-    Args:
-        epsilon: lower bound of the squared length.
-
-    Input shape: (..., D), any float dtype. Output shape: the same, in the layer's compute dtype.
-    """
-
-    def __init__(self, epsilon: float = 1e-12, **kwargs):
-        super().__init__(**kwargs)
-        if epsilon <= 0:
-            raise ValueError(f"epsilon must be above zero, got {epsilon}.")
-        self.epsilon = epsilon
-        self.supports_masking = True
-
-    def call(self, inputs):
-        wide = ops.cast(inputs, "float64" if inputs.dtype == "float64" else "float32")
-        squared_length = ops.sum(ops.square(wide), axis=-1, keepdims=True)  # (..., 1)
-        # The maximum stands inside the root: outside, the root's infinite slope at 0 makes NaN.
-        unit = wide * ops.rsqrt(ops.maximum(squared_length, self.epsilon))  # Eq. 5.5
-        return ops.cast(unit, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 def _arrays_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]:
@@ -158,44 +123,3 @@ class FactorLog(keras.callbacks.Callback):
         factors = ops.convert_to_numpy(self.layer.factors())
         categories = np.array(self.layer.categories)
         logs.update({f"factor_{name}": float(np.median(factors[categories == name])) for name in np.unique(categories)})
-
-
-@keras.saving.register_keras_serializable(package="common")
-class GeMPooling2D(layers.Layer):
-    """Generalised-mean pooling with a trainable power p: (mean of max(x, epsilon)^p)^(1/p) (Radenović et al. 2019).
-
-    p = 1 is the average, p → ∞ the maximum. Computed as a log-sum-exp, so that no power over- or underflows and the
-    gradient of p is finite for features of zero; in float32 whatever the compute dtype.
-
-    Args:
-        power: p at the start.
-        epsilon: floor of the features.
-
-    Input shape: (B, H, W, C), features from zero on. Output shape: (B, C), in the layer's compute dtype.
-
-    Raises:
-        ValueError: a power or a floor that is not above zero.
-    """
-
-    def __init__(self, power: float = 1.0, epsilon: float = 1e-6, **kwargs):
-        super().__init__(**kwargs)
-        if not (power > 0 and epsilon > 0):
-            raise ValueError(f"power and epsilon must be above zero, got {power} and {epsilon}.")
-        self.power, self.epsilon = power, epsilon
-
-    def build(self, input_shape):
-        initializer = keras.initializers.Constant(self.power)
-        self.trained_power = self.add_weight(shape=(), initializer=initializer, dtype="float32", name="power")
-
-    def call(self, inputs):
-        power = ops.convert_to_tensor(self.trained_power, "float32")
-        logarithms = ops.log(ops.maximum(ops.cast(inputs, "float32"), self.epsilon))
-        count = inputs.shape[1] * inputs.shape[2]
-        total = ops.logsumexp(power * logarithms, axis=(1, 2))  # (B, C)
-        return ops.cast(ops.exp((total - np.log(count)) / power), self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], input_shape[3])
-
-    def get_config(self):
-        return {**super().get_config(), "power": self.power, "epsilon": self.epsilon}

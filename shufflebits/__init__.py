@@ -1,0 +1,1 @@
+"""Encrypted embeddings, and what encryption is worth."""

@@ -1,0 +1,206 @@
+"""ShuffleBits on arrays at memory speed, and sealed by a cipher that also tells tampering."""
+
+import hashlib
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from common.bits import SHIFTS, checked_key, inverse_key, swap_masks
+from common.retrieval.compiled import compiled
+
+MAGIC, VERSION = b"SHUFBITS", 1
+_NONCE, _TAG = 12, 16  # bytes
+_PART = 2**18  # numbers; below two of these a second thread costs more than it saves
+_EXCHANGES = (0, 1, 7, 8)  # the stages that move whole bytes: one instruction brings both partners
+_CHUNK = 512  # elements whose masks stay in the first-level cache
+
+
+def encrypt(features: np.ndarray, key: Any, threads: int | None = None) -> np.ndarray:
+    """Moves the bits of each number as the key says (dissertation Eqs. 2.8 and 2.9).
+
+    Exact for all 2^32 patterns. The masks are data: a new key takes no compilation, and the time does not depend on key
+    or features. Keep the result as words: see `common.layers.encryption` for what alters floats.
+
+    Args:
+        features: (..., D) float32.
+        key: (32,) positions or a `Key`; or (D, 32), a key per element.
+        threads: None: one per processor for large arrays.
+
+    Returns:
+        uint32, of the same shape.
+
+    Raises:
+        ValueError: the features are of another type, or the key is none or for another D.
+    """
+    if features.dtype != np.float32:
+        raise ValueError(
+            f"encrypt takes float32, got {features.dtype}; cast to float32 yourself, and know what precision is lost."
+        )
+    return _shuffled(features, checked_key(key), threads)
+
+
+def decrypt(words: np.ndarray, key: Any, threads: int | None = None) -> np.ndarray:
+    """Undoes `encrypt` with the same key: uint32 -> float32 of the same shape."""
+    if words.dtype != np.uint32:
+        raise ValueError(f"decrypt takes uint32, got {words.dtype}; pass the words as they came.")
+    return _shuffled(words, inverse_key(key), threads).view(np.float32)
+
+
+def seal(features: np.ndarray, key: Any, aes_key: bytes) -> bytes:
+    """`encrypt`, then AES-256-GCM: the cascade of dissertation section 2.4.3.5, with its shape.
+
+    Magic, version and shape stand in front in the clear, and are authenticated; so is the key of ShuffleBits, which is
+    not in it. The nonce is random: use an AES key for no more than 2^32 messages.
+
+    Args:
+        features: float32 of any shape.
+        key: as for `encrypt`.
+        aes_key: 32 bytes, `AESGCM.generate_key(256)`.
+
+    Raises:
+        ValueError: as for `encrypt`, or the AES key is of another length.
+    """
+    cipher = _cipher(aes_key)
+    header = _header(features.shape)
+    nonce = os.urandom(_NONCE)
+    words = encrypt(features, key).astype("<u4", copy=False)
+    return header + nonce + cipher.encrypt(nonce, words.tobytes(), _authenticated(header, key))
+
+
+def open_sealed(sealed: bytes, key: Any, aes_key: bytes) -> np.ndarray:
+    """Undoes `seal`: float32 features in their shape.
+
+    Raises:
+        ValueError: these are no sealed features, or not whole; a bit has changed, or a key is another one.
+    """
+    cipher = _cipher(aes_key)
+    shape, start = _shape(sealed)
+    header, nonce, body = sealed[:start], sealed[start : start + _NONCE], sealed[start + _NONCE :]
+    expected = 4 * _size(shape) + _TAG
+    if len(body) != expected:
+        raise ValueError(
+            f"Sealed features of shape {shape} take {start + _NONCE + expected} bytes, got {len(sealed)}; "
+            "send them whole."
+        )
+    try:
+        content = cipher.decrypt(nonce, body, _authenticated(header, key))
+    except InvalidTag:
+        raise ValueError("The sealed features were altered, or a key is not the one that sealed them.") from None
+    return decrypt(np.frombuffer(content, "<u4").astype(np.uint32, copy=False).reshape(shape), key)
+
+
+def _cipher(aes_key: bytes) -> AESGCM:
+    if len(aes_key) != 32:
+        raise ValueError(f"The AES key must have 32 bytes, got {len(aes_key)}; take AESGCM.generate_key(256).")
+    return AESGCM(aes_key)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    return MAGIC + struct.pack(f"<BB{len(shape)}Q", VERSION, len(shape), *shape)
+
+
+def _shape(sealed: bytes) -> tuple[tuple[int, ...], int]:
+    """The shape that a header tells, and where the header ends."""
+    start = len(MAGIC) + 2
+    if len(sealed) < start or sealed[: len(MAGIC)] != MAGIC:
+        raise ValueError("These are no sealed features; pass the bytes that seal returned.")
+    version, count = sealed[len(MAGIC)], sealed[len(MAGIC) + 1]
+    if version != VERSION:
+        raise ValueError(f"Sealed features of version {VERSION} are read, got version {version}; update this package.")
+    if len(sealed) < start + 8 * count:
+        raise ValueError(f"The sealed features end within their header, after {len(sealed)} bytes; send them whole.")
+    return struct.unpack_from(f"<{count}Q", sealed, start), start + 8 * count
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    """Product in whole numbers: a forged shape must not overflow."""
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def _authenticated(header: bytes, key: Any) -> bytes:
+    """A wrong ShuffleBits key would open to garbage if the tag did not depend on the key."""
+    return header + hashlib.sha256(checked_key(key).astype(np.uint8).tobytes()).digest()
+
+
+def _shuffled(array: np.ndarray, key: np.ndarray, threads: int | None) -> np.ndarray:
+    source = np.ascontiguousarray(array).view(np.uint32).reshape(array.shape)
+    target = np.empty_like(source)
+    masks = swap_masks(key)
+    if key.ndim == 1:
+        items, kernel = (source.reshape(-1), target.reshape(-1)), _shuffle
+        for stage in _EXCHANGES:
+            masks[stage] |= masks[stage] << np.uint32(SHIFTS[stage])
+    else:
+        if source.ndim == 0 or source.shape[-1] != len(key):
+            raise ValueError(
+                f"The key is for vectors of {len(key)} elements, got features of shape {source.shape}; "
+                "make a key for this length."
+            )
+        items, kernel = (source.reshape(-1, len(key)), target.reshape(-1, len(key))), _shuffle_by_element
+    parts = threads or min(len(os.sched_getaffinity(0)), source.size // _PART)
+    if parts < 2:
+        kernel(*items, masks)
+        return target
+    # Threads of Python's own and not of numba's: a server may call this from several threads at once.
+    bounds = [len(items[0]) * part // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
+        list(pool.map(lambda a, b: kernel(items[0][a:b], items[1][a:b], masks), bounds, bounds[1:]))
+    return target
+
+
+# Numba widens uint32 to uint64 in every operation, which halves the numbers per instruction; hence the casts.
+@compiled(inline="always")
+def _swap(x, mask, shift):
+    changed = np.uint32((np.uint32(x >> shift) ^ x) & mask)
+    return np.uint32(np.uint32(x ^ changed) ^ np.uint32(changed << shift))
+
+
+@compiled(inline="always")
+def _exchange_halves(x, mask):
+    partner = np.uint32(np.uint32(x << np.uint32(16)) | np.uint32(x >> np.uint32(16)))
+    return np.uint32(x ^ np.uint32(np.uint32(partner ^ x) & mask))
+
+
+@compiled(inline="always")
+def _exchange_bytes(x, mask):
+    upper = np.uint32(np.uint32(x << np.uint32(8)) & np.uint32(0xFF00FF00))
+    partner = np.uint32(upper | np.uint32(np.uint32(x >> np.uint32(8)) & np.uint32(0x00FF00FF)))
+    return np.uint32(x ^ np.uint32(np.uint32(partner ^ x) & mask))
+
+
+@compiled(inline="always")
+def _network(x, m0, m1, m2, m3, m4, m5, m6, m7, m8):
+    """The swaps of `common.bits.swap_masks`, with masks of both partners where bytes move."""
+    x = _exchange_bytes(_exchange_halves(x, m0), m1)
+    x = _swap(_swap(_swap(x, m2, np.uint32(4)), m3, np.uint32(2)), m4, np.uint32(1))
+    x = _swap(_swap(x, m5, np.uint32(2)), m6, np.uint32(4))
+    return _exchange_halves(_exchange_bytes(x, m7), m8)
+
+
+@compiled(nogil=True)
+def _shuffle(source, target, masks):
+    m0, m1, m2, m3, m4, m5, m6, m7, m8 = masks
+    for i in range(len(source)):
+        target[i] = _network(source[i], m0, m1, m2, m3, m4, m5, m6, m7, m8)
+
+
+@compiled(nogil=True)
+def _shuffle_by_element(source, target, masks):
+    # Stage after stage on a piece that stays in the cache: loops over ten arrays at once are not vectorised.
+    for start in range(0, source.shape[1], _CHUNK):
+        stop = min(start + _CHUNK, source.shape[1])
+        for row in range(len(source)):
+            words = target[row, start:stop]
+            words[:] = source[row, start:stop]
+            for stage in range(9):
+                shift, mask = np.uint32(SHIFTS[stage]), masks[stage, start:stop]
+                for j in range(len(words)):
+                    words[j] = _swap(words[j], mask[j], shift)

@@ -1,0 +1,115 @@
+"""A ChaCha20 key and the number of its next message in one file, so that no number is used twice."""
+
+import fcntl
+import json
+import os
+import secrets
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from .keys import read_private, write_private
+
+LIMIT = 2**64  # messages under one key
+
+
+class Sender:
+    """Numbers the messages under one key; a number leaves only once the next one is safely on the disk.
+
+    A crash skips numbers and never repeats one. The file is locked while it is open, a forked process is refused, and
+    only the file's owner can read it. Never use a copy of the file: one sender, one file, one key.
+
+        sender = Sender.create(path)
+        nonce = sender.next_nonce()
+        words = ChaCha20()([features, sender.key, nonce, counter])  # send nonce and words; counter from 0
+
+    Args:
+        path: a file that `create` made.
+        reserve: how many numbers each write to the disk, of some milliseconds, covers.
+
+    Raises:
+        PermissionError: others can read the file.
+        ValueError: it is no sender's file, or is in use.
+    """
+
+    def __init__(self, path: Path, reserve: int = 1) -> None:
+        if reserve < 1:
+            raise ValueError(f"reserve must be one or more, got {reserve}.")
+        self._path, self._reserve = Path(path), reserve
+        self._lock, self._process = threading.Lock(), os.getpid()
+        read_private(self._path)  # before a lock file is left beside what is none of ours
+        # The file itself changes its identity with each write.
+        self._held = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = json.loads(read_private(self._path))
+            self._key, self._next = bytes.fromhex(state["chacha20_key"]), int(state["next_message"])
+        except BlockingIOError:
+            self.close()
+            raise ValueError(f"{path} is in use by another sender; create one for each.") from None
+        except (KeyError, TypeError, ValueError):
+            self.close()
+            raise ValueError(f"{path} is no sender's file; make one with Sender.create.") from None
+        self._reserved = self._next  # numbers below this are on the disk as used
+
+    @classmethod
+    def create(cls, path: Path, reserve: int = 1) -> "Sender":
+        """A new key in a new file.
+
+        Raises:
+            FileExistsError: there is a file.
+        """
+        path = Path(path)
+        if path.exists():
+            raise FileExistsError(f"{path} exists; open it with Sender(path), or choose another path for a new key.")
+        _write(path, secrets.token_bytes(32), 0)
+        return cls(path, reserve)
+
+    @property
+    def key(self) -> np.ndarray:
+        """(8,) uint32."""
+        return np.frombuffer(self._key, "<u4").astype(np.uint32)
+
+    def next_nonce(self) -> np.ndarray:
+        """(3,) uint32: the message's number, lowest word first.
+
+        Raises:
+            ValueError: the key has numbered all its messages, or the sender is closed or of another process.
+        """
+        with self._lock:
+            if self._held is None or os.getpid() != self._process:
+                raise ValueError("This sender is closed or was opened by another process; open one of your own.")
+            if self._next >= LIMIT:
+                raise ValueError("The key has numbered its last message; create a sender with a new key.")
+            if self._next >= self._reserved:
+                reserved = min(self._next + self._reserve, LIMIT)
+                _write(self._path, self._key, reserved)
+                self._reserved = reserved
+            number, self._next = self._next, self._next + 1
+        return np.frombuffer(number.to_bytes(12, "little"), "<u4").astype(np.uint32)
+
+    def close(self) -> None:
+        """Lets another sender use the file; numbers that were reserved and not used are skipped."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Sender({str(self._path)!r}, key hidden)"
+
+
+def _write(path: Path, key: bytes, next_message: int) -> None:
+    write_private(path, json.dumps({"chacha20_key": key.hex(), "next_message": next_message}).encode())
+    # The rename too must outlive a loss of power.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
