@@ -43,8 +43,7 @@ class Sender:
         self._held = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = json.loads(read_private(self._path))
-            self._key, self._next = bytes.fromhex(state["chacha20_key"]), int(state["next_message"])
+            self._key, self._next = _read(self._path)
         except BlockingIOError:
             self.close()
             raise ValueError(f"{path} is in use by another sender; create one for each.") from None
@@ -103,6 +102,14 @@ class Sender:
 
     def __repr__(self) -> str:
         return f"Sender({str(self._path)!r}, key hidden)"
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    state = json.loads(read_private(path))
+    key, next_message = bytes.fromhex(state["chacha20_key"]), int(state["next_message"])
+    if len(key) != 32 or not 0 <= next_message <= LIMIT:
+        raise ValueError("The key or the number is out of range.")
+    return key, next_message
 
 
 def _write(path: Path, key: bytes, next_message: int) -> None:

@@ -12,7 +12,8 @@ from tests.common.test_encryption import WAYS, run
 from tests.helpers import run_python
 
 KEY, NONCE = bytes(range(32)), bytes.fromhex("000000090000004a00000000")
-PLAIN = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it."
+PLAIN = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+PLAIN += b"sunscreen would be it."
 
 
 def stream(key, nonce, counter):
@@ -72,11 +73,15 @@ print("equal")
 
 
 def test_exported_model_alone(tmp_path):
-    """With a batch of any size, in a process that has TensorFlow and none of this repository."""
+    """With a batch of any size, in a process that has TensorFlow and none of this repository.
+
+    Without a signature Keras would take each input for a batch.
+    """
     inputs = [keras.Input((12,))]
     inputs += [keras.Input(batch_shape=shape, dtype="uint32") for shape in ((8,), (3,), ())]
     model = keras.Model(inputs, ChaCha20()(inputs))
-    model.export(tmp_path / "model", verbose=False)
+    signature = [keras.InputSpec(x.dtype, x.shape) for x in inputs]
+    model.export(tmp_path / "model", verbose=False, input_signature=[signature])
     words = patterns()
     key, nonce, counter = stream(KEY, NONCE, 7)
     expected = by_library(words, KEY, NONCE, 7)

@@ -189,7 +189,7 @@ def test_other_backend():
 @pytest.mark.parametrize(
     "options, inputs, message",
     [
-        ({"key": REVERSAL}, FEATURES.astype("float64"), "encrypts float32, got float64; cast to float32 yourself"),
+        ({"key": REVERSAL}, np.ones((1, 2)), "encrypts float32, got float64; cast to float32 yourself"),
         ({"key": REVERSAL}, np.ones((1, 2), "float16"), "encrypts float32, got float16; cast to float32 yourself"),
         ({"key": REVERSAL, "inverse": True}, FEATURES, "decrypts uint32, got float32"),
         ({"key": REVERSAL}, [FEATURES, REVERSAL], "with a key takes the features alone, got 2 inputs"),
