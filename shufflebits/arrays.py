@@ -10,8 +10,10 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.bits import SHIFTS, checked_key, inverse_key, swap_masks
+from common.bits import SHIFTS, checked_key
 from common.retrieval.compiled import compiled
+
+from .keys import Key
 
 MAGIC, VERSION = b"SHUFBITS", 1
 _NONCE, _TAG = 12, 16  # bytes
@@ -20,35 +22,37 @@ _EXCHANGES = (0, 1, 7, 8)  # the stages that move whole bytes: one instruction b
 _CHUNK = 512  # elements whose masks stay in the first-level cache
 
 
-def encrypt(features: np.ndarray, key: Any, threads: int | None = None) -> np.ndarray:
+def encrypt(features: np.ndarray, key: Any, threads: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """Moves the bits of each number as the key says (dissertation Eqs. 2.8 and 2.9).
 
-    Exact for all 2^32 patterns. The masks are data: a new key takes no compilation, and the time does not depend on key
-    or features. Keep the result as words: see `common.layers.encryption` for what alters floats.
+    Exact for all 2^32 patterns, in a time that does not depend on key or features. A new key needs no compilation; a
+    `Key` finds its masks once, which for a key per element takes as long as some thousand vectors, an array does so each
+    time. Keep the result as words: see `common.layers.encryption` for what alters floats.
 
     Args:
         features: (..., D) float32.
         key: (32,) positions or a `Key`; or (D, 32), a key per element.
         threads: None: one per processor for large arrays.
+        out: where to write, uint32 of the same shape and in order; fresh memory costs as much as the shuffling.
 
     Returns:
         uint32, of the same shape.
 
     Raises:
-        ValueError: the features are of another type, or the key is none or for another D.
+        ValueError: the features are of another type, the key is none or for another D, or `out` does not fit.
     """
     if features.dtype != np.float32:
         raise ValueError(
             f"encrypt takes float32, got {features.dtype}; cast to float32 yourself, and know what precision is lost."
         )
-    return _shuffled(features, checked_key(key), threads)
+    return _shuffled(features, key, threads, out, inverse=False)
 
 
-def decrypt(words: np.ndarray, key: Any, threads: int | None = None) -> np.ndarray:
+def decrypt(words: np.ndarray, key: Any, threads: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """Undoes `encrypt` with the same key: uint32 -> float32 of the same shape."""
     if words.dtype != np.uint32:
         raise ValueError(f"decrypt takes uint32, got {words.dtype}; pass the words as they came.")
-    return _shuffled(words, inverse_key(key), threads).view(np.float32)
+    return _shuffled(words, key, threads, out, inverse=True)
 
 
 def seal(features: np.ndarray, key: Any, aes_key: bytes) -> bytes:
@@ -68,8 +72,8 @@ def seal(features: np.ndarray, key: Any, aes_key: bytes) -> bytes:
     cipher = _cipher(aes_key)
     header = _header(features.shape)
     nonce = os.urandom(_NONCE)
-    words = encrypt(features, key).astype("<u4", copy=False)
-    return header + nonce + cipher.encrypt(nonce, words.tobytes(), _authenticated(header, key))
+    words = encrypt(features, key).astype("<u4", copy=False).reshape(-1)
+    return b"".join((header, nonce, cipher.encrypt(nonce, words.data, _authenticated(header, key))))
 
 
 def open_sealed(sealed: bytes, key: Any, aes_key: bytes) -> np.ndarray:
@@ -80,7 +84,7 @@ def open_sealed(sealed: bytes, key: Any, aes_key: bytes) -> np.ndarray:
     """
     cipher = _cipher(aes_key)
     shape, start = _shape(sealed)
-    header, nonce, body = sealed[:start], sealed[start : start + _NONCE], sealed[start + _NONCE :]
+    header, nonce, body = sealed[:start], sealed[start : start + _NONCE], memoryview(sealed)[start + _NONCE :]
     expected = 4 * _size(shape) + _TAG
     if len(body) != expected:
         raise ValueError(
@@ -130,30 +134,38 @@ def _authenticated(header: bytes, key: Any) -> bytes:
     return header + hashlib.sha256(checked_key(key).astype(np.uint8).tobytes()).digest()
 
 
-def _shuffled(array: np.ndarray, key: np.ndarray, threads: int | None) -> np.ndarray:
-    source = np.ascontiguousarray(array).view(np.uint32).reshape(array.shape)
-    target = np.empty_like(source)
-    masks = swap_masks(key)
-    if key.ndim == 1:
-        items, kernel = (source.reshape(-1), target.reshape(-1)), _shuffle
+def _shuffled(array: np.ndarray, key: Any, threads: int | None, out: np.ndarray | None, *, inverse: bool) -> np.ndarray:
+    masks = (key if isinstance(key, Key) else Key(key)).swap_masks(inverse)
+    dtype = np.dtype(np.float32 if inverse else np.uint32)
+    if out is None:
+        out = np.empty(array.shape, dtype)
+    elif out.shape != array.shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out must be {dtype}, of shape {array.shape} and contiguous, got {out.dtype} of {out.shape}; "
+            "leave it out or make one with np.empty."
+        )
+    source, target = np.ascontiguousarray(array).view(np.uint32).reshape(array.shape), out.view(np.uint32)
+    if masks.ndim == 1:
+        items, kernel, masks = (source.reshape(-1), target.reshape(-1)), _shuffle, masks.copy()
         for stage in _EXCHANGES:
             masks[stage] |= masks[stage] << np.uint32(SHIFTS[stage])
     else:
-        if source.ndim == 0 or source.shape[-1] != len(key):
+        num_elements = masks.shape[1]
+        if source.ndim == 0 or source.shape[-1] != num_elements:
             raise ValueError(
-                f"The key is for vectors of {len(key)} elements, got features of shape {source.shape}; "
+                f"The key is for vectors of {num_elements} elements, got features of shape {source.shape}; "
                 "make a key for this length."
             )
-        items, kernel = (source.reshape(-1, len(key)), target.reshape(-1, len(key))), _shuffle_by_element
+        items, kernel = (source.reshape(-1, num_elements), target.reshape(-1, num_elements)), _shuffle_by_element
     parts = threads or min(len(os.sched_getaffinity(0)), source.size // _PART)
     if parts < 2:
         kernel(*items, masks)
-        return target
+        return out
     # Threads of Python's own and not of numba's: a server may call this from several threads at once.
     bounds = [len(items[0]) * part // parts for part in range(parts + 1)]
     with ThreadPoolExecutor(parts) as pool:
         list(pool.map(lambda a, b: kernel(items[0][a:b], items[1][a:b], masks), bounds, bounds[1:]))
-    return target
+    return out
 
 
 # Numba widens uint32 to uint64 in every operation, which halves the numbers per instruction; hence the casts.

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from common.bits import checked_key, inverse_key
+from common.bits import checked_key, inverse_key, swap_masks
 from common.files import replacing
 
 SHORTEST_SECRET = 16  # bytes
@@ -35,6 +35,7 @@ class Key:
     def __init__(self, positions: Any) -> None:
         self._positions = checked_key(positions)
         self._positions.flags.writeable = False
+        self._masks: dict[bool, np.ndarray] = {}
 
     @classmethod
     def generate(cls) -> "Key":
@@ -87,6 +88,14 @@ class Key:
     def inverse(self) -> "Key":
         """The key that undoes this one (Eq. 2.11)."""
         return Key(inverse_key(self._positions))
+
+    def swap_masks(self, inverse: bool = False) -> np.ndarray:
+        """Masks that apply the key or its inverse, see `common.bits.swap_masks`; found once and kept."""
+        if inverse not in self._masks:
+            masks = swap_masks(inverse_key(self._positions) if inverse else self._positions)
+            masks.flags.writeable = False
+            self._masks[inverse] = masks
+        return self._masks[inverse]
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self._positions, dtype=dtype) if copy else self._positions.astype(dtype or np.int64, copy=False)

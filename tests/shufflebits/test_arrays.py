@@ -70,6 +70,16 @@ def test_shapes_and_strides():
     assert encrypt(FEATURES[:0], random_keys(12)).shape == (0, 12)
 
 
+@pytest.mark.parametrize("count", [None, 12])
+def test_output_given_even_the_input_itself(count):
+    key, words = random_keys(count), WORDS.copy()
+    assert encrypt(words.view(np.float32), key, out=words) is words
+    np.testing.assert_array_equal(words, shuffled(WORDS, key))
+    features = np.empty_like(FEATURES)
+    assert decrypt(words, key, out=features) is features
+    np.testing.assert_array_equal(features.view(np.uint32), WORDS)
+
+
 def test_input_is_left_alone():
     encrypt(FEATURES, KEY)
     np.testing.assert_array_equal(WORDS, patterns())
@@ -81,6 +91,8 @@ def test_input_is_left_alone():
         (lambda: encrypt(np.ones(3), KEY), "encrypt takes float32, got float64; cast to float32 yourself"),
         (lambda: encrypt(np.ones(3, "float16"), KEY), "encrypt takes float32, got float16"),
         (lambda: decrypt(FEATURES, KEY), "decrypt takes uint32, got float32"),
+        (lambda: encrypt(FEATURES, KEY, out=WORDS.T), r"uint32, of shape \(512, 12\) .* got uint32 of \(12, 512\)"),
+        (lambda: encrypt(FEATURES, KEY, out=FEATURES), "out must be uint32, .* got float32"),
         (lambda: encrypt(FEATURES, [0] * 32), "each position once, got one twice"),
         (lambda: encrypt(FEATURES, range(33)), r"got \(33,\)"),
         (lambda: encrypt(FEATURES, random_keys(7)), r"vectors of 7 elements, got features of shape \(512, 12\)"),

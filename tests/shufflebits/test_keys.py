@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from scipy import stats
 
+from common.bits import swap_masks
 from shufflebits.keys import Key, OneTimeKeys, shuffled
 
 SECRET = bytes(range(32))
@@ -85,6 +86,13 @@ def test_inverse_undoes():
     for key in (Key.generate(), Key.derive(SECRET, 3)):
         undone = np.take_along_axis(np.asarray(key.inverse()), np.asarray(key), -1)
         np.testing.assert_array_equal(undone, np.broadcast_to(np.arange(32), undone.shape))
+
+
+def test_masks_are_found_once():
+    key = Key.generate()
+    for inverse, expected in ((False, key), (True, key.inverse())):
+        np.testing.assert_array_equal(key.swap_masks(inverse), swap_masks(expected))
+        assert key.swap_masks(inverse) is key.swap_masks(inverse)
 
 
 def test_key_cannot_be_changed_or_seen():

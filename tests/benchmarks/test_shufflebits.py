@@ -1,0 +1,37 @@
+"""Encrypting features beside copying them and beside standard ciphers; `make bench` on an idle machine."""
+
+import json
+
+import pytest
+
+from common import report
+from tests.benchmarks.shufflebits_contenders import CONTENDERS
+from tests.helpers import run_python
+
+ROWS = {"16 MiB": 2048, "256 MiB": 32_768}
+
+
+@pytest.mark.bench
+def test_encryption_speed():
+    """Each contender in a process of its own; the fastest of its runs, in GB/s of features."""
+    found = {}
+    for name in CONTENDERS:
+        for size, rows in ROWS.items():
+            out, _ = run_python("-m", "tests.benchmarks.shufflebits_contenders", name, str(rows))
+            found[name, size] = json.loads(out.splitlines()[-1])["gigabytes_per_second"]
+    cells = [
+        [name, *(f"{speed:.3g}" for size in ROWS for speed in (found[name, size], _ratio(found, name, size)))]
+        for name in CONTENDERS
+    ]
+    columns = [column for size in ROWS for column in (f"{size} (GB/s)", "/ AES-128-CTR")]
+    print(f"\n{report.table(['by', *columns], cells)}")
+    for size in ROWS:
+        loop = found["number by number", size]
+        assert found["array path, all threads", size] >= found["AES-128-CTR", size]
+        assert found["layer, XLA, all threads", size] >= 0.4 * found["array path, all threads", size]
+        assert found["layer, XLA, 1 thread", size] >= 1000 * loop
+        assert found["array path, 1 thread", size] >= 1000 * loop
+
+
+def _ratio(found, name, size):
+    return found[name, size] / found["AES-128-CTR", size]
