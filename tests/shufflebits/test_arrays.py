@@ -47,10 +47,11 @@ def test_every_exponent(count, threads):
 
 def test_long_vectors_are_cut_into_pieces():
     """Over two pieces of the cache and a rest, and over two threads."""
-    keys = np.resize(random_keys(50), (1100, 32))
-    words = np.resize(WORDS, (2 * arrays._PART // 1100 + 1, 1100))
+    width = 2 * arrays._CHUNK + 50
+    keys = np.resize(random_keys(50), (width, 32))
+    words = np.resize(WORDS, (2 * arrays._PART // width + 1, width))
     found = encrypt(words.view(np.float32), keys)
-    some = slice(None, None, 97)
+    some = slice(None, None, 60)
     np.testing.assert_array_equal(found[some], shuffled(words[some], keys))
     np.testing.assert_array_equal(decrypt(found, keys).view(np.uint32), words)
 
