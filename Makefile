@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED ?= 1
 
 help: ## list the commands
 	@printf 'Projects: %s\n\n' '$(PROJECTS)'
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 train-%: $(VENV)/.installed ## train and evaluate a project; PRESET=demo ARGS="--field value"
 	@$(call check_project,$*)

@@ -16,7 +16,7 @@ from common.retrieval.compiled import compiled
 from .keys import Key
 
 MAGIC, VERSION = b"SHUFBITS", 1
-_NONCE, _TAG = 12, 16  # bytes
+_NONCE, _TAG, _LARGEST = 12, 16, 2**31 - 1  # bytes
 _PART = 2**18  # numbers; below two of these a second thread costs more than it saves
 _EXCHANGES = (0, 1, 7, 8)  # the stages that move whole bytes: one instruction brings both partners
 _CHUNK = 2048  # elements whose masks stay in the first-level cache
@@ -67,9 +67,11 @@ def seal(features: np.ndarray, key: Any, aes_key: bytes) -> bytes:
         aes_key: 32 bytes, `AESGCM.generate_key(256)`.
 
     Raises:
-        ValueError: as for `encrypt`, or the AES key is of another length.
+        ValueError: as for `encrypt`, the AES key is of another length, or the features take 2 GiB or more.
     """
     cipher = _cipher(aes_key)
+    if features.nbytes > _LARGEST:
+        raise ValueError(f"seal takes up to {_LARGEST} bytes at once, got {features.nbytes}; seal parts of the array.")
     header = _header(features.shape)
     nonce = os.urandom(_NONCE)
     words = encrypt(features, key).astype("<u4", copy=False).reshape(-1).view(np.uint8)

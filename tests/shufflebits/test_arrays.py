@@ -98,6 +98,10 @@ def test_input_is_left_alone():
         (lambda: encrypt(FEATURES, range(33)), r"got \(33,\)"),
         (lambda: encrypt(FEATURES, random_keys(7)), r"vectors of 7 elements, got features of shape \(512, 12\)"),
         (lambda: seal(FEATURES, KEY, bytes(16)), r"must have 32 bytes, got 16; take AESGCM.generate_key\(256\)"),
+        (
+            lambda: seal(np.broadcast_to(FEATURES[0, 0], 2**29), KEY, AES_KEY),
+            "up to 2147483647 bytes at once, got 2147483648",
+        ),
         (lambda: open_sealed(b"", KEY, bytes(31)), "must have 32 bytes, got 31"),
     ],
 )

@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from keras import ops
 
+from common.layers import ChaCha20
 from shufflebits import sender as module
 from shufflebits.sender import LIMIT, Sender
 from tests.helpers import run_python
@@ -40,6 +43,17 @@ def test_counts_on_after_a_restart(path):
         assert number(sender.next_nonce()) == 3
         np.testing.assert_array_equal(sender.key, key)
     assert bytes.fromhex(json.loads(path.read_text())["chacha20_key"]) == key.astype("<u4").tobytes()
+
+
+def test_feeds_the_cipher(path):
+    """What the layer encrypts with the second nonce, the library decrypts with number 1."""
+    features = np.arange(6, dtype="float32").reshape(2, 3)
+    with Sender.create(path) as sender:
+        sender.next_nonce()
+        words = ops.convert_to_numpy(ChaCha20()([features, sender.key, sender.next_nonce(), np.uint32(0)]))
+        key = sender.key.astype("<u4").tobytes()
+    decryptor = Cipher(algorithms.ChaCha20(key, bytes(4) + (1).to_bytes(12, "little")), mode=None).decryptor()
+    assert decryptor.update(words.tobytes()) == features.tobytes()
 
 
 def test_number_is_on_the_disk_before_it_leaves(path, monkeypatch):
