@@ -51,7 +51,7 @@ def build_model(
     extractor, resting = _extractor(backbone, regional_branches)
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     alone = extractor(image)
-    # Image and mirror in one pass, as one batch: faster than two (README, Speed).
+    # Image and mirror in one pass, as one batch.
     found = extractor(ops.concatenate([image, image[:, :, ::-1]], axis=0))  # (2B, D)
     pairs = {branch: ops.reshape(value, (2, -1, value.shape[-1])) for branch, value in found.items()}  # (2, B, D)
     aggregate = _learned_aggregate if training == "aggregator" else _mean

@@ -4,6 +4,7 @@ python -m tests.benchmarks.flipreid_contenders NAME
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -19,7 +20,9 @@ WARM_UP, REPEATS, LIMIT = 1, 6, 60  # steps, steps, and seconds after which none
 Step = Callable[[], object]
 
 
-def _start(threads: int | None, deterministic: bool) -> None:
+def _start(threads: int | None, deterministic: bool, onednn: bool = False) -> None:
+    if onednn:
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # read when TensorFlow is imported
     import keras
     import tensorflow as tf
 
@@ -49,9 +52,10 @@ def train(
     threads: int | None = None,
     deterministic: bool = True,
     passes: int = 1,
+    onednn: bool = False,
 ) -> Step:
     """Steps of the project's own network by Keras' training function."""
-    _start(threads, deterministic and not xla)  # Keras has no XLA beside deterministic kernels
+    _start(threads, deterministic and not xla, onednn)  # Keras has no XLA beside deterministic kernels
     import keras
     import tensorflow as tf
 
@@ -87,10 +91,15 @@ def _two_passes(model):
 
 
 def embed(
-    inference: str = "single", *, xla: bool = False, precision: str = "float32", threads: int | None = None
+    inference: str = "single",
+    *,
+    xla: bool = False,
+    precision: str = "float32",
+    threads: int | None = None,
+    onednn: bool = False,
 ) -> Step:
     """Embeddings by Keras' prediction function."""
-    _start(threads, not xla)
+    _start(threads, not xla, onednn)
     import tensorflow as tf
 
     model = getattr(_ours("baseline", precision), inference)
@@ -173,6 +182,7 @@ def pytorch(*, train: bool, channels_last: bool = False, bfloat16: bool = False)
 
 TRAINING: dict[str, Callable[[], Step]] = {
     "ours": train,
+    "ours, oneDNN": lambda: train(onednn=True),
     "ours, kernels not deterministic": lambda: train(deterministic=False),
     "ours, XLA": lambda: train(xla=True),
     "ours, 1 thread": lambda: train(threads=1),
@@ -187,6 +197,7 @@ FLIPREID: dict[str, Callable[[], Step]] = {
 }
 EMBEDDING: dict[str, Callable[[], Step]] = {
     "ours": embed,
+    "ours, oneDNN": lambda: embed(onednn=True),
     "ours, XLA": lambda: embed(xla=True),
     "ours, 1 thread": lambda: embed(threads=1),
     "ours, mixed_bfloat16": lambda: embed(precision="mixed_bfloat16"),
