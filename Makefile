@@ -34,7 +34,7 @@ smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 test: $(VENV)/.installed ## run the tests
 	$(PY) -m pytest $(ARGS)
 
-test-exhaustive: $(VENV)/.installed ## run the tests on all 2^32 numbers, in about half an hour
+test-exhaustive: $(VENV)/.installed ## run the tests on all 2^32 numbers, in about ten minutes
 	$(PY) -m pytest -m exhaustive $(ARGS)
 
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
