@@ -38,12 +38,11 @@ class Config(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("amplitude", "constant_factor", "epochs", "steps_per_epoch", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above zero, got {getattr(self, name)}.")
-        for name in ("padding", "frozen_epochs", "warmup_epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be zero or more, got {getattr(self, name)}.")
+        self._check(
+            above_zero=("amplitude", "constant_factor", "epochs", "steps_per_epoch", "learning_rate"),
+            zero_or_more=("padding", "frozen_epochs", "warmup_epochs"),
+            different=("regularizations",),
+        )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}.")
         if min(self.image_size) < 32:
@@ -53,8 +52,6 @@ class Config(RunConfig):
                 "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
                 f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
             )
-        if not self.regularizations or len(set(self.regularizations)) != len(self.regularizations):
-            raise ValueError(f"regularizations must be one or more different ones, got {self.regularizations}.")
 
 
 @dataclass(frozen=True)

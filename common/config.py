@@ -35,6 +35,21 @@ class RunConfig:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds must be one or more different integers from 0 on, got {self.seeds}.")
 
+    def _check(
+        self, *, above_zero: Sequence[str] = (), zero_or_more: Sequence[str] = (), different: Sequence[str] = ()
+    ) -> None:
+        """Raises ValueError for the first of the named fields that is not as its argument says."""
+        for name in above_zero:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero, got {getattr(self, name)}.")
+        for name in zero_or_more:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be zero or more, got {getattr(self, name)}.")
+        for name in different:
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name} must be one or more different ones, got {values}.")
+
 
 def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:
     """Parses `PRESET [--field value ...]`; exits with status 2 and a message on bad input.

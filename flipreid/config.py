@@ -36,12 +36,11 @@ class Config(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "steps_per_epoch", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above zero, got {getattr(self, name)}.")
-        for name in ("l2_factor", "padding", "frozen_epochs", "warmup_epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be zero or more, got {getattr(self, name)}.")
+        self._check(
+            above_zero=("epochs", "steps_per_epoch", "learning_rate"),
+            zero_or_more=("l2_factor", "padding", "frozen_epochs", "warmup_epochs"),
+            different=("trainings",),
+        )
         if min(self.image_size) < 32:
             raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
         if min(self.identities_per_batch, self.images_per_identity) < 2:
@@ -49,8 +48,6 @@ class Config(RunConfig):
                 "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
                 f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
             )
-        if not self.trainings or len(set(self.trainings)) != len(self.trainings):
-            raise ValueError(f"trainings must be one or more different ones, got {self.trainings}.")
 
 
 @dataclass(frozen=True)

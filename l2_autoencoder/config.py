@@ -29,11 +29,10 @@ class Config(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("embedding_size", "epochs", "batch_size", "learning_rate", "kmeans_restarts"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above zero, got {getattr(self, name)}.")
-        if not self.normalizations or len(set(self.normalizations)) != len(self.normalizations):
-            raise ValueError(f"normalizations must be one or more different ones, got {self.normalizations}.")
+        self._check(
+            above_zero=("embedding_size", "epochs", "batch_size", "learning_rate", "kmeans_restarts"),
+            different=("normalizations",),
+        )
         if not set(self.abnormal_digits) <= set(range(10)):
             raise ValueError(f"abnormal_digits must be digits from 0 to 9, got {self.abnormal_digits}.")
 
