@@ -10,6 +10,7 @@ _ATTEMPTS = 16  # to find a patch that fits
 _WORDS = 4 + 2 * (4 + 2 * _ATTEMPTS)
 
 Color = tuple[int, int, int]
+IMAGENET_MEAN: Color = (124, 116, 104)
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Augmentation:
     padding_color: Color = (0, 0, 0)
     grey_patch: float = 0.0  # probability that a patch loses its colours (Gong et al., 2021)
     erasing: float = 0.5  # probability that a patch is filled with one colour (Zhong et al., 2020)
-    erasing_color: Color = (124, 116, 104)  # mean of ImageNet
+    erasing_color: Color = IMAGENET_MEAN
     patch_area: tuple[float, float] = (0.02, 0.4)  # s_l and s_h: share of the image, uniform
     patch_aspect: tuple[float, float] = (0.3, 3.3)  # r_1 and r_2: height over width, uniform
 

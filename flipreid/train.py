@@ -10,15 +10,13 @@ import numpy as np
 
 from common import config as run_config
 from common import distribution, training
-from common.augmentation import Augmentation
+from common.augmentation import IMAGENET_MEAN, Augmentation
 from common.backbones import build_backbone
 from common.datasets import identities, images, reid
 from common.schedules import WarmUpAndDrops
 
 from .config import PRESETS, Config, Trial, trials
 from .model import FlipModel, build_model, losses
-
-IMAGENET_MEAN = (124, 116, 104)
 
 
 def read(config: Config) -> reid.ReIDData:
@@ -52,7 +50,6 @@ def train_stage(config: Config, trial: Trial, model: FlipModel, data: reid.ReIDD
         padding_color=IMAGENET_MEAN,
         grey_patch=config.grey_patch,
         erasing=config.erasing,
-        erasing_color=IMAGENET_MEAN,
     )
 
     def batches(first_epoch: int):
