@@ -17,7 +17,7 @@ from common import config as run_config
 from common import figures, report
 from common.datasets import reid
 from common.files import write_json
-from common.reid import camera_table, draw_ranked_lists, embed, score_record
+from common.reid import CODE, camera_table, draw_ranked_lists, embed, score_record
 from common.retrieval import load_embeddings, rerank, save_embeddings, score
 from common.training import BEST_WEIGHTS, epochs_done
 
@@ -64,7 +64,7 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData,
             "factors": _factors(model),
         }
 
-    record = report.made_once(folder / METRICS, [folder / BEST_WEIGHTS, Path(__file__)], make)
+    record = report.made_once(folder / METRICS, [folder / BEST_WEIGHTS, Path(__file__), CODE], make)
     if reranked and "reranked_mAP" not in record:
         query, gallery = load_embeddings(folder / FEATURES)
         record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from common.backbones import Backbone
+from common.branches import branch_maps, identity_logits
 from common.layers import AdaptiveL2
 from common.losses import BatchHardTriplet
 
@@ -50,18 +51,7 @@ def build_model(
         factor: λ if constant, the amplitude A if adaptive.
     """
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
-    features = backbone.trunk(image)  # (B, H/16, W/16, C')
-    maps = {"global": backbone.last_block(features)}  # (B, H/16, W/16, C)
-    blocks = list(backbone.blocks)
-    if regional_branches:
-        # One copy of block 5 for both regions; the global branch shares nothing with them.
-        regional = backbone.copy_of_last_block("regional_block")
-        blocks.append(regional)
-        whole = regional(features)
-        half = whole.shape[1] // 2
-        for region, part in (("upper", whole[:, :half]), ("lower", whole[:, half:])):  # (B, H/32, W/16, C)
-            reduce = layers.Conv2D(whole.shape[-1] // 2, 3, padding="same", activation="relu", name=f"{region}_reduced")
-            maps[region] = reduce(part)  # (B, H/32, W/16, C/2)
+    maps, blocks = branch_maps(backbone, image, regional_branches)
     embeddings, outputs = [], {}
     for branch, feature_map in maps.items():
         embedding, logits = _objective(branch, feature_map, num_identities, clipping)
@@ -79,7 +69,7 @@ def build_model(
         training=keras.Model(image, outputs, name="training"),
         inference=keras.Model(image, joined, name="inference"),
         regularizer=regularizer,
-        backbone=tuple(blocks),
+        backbone=blocks,
     )
 
 
@@ -88,12 +78,7 @@ def _objective(branch: str, feature_map, num_identities: int, clipping: bool):
     embedding = layers.GlobalAveragePooling2D(name=f"{branch}_pooled")(feature_map)
     if clipping:
         embedding = ops.clip(embedding, 0.0, 1.0)
-    normalized = layers.BatchNormalization(epsilon=2e-5, name=f"{branch}_bn")(embedding)
-    initializer = keras.initializers.RandomNormal(stddev=0.001)
-    logits = layers.Dense(
-        num_identities, use_bias=False, kernel_initializer=initializer, dtype="float32", name=f"{branch}_logits"
-    )(normalized)
-    return embedding, logits
+    return embedding, identity_logits(branch, embedding, num_identities)
 
 
 def losses(model: ReIDModel, label_smoothing: float) -> dict[str, keras.losses.Loss]:

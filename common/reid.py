@@ -12,6 +12,7 @@ from common import figures, report
 from common.datasets import images, reid
 from common.retrieval import Distances, Embeddings, Scores, confidence_interval, score_by_camera_pair
 
+CODE = Path(__file__)  # the numbers that a training keeps are made from this file too
 SCORE_COLUMNS = ("mAP (%)", "rank-1 (%)", "rank-5 (%)", "rank-10 (%)", "mINP (%)")
 
 

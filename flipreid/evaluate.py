@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 import tyro
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from common import config as run_config
 from common import figures, report
 from common.datasets import reid
-from common.reid import camera_table, draw_ranked_lists, embed, score_record
+from common.reid import CODE, camera_table, draw_ranked_lists, embed, score_record
 from common.retrieval import load_embeddings, rerank, save_embeddings, score
 from common.training import BEST_WEIGHTS, epochs_done
 
@@ -51,9 +50,7 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData)
 
     def make() -> dict[str, Any]:
         model = restore(run, config, trial, data.train.identity.nunique())
-        image = model.single.input
-        both = keras.Model(image, {"single": model.single(image), "double": model.double(image)})
-        queries, galleries = (embed(both, table, config.image_size) for table in (data.query, data.gallery))
+        queries, galleries = (embed(model.both, table, config.image_size) for table in (data.query, data.gallery))
         record: dict[str, Any] = {
             **asdict(trial),
             "gap": gap(galleries["single"].features, galleries["double"].features),
@@ -68,7 +65,7 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData)
                 record |= score_record(score(query, gallery, distances=distances), query, "reranked_")
         return record
 
-    return report.made_once(folder / METRICS, [folder / BEST_WEIGHTS, Path(__file__)], make)
+    return report.made_once(folder / METRICS, [folder / BEST_WEIGHTS, Path(__file__), CODE], make)
 
 
 def gap(single: np.ndarray, double: np.ndarray) -> float:

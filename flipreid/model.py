@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from common.backbones import Backbone
+from common.branches import branch_maps, identity_logits
 from common.layers import AdaptiveL2, GeMPooling2D
 from common.losses import BatchHardTriplet
 
@@ -21,12 +22,14 @@ class FlipModel:
             (B, identities) and `BRANCH_embedding` (B, D), and with the flipping loss `BRANCH_difference` (B, D).
         single: images (B, H, W, 3) -> the branches' embeddings, concatenated (B, D); Fig. 2(c) (pub).
         double: the same of each image and its mirror, made one vector (B, D); Fig. 2(d) (pub).
+        both: images (B, H, W, 3) -> dictionary of `single` and `double`, with the passes of `double` alone.
         backbone: the models that rest in the first stage.
     """
 
     training: keras.Model
     single: keras.Model
     double: keras.Model
+    both: keras.Model
     backbone: tuple[keras.Model, ...]
 
 
@@ -58,16 +61,18 @@ def build_model(
     together = {branch: aggregate(branch, pair[0], pair[1]) for branch, pair in pairs.items()}  # (B, D)
     outputs = {}
     for branch, embedding in (alone if training == "baseline" else together).items():
-        outputs[f"{branch}_logits"] = _logits(branch, embedding, num_identities)
+        outputs[f"{branch}_logits"] = identity_logits(branch, embedding, num_identities)
         outputs[f"{branch}_embedding"] = embedding
         if training in ("flipping_loss", "aggregator"):
             outputs[f"{branch}_difference"] = pairs[branch][0] - pairs[branch][1]
     network = keras.Model(image, outputs, name="network")
     regularizer = AdaptiveL2(network, l2_factor, adaptive=False, name="regularizer")
+    first, double = _joined({branch: pair[0] for branch, pair in pairs.items()}), _joined(together)
     return FlipModel(
         training=keras.Model(image, regularizer(image), name="training"),
         single=keras.Model(image, _joined(alone), name="single"),
-        double=keras.Model(image, _joined(together), name="double"),
+        double=keras.Model(image, double, name="double"),
+        both=keras.Model(image, {"single": first, "double": double}, name="both"),
         backbone=resting,
     )
 
@@ -75,18 +80,7 @@ def build_model(
 def _extractor(backbone: Backbone, regional_branches: bool) -> tuple[keras.Model, tuple[keras.Model, ...]]:
     """The inference model of Fig. 1 (pub): images -> each branch's embedding (B, D); and its pretrained parts."""
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
-    features = backbone.trunk(image)  # (B, H/16, W/16, C')
-    maps = {"global": backbone.last_block(features)}  # (B, H/16, W/16, C)
-    resting = backbone.blocks
-    if regional_branches:
-        # One copy of block 5 for both regions; the global branch shares nothing with them.
-        regional = backbone.copy_of_last_block("regional_block")
-        resting = (*resting, regional)
-        whole = regional(features)
-        half = whole.shape[1] // 2
-        for region, part in (("upper", whole[:, :half]), ("lower", whole[:, half:])):  # (B, H/32, W/16, C)
-            reduce = layers.Conv2D(whole.shape[-1] // 2, 3, padding="same", activation="relu", name=f"{region}_reduced")
-            maps[region] = reduce(part)  # (B, H/32, W/16, C/2)
+    maps, resting = branch_maps(backbone, image, regional_branches)
     embeddings = {}
     for branch, feature_map in maps.items():
         pooled = GeMPooling2D(dtype="float32", name=f"{branch}_pooled")(feature_map)
@@ -112,18 +106,9 @@ def _learned_aggregate(branch: str, embedding, mirrored):
     return weight * embedding + (1 - weight) * mirrored
 
 
-def _logits(branch: str, embedding, num_identities: int):
-    """The classification model of Fig. 1 (pub)."""
-    normalized = layers.BatchNormalization(epsilon=2e-5, name=f"{branch}_bn")(embedding)
-    initializer = keras.initializers.RandomNormal(stddev=0.001)
-    return layers.Dense(
-        num_identities, use_bias=False, kernel_initializer=initializer, dtype="float32", name=f"{branch}_logits"
-    )(normalized)
-
-
 def _joined(embeddings: Tensors):
     parts = list(embeddings.values())
-    return layers.Concatenate(dtype="float32", name="embedding")(parts) if len(parts) > 1 else parts[0]
+    return layers.Concatenate(dtype="float32")(parts) if len(parts) > 1 else parts[0]
 
 
 def flipping_loss(labels, difference):

@@ -66,6 +66,14 @@ def test_double_is_the_average_of_image_and_mirror(models, training):
     assert np.abs(expected - np.asarray(model.single(IMAGES))).max() > 1e-3
 
 
+@pytest.mark.parametrize("training", ["flipreid", "aggregator"])
+def test_both_inferences_at_once_give_the_same(models, training):
+    model = models[training]
+    both = model.both(IMAGES)
+    np.testing.assert_allclose(both["single"], model.single(IMAGES), atol=1e-6)
+    np.testing.assert_allclose(both["double"], model.double(IMAGES), atol=1e-6)
+
+
 def test_baseline_trains_on_single_features_and_flipreid_on_double_ones(models):
     for training, expected in (("baseline", "single"), ("flipreid", "double"), ("flipping_loss", "double")):
         model = models[training]
