@@ -1,4 +1,4 @@
-"""One way of training or running ResNet50 on 256×128 pixels: prints seconds per image and memory as JSON.
+"""One way of training or running ResNet50 on 256×128 pixels: prints images per second and memory as JSON.
 
 python -m tests.benchmarks.flipreid_contenders NAME
 """
@@ -75,6 +75,8 @@ def _two_passes(model):
     """The training graph of "flipping_loss" with one pass for the images and one for their mirrors."""
     import keras
 
+    from common.layers import AdaptiveL2
+
     image = model.single.input
     network = model.training.get_layer("regularizer").network
     first, second = model.single(image), model.single(image[:, :, ::-1])
@@ -85,8 +87,6 @@ def _two_passes(model):
         "global_embedding": mean,
         "global_difference": first - second,
     }
-    from common.layers import AdaptiveL2
-
     return keras.Model(image, AdaptiveL2(keras.Model(image, outputs), 0.0005, adaptive=False)(image))
 
 
