@@ -15,6 +15,7 @@ from common.datasets.people import draw_people
 JUNK = -1  # identity of boxes that are neither right nor wrong answers: left out of a ranking
 DISTRACTOR = 0  # identity of boxes that show nobody who is searched for (Market-1501 and drawn people)
 ATTRIBUTES_FILE = "market_attribute.mat"
+_DUKE_ATTRIBUTES_FILE = "duke_attribute.mat"
 
 _SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 # identity, camera[, sequence], frame[, box]: 0002_c1s1_000451_03.jpg, -1_c3s2_001000_00.jpg.jpg, 0005_c2_f0046985.jpg
@@ -52,11 +53,11 @@ def read(name: str, root: Path | None, *, attributes: bool = False, **drawing: i
         raise ValueError(f"Unknown data set {name!r}; expected one of {[*readers, 'people']}.")
     if root is None:
         raise ValueError(f"Data set {name!r} is read from a folder: pass --data-dir.")
-    if name == "market1501":
-        return read_market1501(root, attributes=attributes)
+    if name != "msmt17":
+        return readers[name](root, attributes=attributes)
     if attributes:
-        raise ValueError(f"Data set {name!r} is read without attributes; those with attributes: market1501, people.")
-    return readers[name](root)
+        raise ValueError("Data set 'msmt17' has no attributes; those with attributes: market1501, duke, people.")
+    return read_msmt17(root)
 
 
 def read_market1501(root: Path, attributes: bool | Path = False) -> ReIDData:
@@ -78,14 +79,15 @@ def read_market1501(root: Path, attributes: bool | Path = False) -> ReIDData:
     folder = _find(root, "Market", tuple(_SPLITS.values()))
     data = _read_named_files(folder)
     _check_counts(data, "Market", folder)
-    if attributes is True:
-        places = [folder / ATTRIBUTES_FILE, folder.parent / ATTRIBUTES_FILE]
-        attributes = next((path for path in places if path.is_file()), places[0])
-    return _with_attributes(data, Path(attributes) if attributes else None)
+    return _with_attributes(data, _attributes_path(folder, ATTRIBUTES_FILE, attributes))
 
 
-def read_duke(root: Path) -> ReIDData:
+def read_duke(root: Path, attributes: bool | Path = False) -> ReIDData:
     """DukeMTMC-reID (Zheng et al., 2017) from its own folder or the folder that holds it as `Duke*`.
+
+    Args:
+        root: as for Market-1501.
+        attributes: True joins `duke_attribute.mat` (Lin et al., 2019), as `read_market1501` does with its own file.
 
     Raises:
         ValueError: something is missing, empty or not what it should be; the sentence names it.
@@ -93,7 +95,7 @@ def read_duke(root: Path) -> ReIDData:
     folder = _find(root, "Duke", tuple(_SPLITS.values()))
     data = _read_named_files(folder)
     _check_counts(data, "Duke", folder)
-    return data
+    return _with_attributes(data, _attributes_path(folder, _DUKE_ATTRIBUTES_FILE, attributes))
 
 
 def read_msmt17(root: Path) -> ReIDData:
@@ -119,11 +121,11 @@ def read_msmt17(root: Path) -> ReIDData:
     return data
 
 
-def read_market_attributes(path: Path) -> pd.DataFrame:
-    """The attributes of `market_attribute.mat`: a row per identity of train and test, indexed by identity.
+def read_attributes(path: Path) -> pd.DataFrame:
+    """The attributes of `market_attribute.mat` or `duke_attribute.mat`: a row per identity, indexed by identity.
 
     Values are those of the file: 1 is "no" (or the first class: young, short hair, long sleeve, long lower
-    body, dress, male), 2 "yes" (or the second class); `age` goes to 4.
+    body, dress, male), 2 "yes" (or the second class); Market-1501's `age` goes to 4.
 
     Raises:
         ValueError: the file is missing, damaged or not such a file.
@@ -131,22 +133,31 @@ def read_market_attributes(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(f"The attributes are read from {path}, which does not exist. Put the file there.")
     try:
-        splits = scipy.io.loadmat(path, simplify_cells=True)["market_attribute"]
+        content = scipy.io.loadmat(path, simplify_cells=True)
+        splits = content["duke_attribute" if "duke_attribute" in content else "market_attribute"]
         # The fields of train and test are in different orders: by name.
         columns = [{key: np.ravel(value) for key, value in splits[name].items()} for name in ("train", "test")]
         table = pd.concat([pd.DataFrame(split) for split in columns], ignore_index=True)
         index = table.pop("image_index").astype("int64").rename("identity")
     except Exception as error:  # scipy raises whatever the damaged bytes lead it to
         raise ValueError(
-            f"{path} cannot be read as Market-1501 attributes ({type(error).__name__}: {error}). Fetch it again."
+            f"{path} cannot be read as attributes of people ({type(error).__name__}: {error}). Fetch it again."
         ) from error
     return table.astype("int64").set_index(index)
+
+
+def _attributes_path(folder: Path, name: str, wanted: bool | Path) -> Path | None:
+    """The file of a set's attributes, in its folder or the one that holds it."""
+    if wanted is True:
+        places = [folder / name, folder.parent / name]
+        return next((path for path in places if path.is_file()), places[0])
+    return Path(wanted) if wanted else None
 
 
 def _with_attributes(data: ReIDData, path: Path | None) -> ReIDData:
     if path is None:
         return data
-    table = read_market_attributes(path)
+    table = read_attributes(path)
     tables = []
     for rows in (data.train, data.query, data.gallery):
         found = table.reindex(rows["identity"], fill_value=-1).reset_index(drop=True)

@@ -175,10 +175,10 @@ def test_wrong_attributes_are_named(market):
     path = market / "market_attribute.mat"
     write_attributes(path)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="market_attribute.mat cannot be read as Market-1501 attributes"):
+    with pytest.raises(ValueError, match="market_attribute.mat cannot be read as attributes of people"):
         reid.read_market1501(market, attributes=True)
     scipy.io.savemat(path, {"market_attribute": {"train": {"age": [1, 2]}}})
-    with pytest.raises(ValueError, match=r"cannot be read as Market-1501 attributes \(KeyError: 'test'\)"):
+    with pytest.raises(ValueError, match=r"cannot be read as attributes of people \(KeyError: 'test'\)"):
         reid.read_market1501(market, attributes=True)
 
 
@@ -187,8 +187,8 @@ def test_wrong_requests():
         reid.read("cuhk03", None)
     with pytest.raises(ValueError, match="'market1501' is read from a folder: pass --data-dir"):
         reid.read("market1501", None)
-    with pytest.raises(ValueError, match="'duke' is read without attributes"):
-        reid.read("duke", Path(), attributes=True)
+    with pytest.raises(ValueError, match="'msmt17' has no attributes"):
+        reid.read("msmt17", Path(), attributes=True)
 
 
 @pytest.mark.real_data
@@ -200,7 +200,7 @@ def test_part_of_market1501_and_its_whole_attributes():
     counts = [len(data.train), data.train["identity"].nunique(), len(data.query), data.query["identity"].nunique()]
     assert counts == [3871, 200, 449, 100]
     assert data.gallery["identity"].clip(-1, 1).value_counts().to_dict() == {1: 1926, 0: 140, -1: 191}
-    table = reid.read_market_attributes(path)
+    table = reid.read_attributes(path)
     # As the file's authors publish them: 751 + 750 identities, 27 attributes, 199 + 187 backpacks.
     assert table.shape == (1501, 27) and table.index.is_unique and (table["backpack"] == 2).sum() == 386
     assert (data.train["age"] > 0).all() and (data.gallery["age"] == -1).sum() == 331
