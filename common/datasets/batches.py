@@ -6,8 +6,9 @@ starts over after a resume. Here nothing has state.
 """
 
 import math
+from typing import Any
 
-import numpy as np
+import keras
 import tensorflow as tf
 
 Dataset = tf.data.Dataset
@@ -28,26 +29,40 @@ def epoch_order(num_samples: int, seed: int, epoch: int | tf.Tensor) -> tf.Tenso
     return tf.random.experimental.stateless_shuffle(tf.range(num_samples), key)
 
 
-def shuffled_batches(array: np.ndarray, batch_size: int, *, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
-    """Endless batches of `array`, epoch after epoch from `first_epoch` on, each in its own order.
+def shuffled_batches(
+    arrays: Any, batch_size: int, *, seed: int, first_epoch: int = 0, drop_remainder: bool = False
+) -> tf.data.Dataset:
+    """Endless batches of samples, epoch after epoch from `first_epoch` on, each in its own order.
 
     Args:
-        array: (N, ...) samples in memory.
+        arrays: (N, ...) samples in memory, or a structure of such arrays that belong together row by row.
         batch_size: B; the last batch of an epoch holds the remainder.
         seed: of the order.
         first_epoch: where to start; the batches equal those of a run that began at epoch 0.
+        drop_remainder: whether the remainder is left out, so that all batches are of one size.
 
     Returns:
-        Data set of (B, ...) tensors; `steps_per_epoch(N, B)` of them are an epoch.
+        Data set of (B, ...) tensors in the structure of `arrays`; `steps_per_epoch(N, B)` of them are an epoch, or
+        N // B without the remainder.
+
+    Raises:
+        ValueError: the arrays differ in length.
     """
-    samples = tf.constant(array)
+    samples = keras.tree.map_structure(tf.constant, arrays)
+    length, *others = {len(array) for array in keras.tree.flatten(arrays)}
+    if others:
+        raise ValueError(f"Arrays that belong together must have equally many rows, got {sorted([length, *others])}.")
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = epoch_order(len(array), seed, epoch)
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        order = epoch_order(length, seed, epoch)
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder)
 
     batches = tf.data.Dataset.range(first_epoch, tf.int32.max).flat_map(epoch_batches)
-    return in_order(batches.map(lambda index: tf.gather(samples, index), tf.data.AUTOTUNE))
+
+    def gather(index: tf.Tensor) -> Any:
+        return keras.tree.map_structure(lambda array: tf.gather(array, index), samples)
+
+    return in_order(batches.map(gather, tf.data.AUTOTUNE))
 
 
 def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 import tensorflow as tf
 
 from common.augmentation import Augmentation, augment
-from common.datasets.batches import in_order
+from common.datasets.batches import in_order, shuffled_batches
 from common.datasets.identities import identity_batches
 
 
@@ -117,6 +118,39 @@ def training_batches(
 
     batches = tf.data.Dataset.range(first_epoch, tf.int32.max).flat_map(epoch_batches)
     return in_order(batches.map(load_batch, tf.data.AUTOTUNE))
+
+
+def shuffled_image_batches(
+    paths: Sequence[str | Path],
+    companions: Any,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Endless batches of images with what belongs to them, each epoch in its own order and without its remainder.
+
+    Args:
+        paths: of N images.
+        companions: an array with N rows, or a structure of such.
+        image_size: (H, W).
+        batch_size: B; N // B batches are an epoch.
+        seed: of the order.
+        first_epoch: where to start; the batches equal those of a run that began at epoch 0.
+
+    Returns:
+        Data set of companions, (B, ...) each, and images (B, H, W, 3) uint8, RGB.
+    """
+    paths, shape = list(paths), (batch_size, *image_size, 3)
+
+    def load(index: np.ndarray) -> np.ndarray:
+        return _read_images([paths[i] for i in index], image_size)
+
+    batches = shuffled_batches(
+        (np.arange(len(paths)), companions), batch_size, seed=seed, first_epoch=first_epoch, drop_remainder=True
+    )
+    return in_order(batches.map(lambda i, rows: (rows, _numpy_function(load, [i], tf.uint8, shape)), tf.data.AUTOTUNE))
 
 
 def image_batches(paths: Sequence[str | Path], *, image_size: tuple[int, int], batch_size: int) -> tf.data.Dataset:

@@ -34,3 +34,18 @@ def test_first_and_last_positions_are_spread_over_the_samples():
 @pytest.mark.parametrize(("n", "size", "steps"), [(10, 4, 3), (8, 4, 2), (3, 4, 1), (70000, 256, 274)])
 def test_steps_per_epoch(n, size, steps):
     assert steps_per_epoch(n, size) == steps
+
+
+def test_arrays_that_belong_together_stay_together():
+    arrays = (np.arange(10), {"square": np.arange(10.0) ** 2})
+    batches = list(shuffled_batches(arrays, 4, seed=0, drop_remainder=True).take(4))  # 2 an epoch
+    assert [len(index) for index, _ in batches] == [4] * 4
+    for index, rows in batches:
+        np.testing.assert_array_equal(rows["square"], index.numpy() ** 2.0)
+    whole = np.concatenate([index.numpy() for index, _ in shuffled_batches(arrays, 4, seed=0).take(2)])
+    np.testing.assert_array_equal(np.concatenate([index.numpy() for index, _ in batches[:2]]), whole)
+
+
+def test_arrays_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"must have equally many rows, got \[3, 4\]"):
+        shuffled_batches((np.zeros(3), np.zeros(4)), 2, seed=0)

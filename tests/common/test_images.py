@@ -7,7 +7,13 @@ from PIL import Image
 
 from common.augmentation import Augmentation, augment
 from common.datasets.identities import identity_batches
-from common.datasets.images import image_batches, naming_damaged_images, read_image, training_batches
+from common.datasets.images import (
+    image_batches,
+    naming_damaged_images,
+    read_image,
+    shuffled_image_batches,
+    training_batches,
+)
 from tests.helpers import run_python
 
 NOTHING = Augmentation(mirror=0, padding=0, erasing=0)
@@ -184,3 +190,21 @@ def test_a_batch_splits_evenly_between_identities(table, tmp_path):
     """Two replicas have four images, of two identities, each; and the process ends in spite of an open iterator."""
     out, _ = run_python("-c", TWO_REPLICAS, str(tmp_path))
     assert out.splitlines() == ["4 4 2 2 True True"] * 3
+
+
+def test_shuffled_images_come_with_their_companions(table):
+    numbers = {"number": np.arange(24)}
+
+    def taken(first_epoch, count):
+        data = shuffled_image_batches(
+            table["path"], numbers, image_size=(16, 8), batch_size=5, seed=1, first_epoch=first_epoch
+        )
+        return [(rows["number"].numpy(), images.numpy()) for rows, images in data.take(count)]
+
+    found = taken(0, 8)  # 4 batches an epoch, without the four images left over
+    for index, images in found:
+        np.testing.assert_array_equal(images, IMAGES[index])
+    first, second = (np.concatenate([index for index, _ in part]) for part in (found[:4], found[4:]))
+    assert len(set(first)) == len(set(second)) == 20 and not np.array_equal(first, second)
+    for (index, _), (resumed, _) in zip(found[4:], taken(1, 4)):
+        np.testing.assert_array_equal(index, resumed)
