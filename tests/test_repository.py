@@ -16,7 +16,13 @@ from tests.helpers import ROOT
 
 PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 # TensorFlow is imported by these alone; everything else runs on any Keras backend without it.
-MAY_IMPORT_TENSORFLOW = ("common/datasets/", "common/augmentation.py", "common/distribution.py", "common/training.py")
+MAY_IMPORT_TENSORFLOW = (
+    "common/adversarial.py",
+    "common/augmentation.py",
+    "common/datasets/",
+    "common/distribution.py",
+    "common/training.py",
+)
 
 
 def sources(*folders):

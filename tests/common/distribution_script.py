@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import distribution, training
+from common.adversarial import AdversarialTraining
 from common.datasets import digits
 from common.datasets.batches import shuffled_batches
 from common.layers import AdaptiveL2
@@ -35,15 +36,37 @@ def adaptive(kind, run):
     return trained(kind, run, build)
 
 
-def trained(kind, run, build):
+def adversarial(kind, run):
+    """The same with a small generator and its discriminator."""
+
+    def build():
+        image = keras.Input(IMAGES.shape[1:], name="image")
+        sample = keras.layers.Conv2D(1, 3, padding="same")(keras.layers.Conv2D(8, 3, padding="same")(image))
+        outputs = {"sample": sample, "truth": image, "difference": sample - image}
+        judged = keras.Input(IMAGES.shape[1:])
+        features = keras.layers.Flatten()(keras.layers.Concatenate()([judged, image]))
+        discriminator = keras.Model([judged, image], keras.layers.Dense(1)(features))
+        return AdversarialTraining(keras.Model({"image": image}, outputs), discriminator, "image", 0.06)
+
+    def compile_model(model):
+        model.compile(*(keras.optimizers.Adam(1e-3) for _ in range(2)))
+
+    return trained(kind, run, build, compile_model, lambda x: ({"image": x}, x))
+
+
+def mean_squares(model):
+    model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+
+
+def trained(kind, run, build, compile_model=mean_squares, paired=lambda x: (x, x)):
     strategy = distribution.strategy(kind)
     training.seed_everything(0)
     with strategy.scope():
         model = build()
-        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+        compile_model(model)
     log = training.fit(
         model,
-        lambda epoch: shuffled_batches(IMAGES[:320], 64, seed=0, first_epoch=epoch).map(lambda x: (x, x)),
+        lambda epoch: shuffled_batches(IMAGES[:320], 64, seed=0, first_epoch=epoch).map(paired),
         steps_per_epoch=5,
         epochs=4,
         folder=Path(run),
@@ -116,10 +139,12 @@ def statistics():
     return {"local": moving_mean(False), "synchronized": moving_mean(True)}
 
 
+TASKS = (train, adaptive, adversarial, gradient, noise, statistics)
+
 if __name__ == "__main__":
     count = int(os.environ.get("LOGICAL_CPUS", "2"))
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     task, folder, *arguments = sys.argv[1:]
-    found = {task.__name__: task for task in (train, adaptive, gradient, noise, statistics)}[task](*arguments)
+    found = {task.__name__: task for task in TASKS}[task](*arguments)
     np.savez(Path(folder) / f"{task}.npz", **found)

@@ -18,7 +18,7 @@ def run(task, folder, *arguments, **environment):
         return dict(file)
 
 
-@pytest.mark.parametrize("task", ["train", "adaptive"])
+@pytest.mark.parametrize("task", ["train", "adaptive", "adversarial"])
 def test_two_devices_equal_one(tmp_path, task):
     one, two = (run(task, tmp_path, kind, str(tmp_path / kind)) for kind in ("one", "mirrored"))
     assert one["replicas"] == 1 and two["replicas"] == 2
