@@ -113,23 +113,34 @@ class OneTimeKeys:
     Args:
         lifetime: seconds from issue to expiry.
         clock: seconds that never go back.
+        limit: how many may be unexpired, used ones included, so that issuing cannot fill the memory.
     """
 
-    def __init__(self, lifetime: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, lifetime: float = 60.0, clock: Callable[[], float] = time.monotonic, limit: int = 10_000
+    ) -> None:
         if not lifetime > 0:
             raise ValueError(f"lifetime must be above zero seconds, got {lifetime}.")
-        self._lifetime, self._clock = lifetime, clock
+        self._lifetime, self._clock, self._limit = lifetime, clock, limit
         self._keys: dict[str, tuple[Key | None, float]] = {}  # identifier -> (key, None once taken; expiry)
         self._lock = threading.Lock()
 
     def issue(self) -> tuple[str, Key]:
-        """A new key and the identifier under which it can be taken."""
+        """A new key and the identifier under which it can be taken.
+
+        Raises:
+            ValueError: there are as many as may be.
+        """
         identifier, key = secrets.token_urlsafe(16), Key.generate()
         with self._lock:
             now = self._clock()
             # In order of issue and thus of expiry: the expired ones come first.
             while self._keys and next(iter(self._keys.values()))[1] <= now:
                 del self._keys[next(iter(self._keys))]
+            if len(self._keys) >= self._limit:
+                raise ValueError(
+                    f"There are {self._limit} one-time keys already; wait {self._lifetime:g} seconds until they expire."
+                )
             self._keys[identifier] = key, now + self._lifetime
         return identifier, key
 

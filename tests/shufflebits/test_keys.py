@@ -179,6 +179,19 @@ def test_one_time_key_expires():
         keys.take("something")
 
 
+def test_one_time_keys_are_limited():
+    """Used ones count until they expire, since they are still told from others."""
+    now = 0.0
+    keys = OneTimeKeys(lifetime=10, clock=lambda: now, limit=2)
+    keys.take(keys.issue()[0])
+    keys.issue()
+    with pytest.raises(ValueError, match="There are 2 one-time keys already; wait 10 seconds until they expire"):
+        keys.issue()
+    now = 10.0
+    keys.issue()
+    assert repr(keys) == "OneTimeKeys(1 hidden)"
+
+
 @pytest.mark.parametrize(
     "action, message",
     [
