@@ -1,0 +1,176 @@
+"""The attack on ShuffleBits itself: what an adversary recovers without the key, under each way to use keys.
+
+python -m PROJECT.cryptanalysis FILE.npz [--num-keys 5]
+
+FILE.npz is what `common.retrieval.save_embeddings` writes, from any framework: the gallery is the adversary's own plain
+sample, and the queries are the users, who should be other people.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from common import config as run_config
+from common.report import table
+from common.retrieval import load_embeddings
+
+from .attack_trials import (
+    BY_BOTH,
+    BY_ELEMENT,
+    BY_REQUEST,
+    CASCADE,
+    CHACHA20,
+    HELD_OUT,
+    KNOWN,
+    ONE_KEY,
+    PLAIN,
+    Trial,
+    bit_counts,
+    plausible,
+)
+from .key_recovery import KnownPlaintext, Recovery, recover_key, recover_key_from_pairs, recover_key_per_element
+from .profile import Profile, check_features
+
+__all__ = [
+    "KnownPlaintext",
+    "Profile",
+    "Recovery",
+    "bit_counts",
+    "plausible",
+    "recover_key",
+    "recover_key_from_pairs",
+    "recover_key_per_element",
+    "study",
+    "study_table",
+]
+
+
+def study(
+    sample: np.ndarray,
+    users: np.ndarray,
+    *,
+    identities: np.ndarray | None = None,
+    counts: Sequence[int] = (1, 3, 5, 10, 30, 100, 300),
+    num_keys: int = 5,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Attacks each scheme with random keys, and decrypts vectors of users that the attack has not seen.
+
+    The ciphers get the very attack on one key. What is compared with the truth are up to 100 other vectors under the
+    same key; where each vector has a key of its own, the 40 vectors themselves.
+
+    Args:
+        sample: (M, D) float32 plain features that the adversary has.
+        users: (U, D) float32 plain features of others from the same model.
+        identities: (U,) whole numbers, who each user's vector shows.
+        counts: numbers of vectors that were stolen; those beyond what U leaves are passed over.
+        num_keys: random keys for each number; schemes that have many keys for one set of vectors are run once.
+        seed: of keys and of the choice of vectors.
+
+    Returns:
+        A record for each scheme and number of vectors: scheme, vectors, keys, and what `Trial.run` returns, as means
+        over keys. What a scheme does not allow is None.
+
+    Raises:
+        ValueError: features are not float32, not finite, of different D, or there are too few.
+    """
+    possible = _checked(sample, users, identities, counts, num_keys)
+    trial = Trial(sample, users, identities, seed)
+    records = []
+    first = [] if identities is None else [PLAIN]
+    for scheme in (*first, ONE_KEY, KNOWN, BY_REQUEST, BY_ELEMENT, BY_BOTH, CHACHA20, CASCADE):
+        many = {BY_REQUEST: trial.alone, BY_BOTH: trial.alone * sample.shape[1], BY_ELEMENT: sample.shape[1]}
+        for count in [1] if scheme in (PLAIN, KNOWN, BY_REQUEST, BY_BOTH) else possible:
+            runs = [trial.run(scheme, count, number) for number in range(1 if scheme in many else num_keys)]
+            keys = many.get(scheme, num_keys)
+            records.append({"scheme": scheme, "vectors": count, "keys": keys, **{k: _mean(runs, k) for k in runs[0]}})
+    return records
+
+
+def _checked(
+    sample: np.ndarray, users: np.ndarray, identities: np.ndarray | None, counts: Sequence[int], num_keys: int
+) -> list[int]:
+    """The numbers of vectors that can be studied, or an error."""
+    check_features("sample", sample)
+    check_features("users", users)
+    if sample.shape[1] != users.shape[1]:
+        raise ValueError(
+            f"Sample and users must have as many elements, got {sample.shape[1]} and {users.shape[1]}; "
+            "take both from the same model."
+        )
+    held_out = min(HELD_OUT, len(users) // 2)
+    possible = [count for count in counts if 1 <= count <= len(users) - held_out]
+    if held_out == 0 or not possible or num_keys < 1:
+        raise ValueError(
+            f"The study needs two users' vectors, a count that they suffice for and a key or more, got {len(users)}, "
+            f"counts {tuple(counts)} and {num_keys} keys; give more vectors."
+        )
+    if identities is not None and np.shape(identities) != (len(users),):
+        raise ValueError(f"There must be an identity for each of {len(users)} users, got {np.shape(identities)}.")
+    return possible
+
+
+def _mean(runs: list[dict[str, float | None]], name: str) -> float | None:
+    known = [run[name] for run in runs if run[name] is not None]
+    return float(np.mean(known)) if known else None
+
+
+_COLUMNS = {
+    "exponents": ("sign and exponent right (% of keys)", "{:.0%}"),
+    "numbers": ("(% of numbers)", "{:.2%}"),
+    "mantissa_bits": ("mantissa bits of 23", "{:.1f}"),
+    "bits": ("bits of 32", "{:.1f}"),
+    "cosine": ("cosine", "{:.6f}"),
+    "relinked": ("re-linked (%)", "{:.1%}"),
+    "relinked_by_bit_counts": ("by bit counts (%)", "{:.1%}"),
+    "recognized": ("recognized (%)", "{:.1%}"),
+    "recognized_by_bit_counts": ("by bit counts (%)", "{:.1%}"),
+    "seconds": ("seconds", "{:.2f}"),
+}
+
+
+def study_table(records: Sequence[dict[str, Any]]) -> str:
+    """Markdown, a row for each record of `study`."""
+    shown = {name: how for name, how in _COLUMNS.items() if any(record[name] is not None for record in records)}
+    rows = [
+        [record["scheme"], record["vectors"]]
+        + [None if record[k] is None else form.format(record[k]).rstrip("%") for k, (_, form) in shown.items()]
+        for record in records
+    ]
+    return table(["scheme", "vectors", *(title for title, _ in shown.values())], rows)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Attacks ShuffleBits on embeddings of any model, and ciphers for comparison."""
+
+    file: tyro.conf.Positional[Path]  # npz of save_embeddings: gallery = the adversary's sample, query = the users
+    num_keys: int = 5  # random keys for each scheme and number of vectors
+    counts: tuple[int, ...] = (1, 3, 5, 10, 30, 100, 300)  # numbers of stolen vectors
+    seed: int = 0  # of keys and of the choice of vectors
+
+
+def main() -> None:
+    """Command line."""
+    arguments = tyro.cli(Arguments)
+    users, sample = load_embeddings(arguments.file)
+    records = study(
+        sample.features,
+        users.features,
+        identities=users.identities,
+        counts=arguments.counts,
+        num_keys=arguments.num_keys,
+        seed=arguments.seed,
+    )
+    print(study_table(records))
+    print(f"\nBy chance, {records[0]['chance']:.2%} are re-linked", end="")
+    recognized = records[0]["recognized_by_chance"]
+    print("." if recognized is None else f" and {recognized:.2%} recognized.")
+
+
+if __name__ == "__main__":
+    run_config.run_command(main)
