@@ -12,10 +12,10 @@ from common.distribution import scale_loss
 class AdversarialTraining(keras.Model):
     """Least-squares adversarial training (Mao et al. 2017) of a conditional generator beside a loss of its own.
 
-    Each step takes two batches in one, of which the discriminator learns from every second sample and the generator from
-    the others: the two learn on alternate batches, no step depends on a count, and a batch that is split over replicas
-    is split as one that is not. The discriminator's targets are 1 for true samples and 0 for generated ones, and
-    its loss is the mean over both.
+    Each step takes two batches in one, of which the discriminator learns from every second sample and the generator
+    from the others: the two learn on alternate batches, no step depends on a count, and a batch that is split over
+    replicas is split as one that is not. The discriminator's targets are 1 for true samples and 0 for generated
+    ones, and its loss is the mean over both.
 
     Args:
         pairs: dictionary of inputs -> dictionary of `sample`, what is generated, `truth`, what it should be, and
