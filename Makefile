@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 # A project is a top-level folder with a train.py.
 PROJECTS := $(patsubst %/train.py,%,$(wildcard */train.py))
 
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONUNBUFFERED ?= 1
 # TensorFlow would leave it off on processors without AVX-512, which then train a third slower.
 export TF_ENABLE_ONEDNN_OPTS ?= 1

@@ -6,7 +6,7 @@ import pytest
 
 from common import report
 from tests.benchmarks.shufflebits_contenders import CONTENDERS
-from tests.helpers import run_python
+from tests.helpers import ROOT, run_python
 
 ROWS = {"16 MiB": 2048, "256 MiB": 32_768}
 
@@ -24,7 +24,9 @@ def test_encryption_speed():
         for name in CONTENDERS
     ]
     columns = [column for size in ROWS for column in (f"{size} (GB/s)", "/ AES-128-CTR")]
-    print(f"\n{report.table(['by', *columns], cells)}")
+    table = report.table(["by", *columns], cells)
+    print(f"\n{table}")
+    report.update_between(ROOT / "shufflebits/README.md", "speed", table)
     for size in ROWS:
         assert found["array path, all threads", size] >= found["AES-128-CTR", size]
         assert found["array path, 1 thread", size] >= 1000 * found["number by number", size]

@@ -1,0 +1,192 @@
+"""Settings of Publication III, section 2.4 of the dissertation; one preset per proprietary model and local set."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from common.config import RunConfig
+
+Attack = Literal["attributes", "attributes_on_words", "pixel", "feature", "adversarial"]
+RECONSTRUCTIONS = ("pixel", "feature", "adversarial")
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """One run: a proprietary model behind a server, and a threat model per (attack, seed)."""
+
+    dataset: Literal["people", "market1501", "duke"] = "market1501"  # of the adversary and the users
+    people: int = 200  # how many identities are drawn for dataset "people"
+    attacks: tuple[Attack, ...] = (
+        "attributes",
+        "attributes_on_words",
+        *RECONSTRUCTIONS,
+    )  # sections 4.2, 4.3 (pub)
+
+    # The proprietary model: one trained here and asked over HTTP, or the features of FastReID's or any other model.
+    proprietary: Literal["trained", "bot", "agw", "sbs", "other"] = "trained"  # all but "trained" need features
+    features: Path | None = None  # npz with arrays paths and features
+    backbone: str = "resnet50"  # see common/backbones
+    weights: str = "imagenet"  # of the backbone: Keras' own, the path of a file, or "none"
+    image_size: tuple[int, int] = (256, 128)  # height and width that the proprietary model takes
+    proprietary_share: float = 0.5  # of the training identities; the others are the local set
+    identities_per_batch: int = 16  # different people in a batch
+    images_per_identity: int = 4  # images of each of them
+    proprietary_epochs: int = 60  # 0: the backbone as it comes
+    steps_per_epoch: int = 200  # batches in an epoch of the proprietary model
+    proprietary_rate: float = 3.5e-4  # of Adam after the warm-up, as in BoT
+
+    # Recognizing attributes, section 4.2 (pub).
+    validation_share: float = 0.2  # of the local identities, to choose the best epoch by
+    classifier_epochs: int = 100  # passes over the local set
+    classifier_batch: int = 128  # feature vectors a step
+    classifier_rate: float = 5e-5  # of Adam; a fifth of it in the second half
+
+    # Reconstructing images, section 4.3 (pub).
+    reconstruction_size: tuple[int, int] = (384, 128)  # height and width of reconstructed images
+    generator_width: float = 1.0  # factor of all numbers of filters
+    iterations: int = 60_000  # batches, rounded up to whole passes over the local set
+    reconstruction_batch: int = 64  # images a step
+    reconstruction_rate: float = 1e-4  # of both Adams
+    adversarial_weight: float = 0.06  # of the adversarial loss beside the feature reconstruction loss
+    perceptual: str = "resnet50"  # whose second block the feature reconstruction loss compares, conv2_block3_out
+    perceptual_weights: str = "imagenet"  # of that network, like weights
+
+    # Attacking the cipher itself, which the publication leaves to the future.
+    cipher_keys: int = 5  # keys that each row of the study is a mean over
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(
+            above_zero=(
+                "steps_per_epoch", "proprietary_rate", "classifier_epochs", "classifier_batch", "classifier_rate",
+                "generator_width", "iterations", "reconstruction_rate", "cipher_keys",
+            ),
+            zero_or_more=("proprietary_epochs", "adversarial_weight"),
+            different=("attacks",),
+        )  # fmt: skip
+        if (self.proprietary == "trained") == (self.features is not None):
+            raise ValueError(
+                f"proprietary {self.proprietary!r} and features {self.features} do not go together: pass --features "
+                "with the file of another model's features, and none for the model that is trained here."
+            )
+        if min(self.image_size) < 32:
+            raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
+        if min(self.reconstruction_size) < 32 or any(length % 32 for length in self.reconstruction_size):
+            raise ValueError(
+                f"reconstruction_size must be multiples of 32 pixels, which five blocks that double give, "
+                f"got {self.reconstruction_size}."
+            )
+        if self.reconstruction_batch < 2:
+            raise ValueError(f"reconstruction_batch must be two or more, got {self.reconstruction_batch}.")
+        for name in ("proprietary_share", "validation_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One threat model of a run."""
+
+    attack: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run folder."""
+        return f"{self.attack}-seed{self.seed}"
+
+
+def trials(config: Config) -> Iterator[Trial]:
+    """All threat models of a run; a run that is stopped early has whole seeds."""
+    for seed in config.seeds:
+        for attack in config.attacks:
+            yield Trial(attack, seed)
+
+
+def batches_per_step(trial: Trial) -> int:
+    """A step of the adversarial training takes two batches: one for each network."""
+    return 2 if trial.attack == "adversarial" else 1
+
+
+def epochs_of(config: Config, trial: Trial, num_images: int) -> int:
+    """Passes over the local set of `num_images` images that a trial takes, as many as the iterations need."""
+    if trial.attack not in RECONSTRUCTIONS:
+        return config.classifier_epochs
+    batches = batches_per_step(trial)
+    steps = max(num_images // (config.reconstruction_batch * batches), 1)
+    return math.ceil(config.iterations / (steps * batches))
+
+
+PAPER = Config()
+
+# MobileNet 0.25 and images of 64×32 pixels: the same attacks at a scale that two CPU cores train in minutes.
+MOBILENET = replace(
+    PAPER,
+    backbone="mobilenet_0.25",
+    image_size=(128, 64),
+    identities_per_batch=8,
+    proprietary_epochs=12,
+    steps_per_epoch=50,
+    proprietary_rate=1e-3,
+    classifier_rate=1e-3,
+    reconstruction_size=(64, 32),
+    generator_width=0.5,
+    iterations=2000,
+    reconstruction_rate=5e-4,
+    perceptual="mobilenet_0.25",
+    seeds=(0, 1, 2),
+)
+
+DEMO = replace(
+    MOBILENET,
+    dataset="people",
+    backbone="small_resnet",
+    weights="none",
+    image_size=(96, 48),
+    identities_per_batch=16,
+    proprietary_epochs=5,
+    proprietary_rate=2e-3,
+    iterations=500,
+    perceptual="small_resnet",
+    perceptual_weights="none",
+    cipher_keys=3,
+    seeds=(0,),
+)
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    # make train-shufflebits PRESET=smoke; the numbers mean nothing. Seconds.
+    "smoke": (
+        "tests: a few steps on a few drawn people",
+        replace(
+            DEMO,
+            people=24,
+            attacks=("attributes", "adversarial"),
+            image_size=(64, 32),
+            identities_per_batch=4,
+            proprietary_epochs=1,
+            steps_per_epoch=3,
+            classifier_epochs=2,
+            reconstruction_size=(32, 32),
+            generator_width=0.125,
+            iterations=4,
+            reconstruction_batch=16,
+            cipher_keys=1,
+        ),
+    ),
+    # make train-shufflebits; drawn people, both attacks, plain and encrypted.
+    "demo": ("drawn people, small network, both attacks", DEMO),
+    # PRESET=market1501_bot ARGS="--data-dir DIR --features FILE" and so on: a column of Fig. 2.7. The publication's
+    # proprietary models are FastReID's BoT, AGW and SBS, trained on MSMT17.
+    **{
+        f"{dataset}_{model}": (
+            f"Figs. 2.6 and 2.7: {model.upper()} of FastReID, local set {dataset}; from --features",
+            replace(PAPER, dataset=dataset, proprietary=model, features=Path("features.npz")),
+        )
+        for dataset in ("market1501", "duke")
+        for model in ("bot", "agw", "sbs")
+    },
+    # PRESET=mobilenet ARGS="--data-dir DIR --weights FILE --perceptual-weights FILE"; no setting of the publication.
+    "mobilenet": ("Market-1501 or a part of it at a CPU's scale", MOBILENET),
+}

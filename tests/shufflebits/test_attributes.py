@@ -1,0 +1,74 @@
+"""Labels, weights and scores of attributes, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shufflebits.attributes import BalancedAccuracy, balanced_accuracies, read_labels, sample_weights
+
+
+def table(**columns):
+    count = len(next(iter(columns.values())))
+    images = {"path": [f"{i}.jpg" for i in range(count)], "identity": range(count), "camera": [1] * count}
+    return pd.DataFrame({**images, **columns})
+
+
+LOCAL = table(
+    age=[1, 4, 2, -1],
+    hat=[1, 1, 1, 1],
+    up=[1, 2, 1, 2],
+    upred=[2, 1, 2, 1],
+    upblue=[1, 2, 2, 1],  # both colours, then none
+    downblack=[2, 1, 2, 1],
+    downpink=[1, 2, 1, 2],
+)
+USERS = table(age=[3, 1], hat=[1, 2], up=[1, 2], upred=[2, 1], upblue=[1, 2], downblack=[2, 2], downpink=[1, 1])
+
+
+def test_colors_become_one_label_for_those_with_exactly_one():
+    labels = read_labels(LOCAL, USERS)
+    assert labels.classes == {"age": ["1", "2", "3", "4"], "up": ["1", "2"], "upper_colour": ["blue", "red"]}
+    np.testing.assert_array_equal(labels.local["upper_colour"], [1, 0, -1, -1])
+    np.testing.assert_array_equal(labels.users["upper_colour"], [1, 0])
+
+
+def test_values_that_are_not_annotated_are_unknown_and_what_does_not_vary_is_left_out():
+    labels = read_labels(LOCAL, USERS)
+    np.testing.assert_array_equal(labels.local["age"], [0, 3, 1, -1])
+    np.testing.assert_array_equal(labels.users["age"], [2, 0])  # 3 is no local age
+    assert not {"hat", "lower_colour"} & set(labels.classes)
+    assert labels.chance == {"age": 1 / 2, "up": 1 / 2, "upper_colour": 1 / 2}
+    with pytest.raises(ValueError, match="No attribute varies in both the local set and the users' images"):
+        read_labels(LOCAL[["path", "hat"]], USERS[["path", "hat"]])
+
+
+def test_weights_are_inverse_to_the_frequency():
+    """Three of class 0, one of class 2, one unknown, none of class 1: 4 / (2 · 3) and 4 / (2 · 1)."""
+    weights = sample_weights(np.array([0, 0, 2, -1, 0]))
+    np.testing.assert_allclose(weights, [2 / 3, 2 / 3, 2, 0, 2 / 3], rtol=1e-6)
+    assert weights.dtype == np.float32
+
+
+def test_balanced_accuracy_by_hand():
+    """Class 0: 2 of 3 are found, class 1: 1 of 1, class 2 does not occur; the last is unknown."""
+    labels = {"a": np.array([0, 0, 0, 1, -1]), "b": np.array([-1] * 5)}
+    predicted = np.eye(3)[[0, 0, 2, 1, 0]]
+    assert balanced_accuracies(labels, {"a": predicted, "b": predicted}) == {"a": pytest.approx((2 / 3 + 1) / 2)}
+
+
+def test_guessing_one_class_is_chance():
+    labels = {"a": np.array([0] * 90 + [1] * 10)}
+    assert balanced_accuracies(labels, {"a": np.eye(2)[[0] * 100]}) == {"a": 0.5}
+
+
+def test_validation_error_is_logged():
+    callback = BalancedAccuracy(np.zeros((2, 1)), {"a": np.array([0, 1]), "b": np.array([1, 1])})
+
+    class Model:
+        def predict(self, features, **options):
+            return {"a": np.eye(2)[[0, 0]], "b": np.eye(2)[[1, 1]]}
+
+    callback.set_model(Model())
+    logs = {}
+    callback.on_epoch_end(0, logs)
+    assert logs == {"validation_error": pytest.approx(1 - (0.5 + 1) / 2)}
