@@ -139,6 +139,18 @@ def test_damaged_images_are_named_in_one_sentence(table, tmp_path, damage, messa
         list(image_batches(table["path"], image_size=(16, 8), batch_size=9))
 
 
+def test_a_thumbnail_does_not_hide_that_the_image_is_cut(tmp_path):
+    path = tmp_path / "image.jpg"
+    Image.fromarray(IMAGES[0]).save(path)
+    image = path.read_bytes()
+    segment = b"Exif\0\0" + image  # the image is its own thumbnail
+    path.write_bytes(image[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + image[2:])
+    assert read_image(path).shape == (16, 8, 3)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="image.jpg cannot be read; it is missing or damaged"):
+        read_image(path)
+
+
 def test_fit_names_a_damaged_image(table, tmp_path):
     (tmp_path / "07.png").write_bytes(b"")
     model = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(6)])
