@@ -10,6 +10,7 @@ from common.config import RunConfig
 
 Attack = Literal["attributes", "attributes_on_words", "pixel", "feature", "adversarial"]
 RECONSTRUCTIONS = ("pixel", "feature", "adversarial")
+ALL_ATTACKS = ("attributes", "attributes_on_words", *RECONSTRUCTIONS)
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,7 @@ class Config(RunConfig):
 
     dataset: Literal["people", "market1501", "duke"] = "market1501"  # of the adversary and the users
     people: int = 200  # how many identities are drawn for dataset "people"
-    attacks: tuple[Attack, ...] = (
-        "attributes",
-        "attributes_on_words",
-        *RECONSTRUCTIONS,
-    )  # sections 4.2, 4.3 (pub)
+    attacks: tuple[Attack, ...] = ALL_ATTACKS  # threat models that are trained, sections 4.2 and 4.3 (pub)
 
     # The proprietary model: one trained here and asked over HTTP, or the features of FastReID's or any other model.
     proprietary: Literal["trained", "bot", "agw", "sbs", "other"] = "trained"  # all but "trained" need features

@@ -21,7 +21,17 @@ from common.datasets import reid
 from common.datasets.images import read_image
 from common.training import BEST_WEIGHTS, epochs_done
 
-from . import attack_trials, attributes, cryptanalysis, key_recovery, proprietary, results, scenarios
+from . import (
+    attack_trials,
+    attributes,
+    cryptanalysis,
+    key_recovery,
+    norm_equation,
+    profile,
+    proprietary,
+    results,
+    scenarios,
+)
 from .blackbox import Parts, load, read, read_features
 from .client import Client
 from .config import RECONSTRUCTIONS, Config, Trial, epochs_of, trials
@@ -124,7 +134,8 @@ def evaluate_cipher(
             "study": cryptanalysis.study(local, users[known], identities=people[known], num_keys=config.cipher_keys)
         }
 
-    sources = [run / FEATURES, *(Path(module.__file__) for module in (cryptanalysis, attack_trials, key_recovery))]
+    modules = (cryptanalysis, attack_trials, key_recovery, norm_equation, profile)
+    sources = [run / FEATURES, *(Path(module.__file__) for module in modules)]
     return report.made_once(run / "cipher.json", sources, make)["study"]
 
 

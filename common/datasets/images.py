@@ -38,8 +38,8 @@ def read_image(path: str | Path, image_size: tuple[int, int] | None = None) -> n
         data, image, reason = b"", None, f" ({error.strerror})" if isinstance(error, OSError) else ""
     else:
         reason = ""
-    # OpenCV fills what a truncated JPEG lacks with grey. A whole one ends with a marker, and so does its thumbnail, which
-    # stands before the start of the image's own scan.
+    # OpenCV fills what a truncated JPEG lacks with grey. A whole one ends with a marker, and so does its thumbnail,
+    # which stands before the start of the image's own scan.
     if image is None or (data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")):
         raise ValueError(f"The image {path} cannot be read{reason}; it is missing or damaged. Fetch it again.")
     return image if image_size is None else cv2.resize(image, image_size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -12,12 +12,12 @@ from common.datasets.images import read_image
 from shufflebits import evaluate as evaluation
 from shufflebits import proprietary, threats
 from shufflebits.blackbox import read
-from shufflebits.config import PAPER, PRESETS, RECONSTRUCTIONS, Trial, epochs_of
+from shufflebits.config import ALL_ATTACKS, PRESETS, RECONSTRUCTIONS, Trial, epochs_of
 from shufflebits.evaluate import cosine_distances, evaluate
 from shufflebits.scenarios import PLAIN
 from shufflebits.train import FEATURES, train
 
-SMOKE = replace(PRESETS["smoke"][1], name="run", attacks=PAPER.attacks)
+SMOKE = replace(PRESETS["smoke"][1], name="run", attacks=ALL_ATTACKS)
 
 
 @pytest.fixture(scope="module")
