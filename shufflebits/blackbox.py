@@ -34,6 +34,8 @@ def read(config: Config) -> Parts:
     """The images of a run."""
     data = reid.read(config.dataset, config.data_dir, attributes=True, identities=config.people)
     users = pd.concat([data.query, data.gallery[data.gallery.identity != reid.JUNK]], ignore_index=True)
+    if 0 < config.users < len(users):
+        users = users.iloc[np.linspace(0, len(users) - 1, config.users).astype(int)].reset_index(drop=True)
     identities = np.random.default_rng(0).permutation(data.train.identity.unique())
     share = config.proprietary_share if config.proprietary == "trained" else 0.0
     is_proprietary = data.train.identity.isin(identities[: round(share * len(identities))])

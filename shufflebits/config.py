@@ -18,7 +18,8 @@ class Config(RunConfig):
     """One run: a proprietary model behind a server, and a threat model per (attack, seed)."""
 
     dataset: Literal["people", "market1501", "duke"] = "market1501"  # of the adversary and the users
-    people: int = 200  # how many identities are drawn for dataset "people"
+    people: int = 400  # how many identities are drawn for dataset "people"
+    users: int = 0  # how many of the users' images are taken, spread evenly; 0: all
     attacks: tuple[Attack, ...] = ALL_ATTACKS  # threat models that are trained, sections 4.2 and 4.3 (pub)
 
     # The proprietary model: one trained here and asked over HTTP, or the features of FastReID's or any other model.
@@ -60,7 +61,7 @@ class Config(RunConfig):
                 "steps_per_epoch", "proprietary_rate", "classifier_epochs", "classifier_batch", "classifier_rate",
                 "generator_width", "iterations", "reconstruction_rate", "cipher_keys",
             ),
-            zero_or_more=("proprietary_epochs", "adversarial_weight"),
+            zero_or_more=("users", "proprietary_epochs", "adversarial_weight"),
             different=("attacks",),
         )  # fmt: skip
         if (self.proprietary == "trained") == (self.features is not None):
@@ -143,9 +144,11 @@ DEMO = replace(
     weights="none",
     image_size=(96, 48),
     identities_per_batch=16,
-    proprietary_epochs=5,
+    users=1200,
+    proprietary_epochs=8,
     proprietary_rate=2e-3,
     iterations=500,
+    adversarial_weight=0.01,  # the maps of a random network differ less than those of a trained one
     perceptual="small_resnet",
     perceptual_weights="none",
     cipher_keys=3,

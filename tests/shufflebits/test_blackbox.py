@@ -28,6 +28,11 @@ def test_parts_share_no_person(config):
         assert a.equals(b)
 
 
+def test_users_are_spread_evenly(config):
+    every, some = (read(replace(config, users=count)).users for count in (0, 4))
+    assert some.path.tolist() == every.path.iloc[[0, 95, 191, 287]].tolist()
+
+
 def test_features_of_another_model_leave_all_training_people_to_the_adversary(config):
     parts = read(replace(config, proprietary="bot", features="features.npz"))
     assert len(parts.proprietary) == 0 and parts.local.identity.nunique() == 12
