@@ -114,7 +114,11 @@ def evaluate_trial(
     def make() -> dict[str, Any]:
         if trial.attack in RECONSTRUCTIONS:
             return evaluate_reconstructor(run, config, trial, parts, feed(trial), client)
-        return evaluate_classifier(run, trial, attributes.read_labels(parts.local, parts.users), feed(trial))
+        labels = attributes.read_labels(parts.local, parts.users)
+        record = evaluate_classifier(run, trial, labels, feed(trial))
+        if trial.attack == "attributes_on_words":
+            record["balanced_accuracy"][scenarios.ZEROS] = attributes.from_zeros(labels, *load(run / FEATURES))
+        return record
 
     folder = run / trial.name
     sources = [folder / BEST_WEIGHTS, run / FEATURES, Path(__file__), Path(scenarios.__file__)]

@@ -12,7 +12,7 @@ from common.config import from_json, to_json
 
 from .config import RECONSTRUCTIONS, Config
 from .cryptanalysis import study_table
-from .scenarios import ONE_KEY, PLAIN
+from .scenarios import ONE_KEY, PLAIN, ZEROS
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -77,8 +77,8 @@ def attack_table(records: Records) -> str:
         if name != ANOTHER
     ]
     if on_words:
-        accuracy = _accuracy(on_words, ONE_KEY)
-        rows.append(["ShuffleBits, a key for each party, trained on words", accuracy, *[None] * len(RECONSTRUCTIONS)])
+        for name, scenario in (("ShuffleBits, a key for each party, trained on words", ONE_KEY), (ZEROS, ZEROS)):
+            rows.append([name, _accuracy(on_words, scenario), *[None] * len(RECONSTRUCTIONS)])
     chance = [100 * np.mean(list(record["chance"].values())) for record in (*classifiers, *on_words)][:1]
     marks = [_distance(found, ANOTHER) for found in reconstructors]
     rows.append(["chance, or the image of another", report.mean_std(chance, 1), *marks])

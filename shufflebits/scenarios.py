@@ -7,6 +7,7 @@ from .arrays import decrypt, encrypt
 from .cryptanalysis import Profile, plausible, recover_key
 from .keys import Key
 
+ZEROS = "ShuffleBits, any keys, zeros alone"
 PLAIN, ONE_KEY, BROKEN = "not encrypted", "ShuffleBits, one key", "ShuffleBits, one key, broken"
 _LOCAL, _USERS = 0, 1  # keep the keys of the two parties apart
 

@@ -4,7 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shufflebits.attributes import BalancedAccuracy, balanced_accuracies, read_labels, sample_weights
+from shufflebits.arrays import encrypt
+from shufflebits.attributes import (
+    BalancedAccuracy,
+    Labels,
+    balanced_accuracies,
+    from_zeros,
+    read_labels,
+    sample_weights,
+)
+from shufflebits.keys import Key
 
 
 def table(**columns):
@@ -59,6 +68,19 @@ def test_balanced_accuracy_by_hand():
 def test_guessing_one_class_is_chance():
     labels = {"a": np.array([0] * 90 + [1] * 10)}
     assert balanced_accuracies(labels, {"a": np.eye(2)[[0] * 100]}) == {"a": 0.5}
+
+
+def test_zeros_tell_attributes_under_any_keys():
+    """Element 0 is zero for class 1 alone; words of other keys per element and request have the same zeros."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 60)
+    features = rng.uniform(0.1, 1, (60, 8)).astype("float32")
+    features[truth == 1, 0] = 0
+    labels = Labels({"a": ["no", "yes"]}, {"a": truth[:40]}, {"a": truth[40:]})
+    assert from_zeros(labels, features[:40], features[40:]) == {"a": 1.0}
+    words = encrypt(features[40:].reshape(1, -1), Key.derive(bytes(32), 20 * 8)).reshape(20, 8)
+    assert from_zeros(labels, features[:40], words) == {"a": 1.0}
+    assert from_zeros(labels, features[:40] + 1, features[40:] + 1) == {"a": 0.5}
 
 
 def test_validation_error_is_logged():

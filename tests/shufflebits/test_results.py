@@ -7,11 +7,11 @@ import pytest
 from common import report
 from shufflebits import results
 from shufflebits.config import PRESETS, RECONSTRUCTIONS
-from shufflebits.scenarios import BROKEN, ONE_KEY, PLAIN
+from shufflebits.scenarios import BROKEN, ONE_KEY, PLAIN, ZEROS
 
 
 def classifier(seed, attack="attributes"):
-    scenarios = (PLAIN, ONE_KEY, BROKEN) if attack == "attributes" else (ONE_KEY,)
+    scenarios = (PLAIN, ONE_KEY, BROKEN) if attack == "attributes" else (ONE_KEY, ZEROS)
     accuracies = {name: {"age": 0.4 + 0.1 * seed, "hat": 0.8} for name in scenarios}
     return {"attack": attack, "seed": seed, "chance": {"age": 0.25, "hat": 0.5}, "balanced_accuracy": accuracies}
 
@@ -48,6 +48,7 @@ def test_attacks_by_what_is_stolen():
     assert rows[PLAIN] == ["62.5 ± 3.5", *["0.1100 ± 0.0141"] * 3]
     assert rows[ONE_KEY] == ["62.5 ± 3.5", *["0.4000 ± 0.0000"] * 3]
     assert rows["ShuffleBits, a key for each party, trained on words"] == ["62.5 ± 3.5", "–", "–", "–"]
+    assert rows[ZEROS] == ["62.5 ± 3.5", "–", "–", "–"]
     assert rows["chance, or the image of another"] == ["37.5", *["0.5000 ± 0.0000"] * 3]
 
 
