@@ -58,7 +58,8 @@ def _of(records: Records, attack: str) -> Records:
 
 def _accuracy(records: Records, scenario: str) -> str | None:
     """Mean over attributes in %, over seeds."""
-    return report.mean_std([100 * np.mean(list(r["balanced_accuracy"][scenario].values())) for r in records], 1)
+    found = [r["balanced_accuracy"][scenario] for r in records if scenario in r["balanced_accuracy"]]
+    return report.mean_std([100 * np.mean(list(accuracies.values())) for accuracies in found], 1)
 
 
 def _distance(records: Records, scenario: str) -> str | None:
