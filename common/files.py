@@ -3,9 +3,12 @@
 import contextlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -24,6 +27,19 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file that somebody else may have written.
+
+    Raises:
+        ValueError: it is none, is damaged, or holds objects.
+    """
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (zipfile.BadZipFile, EOFError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no npz file of plain arrays ({error}); write one with np.savez.") from error
 
 
 def write_text(path: Path, text: str) -> None:

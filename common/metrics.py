@@ -47,3 +47,9 @@ def clustering_accuracy(labels: np.ndarray, clusters: np.ndarray) -> float:
     labels, clusters = np.asarray(labels), np.asarray(clusters)
     agreeing = sum(np.sum((clusters == c) & (labels == p)) for c, p in mapping.items())
     return float(agreeing / len(labels))
+
+
+def cosine_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N,) one minus the cosine between the rows of (N, D) and (N, D); one where a row is zero."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return 1 - np.einsum("nd,nd->n", a, b) / np.maximum(lengths, 1e-12)

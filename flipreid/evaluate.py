@@ -16,6 +16,7 @@ from tqdm import tqdm
 from common import config as run_config
 from common import figures, report
 from common.datasets import reid
+from common.metrics import cosine_distances
 from common.reid import CODE, camera_table, draw_ranked_lists, embed, score_record
 from common.retrieval import load_embeddings, rerank, save_embeddings, score
 from common.training import BEST_WEIGHTS, epochs_done
@@ -70,8 +71,7 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, data: reid.ReIDData)
 
 def gap(single: np.ndarray, double: np.ndarray) -> float:
     """Mean cosine distance between the features (N, D) of single and of double images."""
-    lengths = np.linalg.norm(single, axis=1) * np.linalg.norm(double, axis=1)
-    return float(np.mean(1 - np.einsum("nd,nd->n", single, double) / np.maximum(lengths, 1e-12)))
+    return float(np.mean(cosine_distances(single, double)))
 
 
 def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:

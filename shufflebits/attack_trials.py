@@ -1,6 +1,7 @@
 """One key and what an attack makes of it: for each way to use ShuffleBits, and for ciphers."""
 
 import time
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
@@ -26,6 +27,17 @@ def bit_counts(words: np.ndarray) -> np.ndarray:
 def plausible(features: np.ndarray, largest: float) -> np.ndarray:
     """Features with 0 for NaN, infinity and what is over twice the largest of the sample: a wrong key makes 1e30."""
     return np.where(np.abs(features) <= 2 * largest, features, np.float32(0))  # false for NaN
+
+
+def encrypt_rows(features: np.ndarray, keys: Any) -> np.ndarray:
+    """(N, D) float32 and a key for each row, (N, 32) or a `Key` -> (N, D) uint32."""
+    return np.ascontiguousarray(encrypt(np.ascontiguousarray(features.T), keys).T)
+
+
+def chacha20(features: np.ndarray, key: bytes, nonce: bytes) -> np.ndarray:
+    """(N, D) float32, 32 bytes and 16 bytes, the counter first -> (N, D) uint32."""
+    cipher = Cipher(algorithms.ChaCha20(key, nonce), mode=None).encryptor()
+    return _as_words(cipher.update(features.astype("<f4").tobytes()), features.shape)
 
 
 class Trial:
@@ -135,13 +147,12 @@ def _encrypted(plain: np.ndarray, scheme: str, generator: np.random.Generator) -
     if scheme == PLAIN:
         return plain.view(np.uint32)
     if scheme == CHACHA20:
-        cipher = Cipher(algorithms.ChaCha20(generator.bytes(32), generator.bytes(16)), mode=None).encryptor()
-        return _as_words(cipher.update(plain.astype("<f4").tobytes()), plain.shape)
+        return chacha20(plain, generator.bytes(32), generator.bytes(16))
     if scheme == BY_ELEMENT:
         return encrypt(plain, Key.derive(generator.bytes(32), plain.shape[1]))
     if scheme == BY_REQUEST:
         keys = generator.permuted(np.tile(np.arange(32), (len(plain), 1)), axis=1)
-        return np.ascontiguousarray(encrypt(np.ascontiguousarray(plain.T), keys).T)
+        return encrypt_rows(plain, keys)
     if scheme == BY_BOTH:
         keys = generator.permuted(np.tile(np.arange(32), (plain.size, 1)), axis=1)
         return encrypt(plain.reshape(1, -1), keys).reshape(plain.shape)

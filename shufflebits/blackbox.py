@@ -1,6 +1,5 @@
 """What the adversary has (pub Fig. 1): a local set with its features from the server, and users' stolen features."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.datasets import reid
-from common.files import replacing
+from common.files import read_arrays, replacing
 
 from .client import Client
 from .config import Config
@@ -91,11 +90,7 @@ def read_features(path: Path, images: Sequence[str]) -> np.ndarray:
         raise ValueError(
             f"There is no file of features {path}; write one with np.savez(path, paths=..., features=...)."
         )
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-    except (zipfile.BadZipFile, EOFError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no npz file of plain arrays ({error}); write one with np.savez.") from error
+    arrays = read_arrays(path)
     missing = [name for name in ("paths", "features") if name not in arrays]
     if missing:
         raise ValueError(f"{path} lacks {' and '.join(missing)}; it has {', '.join(arrays) or 'no arrays'}.")

@@ -19,6 +19,7 @@ from common import config as run_config
 from common import figures, report
 from common.datasets import reid
 from common.datasets.images import read_image
+from common.metrics import cosine_distances
 from common.training import BEST_WEIGHTS, epochs_done
 
 from . import (
@@ -42,6 +43,10 @@ from .train import FEATURES
 METRICS, PICTURES, RECONSTRUCTED = "metrics.json", "reconstructions", "reconstructed.npz"
 _SHOWN = 8  # images in the figure
 _BATCH = 256
+# What the attack on the cipher is a function of; the scenarios that it breaks are too.
+_CIPHER_CODE = [
+    Path(module.__file__) for module in (cryptanalysis, attack_trials, key_recovery, norm_equation, profile)
+]
 
 Fed = dict[str, np.ndarray]  # scenario -> what a threat model is fed with, (M, D)
 
@@ -88,12 +93,6 @@ def evaluate_reconstructor(
     return {**asdict(trial), "cosine_distance": found}
 
 
-def cosine_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N,) one minus the cosine between rows of (N, D)."""
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return 1 - np.einsum("nd,nd->n", a, b) / np.maximum(lengths, 1e-12)
-
-
 def picture(folder: Path, path: str) -> str:
     """Where the folder of a trial has what is made of an image's features."""
     return str(folder / PICTURES / Path(path).parent.name / f"{Path(path).stem}.png")
@@ -121,7 +120,8 @@ def evaluate_trial(
         return record
 
     folder = run / trial.name
-    sources = [folder / BEST_WEIGHTS, run / FEATURES, Path(__file__), Path(scenarios.__file__)]
+    code = [Path(__file__), Path(scenarios.__file__), Path(attributes.__file__), *_CIPHER_CODE]
+    sources = [folder / BEST_WEIGHTS, run / FEATURES, *code]
     sources += [path for path in (folder / RECONSTRUCTED,) if path.exists()]
     return report.made_once(folder / METRICS, sources, make)
 
@@ -138,9 +138,7 @@ def evaluate_cipher(
             "study": cryptanalysis.study(local, users[known], identities=people[known], num_keys=config.cipher_keys)
         }
 
-    modules = (cryptanalysis, attack_trials, key_recovery, norm_equation, profile)
-    sources = [run / FEATURES, *(Path(module.__file__) for module in modules)]
-    return report.made_once(run / "cipher.json", sources, make)["study"]
+    return report.made_once(run / "cipher.json", [run / FEATURES, *_CIPHER_CODE], make)["study"]
 
 
 def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """What the adversary makes of stolen features, by how they are encrypted."""
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from .arrays import decrypt, encrypt
+from .attack_trials import chacha20, encrypt_rows
 from .cryptanalysis import Profile, plausible, recover_key
 from .keys import Key
 
@@ -25,14 +25,14 @@ def stolen(local: np.ndarray, users: np.ndarray, seed: int) -> dict[str, np.ndar
     """
     one, each = _key(seed, _USERS), _key(seed, _USERS, len(users))
     shuffled = encrypt(users, one)
-    by_request = encrypt(np.ascontiguousarray(users.T), each).T  # a key for each row
+    by_request = encrypt_rows(users, each)
     profile = Profile.of(local)
     guess = decrypt(shuffled, recover_key(shuffled, profile).key)
-    alone = [decrypt(words, recover_key(words, profile).key) for words in np.ascontiguousarray(by_request)[:, None]]
+    alone = [decrypt(words, recover_key(words, profile).key) for words in by_request[:, None]]
     found = {
         ONE_KEY: shuffled.view(np.float32),
-        "ShuffleBits, key per request": np.ascontiguousarray(by_request).view(np.float32),
-        "ChaCha20": chacha20(users, seed).view(np.float32),
+        "ShuffleBits, key per request": by_request.view(np.float32),
+        "ChaCha20": chacha20(users, np.random.default_rng([seed, 2]).bytes(32), bytes(16)).view(np.float32),
         BROKEN: guess,
         "ShuffleBits, key per request, broken": np.concatenate(alone),
     }
@@ -45,15 +45,6 @@ def on_words(local: np.ndarray, users: np.ndarray, seed: int) -> tuple[np.ndarra
     return tuple(
         (encrypt(features, _key(seed, party)) / 2.0**32).astype(np.float32)
         for features, party in ((local, _LOCAL), (users, _USERS))
-    )
-
-
-def chacha20(features: np.ndarray, seed: int) -> np.ndarray:
-    """uint32 words of features (M, D) under a key that is used for nothing else."""
-    secret = np.random.default_rng([seed, 2]).bytes(32)
-    cipher = Cipher(algorithms.ChaCha20(secret, bytes(16)), mode=None).encryptor()
-    return (
-        np.frombuffer(cipher.update(features.astype("<f4").tobytes()), "<u4").astype(np.uint32).reshape(features.shape)
     )
 
 

@@ -1,12 +1,11 @@
 """Features of images with what re-identification knows about them."""
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from common.files import replacing
+from common.files import read_arrays, replacing
 
 JUNK = -1  # identity of gallery images that are neither right nor wrong
 
@@ -72,11 +71,7 @@ def load_embeddings(path: Path) -> tuple[Embeddings, Embeddings]:
     """
     if not path.is_file():
         raise ValueError(f"There is no file {path}; write one with np.savez(path, query_features=..., ...).")
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-    except (zipfile.BadZipFile, EOFError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no npz file of plain arrays ({error}); write one with np.savez.") from error
+    arrays = read_arrays(path)
     missing = [name for name in _names("query") + _names("gallery") if name not in arrays]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'no arrays'}.")

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from common.datasets.images import read_image
+from common.metrics import cosine_distances
 from shufflebits import evaluate as evaluation
 from shufflebits import proprietary, threats
 from shufflebits.blackbox import read
 from shufflebits.config import ALL_ATTACKS, PRESETS, RECONSTRUCTIONS, Trial, epochs_of
-from shufflebits.evaluate import cosine_distances, evaluate
+from shufflebits.evaluate import evaluate
 from shufflebits.scenarios import PLAIN
 from shufflebits.train import FEATURES, train
 
