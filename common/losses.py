@@ -1,5 +1,7 @@
 """Metric-learning losses, written in `keras.ops` so that they run on every Keras backend."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -57,8 +59,113 @@ class BatchHardTriplet(keras.losses.Loss):
         return {**super().get_config(), "margin": self.margin}
 
 
+@keras.saving.register_keras_serializable(package="common")
+class LiftedStructured(keras.losses.Loss):
+    """Each positive pair against all negatives of both its ends (Song et al. 2016, Eq. 4).
+
+    For a positive pair (i, j): J_ij = log(Σ_k exp(margin - D_ik) + Σ_l exp(margin - D_jl)) + D_ij over the negatives k
+    of i and l of j; the loss is the mean of max(0, J_ij)² / 2 over the pairs. D is the Euclidean distance, not squared.
+    A batch without positive pairs, or without negatives, has a loss of zero.
+
+    Distances are computed from differences, B² · D numbers at once: equal embeddings are exactly at distance zero.
+    Under `tf.distribute` and for the identities the same holds as for `BatchHardTriplet`.
+
+    Args:
+        margin: α; negatives count the more, the closer they are.
+
+    Raises:
+        ValueError: a negative margin.
+    """
+
+    def __init__(self, margin=1.0, reduction="mean_with_sample_weight", name="lifted_structured", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        if not margin >= 0:
+            raise ValueError(f"margin must be a number from zero on, got {margin!r}.")
+        self.margin = margin
+
+    def call(self, y_true, y_pred):
+        """Each anchor's share of the loss; their mean is the mean over the pairs.
+
+        Args:
+            y_true: (B,) or (B, 1) identities.
+            y_pred: (B, D) embeddings.
+
+        Returns:
+            (B,), float32 or wider.
+        """
+        identities = ops.reshape(y_true, (-1,))  # (B,)
+        embeddings = ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32")
+        distances = _length(embeddings[:, None] - embeddings[None, :])  # (B, B)
+        same = ops.equal(identities[:, None], identities[None, :])
+        ones = ops.ones_like(distances)
+        positive = ops.where(same, ones, 0.0) - ops.diagflat(ones[0])  # (B, B), 0 or 1
+        alone = ops.all(same)  # without negatives
+        # The nearest negative is taken out of the exponential, which would vanish where all are far.
+        nearest = ops.stop_gradient(ops.min(ops.where(same, float("inf"), distances), axis=1))  # (B,)
+        nearest = ops.where(alone, 0.0, nearest)
+        terms = ops.exp(ops.where(same, -1e9, nearest[:, None] - distances))  # (B, B)
+        negatives = self.margin - nearest + ops.log(ops.where(alone, 1.0, ops.sum(terms, axis=1)))  # (B,)
+        pairs = ops.logaddexp(negatives[:, None], negatives[None, :]) + distances  # J, (B, B)
+        pairs = ops.where(alone, 0.0, positive * ops.square(ops.relu(pairs)) / 2)
+        count = ops.maximum(ops.sum(positive), 1.0)
+        return ops.sum(pairs, axis=1) * ops.cast(ops.shape(positive)[0], count.dtype) / count
+
+    def get_config(self):
+        return {**super().get_config(), "margin": self.margin}
+
+
+@keras.saving.register_keras_serializable(package="common")
+class ArcFace(keras.losses.Loss):
+    """Cross-entropy of cosines, with an angle added to the true class's (Deng et al. 2019, Eq. 3).
+
+    -log(e^{s cos(θ_y + m)} / (e^{s cos(θ_y + m)} + Σ_{j ≠ y} e^{s cos θ_j})). Where θ_y + m is above π, which cosines
+    no longer order, it is cos θ_y - m sin m, as in the authors' program.
+
+    Args:
+        margin: m, an angle in radians.
+        scale: s, the radius of the sphere.
+
+    Raises:
+        ValueError: a margin below 0 or above π/2, or a scale that is not above zero.
+    """
+
+    def __init__(self, margin=0.5, scale=30.0, reduction="mean_with_sample_weight", name="arcface", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        if not 0 <= margin <= math.pi / 2 or not scale > 0:
+            raise ValueError(f"margin must be from 0 to π/2 and scale above zero, got {margin} and {scale}.")
+        self.margin, self.scale = margin, scale
+
+    def call(self, y_true, y_pred):
+        """Loss of each sample.
+
+        Args:
+            y_true: (B,) or (B, 1) classes from 0 on.
+            y_pred: (B, C) cosines of the angles between embeddings and the classes' centres, of `CosineDense`.
+
+        Returns:
+            (B,), float32 or wider.
+        """
+        cosines = ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32")
+        true = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), cosines.shape[1], dtype=cosines.dtype)
+        # The slope of the root is infinite at angles 0 and π; the bound keeps it below a thousand.
+        sines = ops.sqrt(ops.maximum(1 - ops.square(cosines), 1e-6))
+        shifted = cosines * math.cos(self.margin) - sines * math.sin(self.margin)  # cos(θ + m)
+        beyond = cosines < -math.cos(self.margin)
+        shifted = ops.where(beyond, cosines - self.margin * math.sin(self.margin), shifted)
+        logits = self.scale * ops.where(true > 0, shifted, cosines)
+        return ops.logsumexp(logits, axis=1) - ops.sum(true * logits, axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "margin": self.margin, "scale": self.scale}
+
+
 def _distance(embeddings, others):
-    """Euclidean distance of each row to row `others` (B,); its gradient is zero where the distance is."""
-    squared = ops.sum(ops.square(embeddings - ops.take(embeddings, others, axis=0)), axis=1)
+    """Euclidean distance of each row to row `others` (B,)."""
+    return _length(embeddings - ops.take(embeddings, others, axis=0))
+
+
+def _length(vectors):
+    """Euclidean length (...) of vectors (..., D); its gradient is zero where the length is."""
+    squared = ops.sum(ops.square(vectors), axis=-1)
     apart = squared > 0
     return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)

@@ -2,7 +2,7 @@
 
 from common.layers.adaptive_l2 import AdaptiveL2, FactorLog
 from common.layers.encryption import ChaCha20, ShuffleBits
-from common.layers.normalization import L2Normalize
+from common.layers.normalization import CosineDense, L2Normalize
 from common.layers.pooling import GeMPooling2D
 
-__all__ = ["AdaptiveL2", "ChaCha20", "FactorLog", "GeMPooling2D", "L2Normalize", "ShuffleBits"]
+__all__ = ["AdaptiveL2", "ChaCha20", "CosineDense", "FactorLog", "GeMPooling2D", "L2Normalize", "ShuffleBits"]

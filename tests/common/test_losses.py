@@ -1,11 +1,13 @@
 """Losses against tensorflow-addons' values, values by hand, and where the addons fail."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.losses import BatchHardTriplet
+from common.losses import ArcFace, BatchHardTriplet, LiftedStructured
 from tests.helpers import ROOT
 
 GOLDEN = np.load(ROOT / "tests/golden/tfa_losses.npz")
@@ -76,3 +78,101 @@ def test_triplet_saves_its_margin_and_refuses_bad_ones():
     for margin in ("hard", -1.0):
         with pytest.raises(ValueError, match='margin must be "soft" or a number from zero on'):
             BatchHardTriplet(margin)
+
+
+# There the addons return NaN, or what float32 leaves of distances between twins.
+LIFTED_NOT_IN_THE_ADDONS = {"one_class", "no_positives", "far", "collapsed", "duplicates"}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in LIFTED_NOT_IN_THE_ADDONS])
+def test_lifted_structured_equals_the_addons(case):
+    embeddings, labels = GOLDEN[f"{case}/embeddings"], GOLDEN[f"{case}/labels"]
+    value, gradient = value_and_gradient(LiftedStructured(), labels, embeddings)
+    np.testing.assert_allclose(value, GOLDEN[f"{case}/lifted_structured_margin_1/value"], rtol=1e-5, atol=1e-6)
+    expected = GOLDEN[f"{case}/lifted_structured_margin_1/gradient"]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+def lifted_by_definition(labels, points, margin):
+    """Song et al. 2016, Eq. 4, pair by pair in float64."""
+    distance = np.linalg.norm(points[:, None].astype("float64") - points, axis=2)
+    found = []
+    for i, j in itertools.combinations(range(len(labels)), 2):
+        if labels[i] == labels[j]:
+            away = np.concatenate([distance[a][labels != labels[i]] for a in (i, j)])
+            smallest = away.min()
+            log_sum = margin - smallest + np.log(np.sum(np.exp(smallest - away)))
+            found.append(max(0.0, log_sum + distance[i, j]) ** 2 / 2)
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("case", ["far", "collapsed", "duplicates", "uneven", "regular_1"])
+@pytest.mark.parametrize("margin", [0.0, 0.5, 1.0])
+def test_lifted_structured_equals_its_definition(case, margin):
+    embeddings, labels = GOLDEN[f"{case}/embeddings"], GOLDEN[f"{case}/labels"]
+    value, gradient = value_and_gradient(LiftedStructured(margin), labels, embeddings)
+    # J is a small difference of distances of hundreds there.
+    tolerance = 1e-4 if case == "far" else 1e-5
+    np.testing.assert_allclose(value, lifted_by_definition(labels, embeddings, margin), rtol=tolerance)
+    assert np.isfinite(gradient).all()
+
+
+def test_lifted_structured_by_hand():
+    """Identities on a line: a at 0 and 1, b at 3; the one pair has negatives at distances 3 and 2."""
+    points = np.array([[0.0], [1.0], [3.0]], "float32")
+    expected = (np.log(np.exp(1 - 3) + np.exp(1 - 2)) + 1) ** 2 / 2
+    value, gradient = value_and_gradient(LiftedStructured(), [0, 0, 1], points)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    # dJ/dD_ij = 1; dJ/dD of a negative is minus its share of the sum: 1/(1 + e) and e/(1 + e).
+    j, far, near = np.sqrt(2 * expected), 1 / (1 + np.e), np.e / (1 + np.e)
+    np.testing.assert_allclose(gradient[:, 0], [j * (far - 1), j * (1 + near), -j], rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["one_class", "no_positives"])
+def test_lifted_structured_is_zero_without_negatives_or_positives(case):
+    value, gradient = value_and_gradient(LiftedStructured(), GOLDEN[f"{case}/labels"], GOLDEN[f"{case}/embeddings"])
+    assert value == 0 and not gradient.any()
+
+
+def test_lifted_structured_is_finite_where_a_class_is_together_and_the_others_are_far():
+    points = np.float32([[0, 0], [0, 0], [1e4, 0], [1e4, 0]])
+    value, gradient = value_and_gradient(LiftedStructured(), [0, 0, 1, 1], points)
+    assert value == 0 and not gradient.any()
+
+
+def test_arcface_by_hand():
+    """Angles 60° and 90° to the centres, class 0, margin 30°, scale 2: logits 2 cos 90° = 0 and 0."""
+    cosines = np.array([[0.5, 0.0]], "float32")
+    value, gradient = value_and_gradient(ArcFace(margin=np.pi / 6, scale=2.0), [0], cosines)
+    np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
+    # d cos(θ + m) / d cos θ = cos m + cos θ sin m / sin θ = √3/2 + 1/(2√3)
+    np.testing.assert_allclose(gradient, [[-(3**0.5 / 2 + 0.5 / 3**0.5), 1.0]], rtol=1e-5)
+
+
+def test_arcface_without_a_margin_is_cross_entropy():
+    random = np.random.default_rng(0)
+    cosines, labels = random.uniform(-1, 1, (6, 4)).astype("float32"), np.array([0, 1, 2, 3, 0, 1])
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, 30 * cosines)
+    np.testing.assert_allclose(ArcFace(margin=0.0)(labels, cosines), expected, rtol=1e-5)
+
+
+def test_arcface_orders_angles_beyond_pi_and_has_finite_gradients_everywhere():
+    cosines = np.stack([np.linspace(-1, 1, 201), np.zeros(201)], axis=1).astype("float32")
+    points = tf.constant(cosines)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        each = ArcFace(margin=0.5, scale=10.0, reduction=None)(np.zeros(201), points)
+    assert np.all(np.diff(each) < 0)
+    assert np.isfinite(tape.gradient(each, points)).all()
+
+
+def test_losses_save_their_arguments_and_refuse_bad_ones():
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ArcFace(0.3, 16.0)))
+    assert (again.margin, again.scale) == (0.3, 16.0)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(LiftedStructured(0.3)))
+    assert again.margin == 0.3
+    with pytest.raises(ValueError, match="margin must be a number from zero on, got -1.0"):
+        LiftedStructured(-1.0)
+    for margin, scale in ((-0.1, 30.0), (2.0, 30.0), (0.5, 0.0)):
+        with pytest.raises(ValueError, match="margin must be from 0 to π/2 and scale above zero"):
+            ArcFace(margin, scale)
