@@ -50,7 +50,9 @@ def embeddings(path: Path, panels: Mapping[str, np.ndarray], labels: np.ndarray)
     _save(figure, path)
 
 
-def confusion(path: Path, panels: Mapping[str, np.ndarray], x_label: str, y_label: str) -> None:
+def confusion(
+    path: Path, panels: Mapping[str, np.ndarray], x_label: str, y_label: str, names: Sequence[str] | None = None
+) -> None:
     """Matrices of counts, each row shaded by its shares and marked with its counts.
 
     Args:
@@ -58,6 +60,7 @@ def confusion(path: Path, panels: Mapping[str, np.ndarray], x_label: str, y_labe
         panels: title -> (rows, columns) counts.
         x_label: what the columns are.
         y_label: what the rows are.
+        names: of rows and columns; None numbers them.
     """
     figure, axes = _panels(list(panels), size=4)
     for axis, counts in zip(axes, panels.values()):
@@ -68,6 +71,9 @@ def confusion(path: Path, panels: Mapping[str, np.ndarray], x_label: str, y_labe
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axis.text(column, row, str(count), ha="center", va="center", fontsize=6, color=color)
         axis.set(xticks=range(counts.shape[1]), yticks=range(counts.shape[0]), xlabel=x_label, ylabel=y_label)
+        if names is not None:
+            axis.set_xticklabels(names, rotation=90, fontsize=7)
+            axis.set_yticklabels(names, fontsize=7)
     _save(figure, path)
 
 
@@ -108,6 +114,33 @@ def curves(
     axis.set(xlabel=x_label, ylabel=y_label, yscale=y_scale)
     axis.grid(alpha=0.3, which="both")
     axis.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def error_bars(
+    path: Path,
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    x: Sequence[float],
+    x_label: str,
+    y_label: str,
+) -> None:
+    """Means with their deviations against numbers on a logarithmic axis, with one legend.
+
+    Args:
+        path: PNG to write.
+        panels: title -> line's name -> (means, deviations), each as long as `x`.
+        x: numbers above zero.
+        x_label: what they count.
+        y_label: what is measured.
+    """
+    figure, axes = _panels(list(panels), size=4)
+    for axis, lines in zip(axes, panels.values()):
+        for name, (means, deviations) in lines.items():
+            axis.errorbar(x, means, deviations, label=name, linewidth=1, marker="o", markersize=3, capsize=2)
+        axis.set(xscale="log", xticks=x, xticklabels=x, xlabel=x_label, ylabel=y_label)
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     _save(figure, path)
 
 

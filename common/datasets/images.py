@@ -23,12 +23,17 @@ from common.augmentation import Augmentation, augment
 from common.datasets.batches import in_order, shuffled_batches
 from common.datasets.identities import identity_batches
 
+BOX = ["left", "top", "right", "bottom"]  # columns of a table: pixels, half-open: image[top:bottom, left:right]
 
-def read_image(path: str | Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """An image file as (H, W, 3) uint8, RGB, resized bilinearly if a size (H, W) is given.
+
+def read_image(
+    path: str | Path, image_size: tuple[int, int] | None = None, box: Sequence[int] | None = None
+) -> np.ndarray:
+    """An image file as (H, W, 3) uint8, RGB, cut to `box` (as `BOX`), then resized bilinearly to a size (H, W).
 
     Raises:
-        ValueError: the file is missing, truncated, or no image; the sentence names it.
+        ValueError: the file is missing, truncated, or no image, or the box is empty or not inside it; the sentence
+            names it.
     """
     try:
         with open(path, "rb") as file:
@@ -42,6 +47,14 @@ def read_image(path: str | Path, image_size: tuple[int, int] | None = None) -> n
     # which stands before the start of the image's own scan.
     if image is None or (data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")):
         raise ValueError(f"The image {path} cannot be read{reason}; it is missing or damaged. Fetch it again.")
+    if box is not None:
+        (left, top, right, bottom), (height, width) = box, image.shape[:2]
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise ValueError(
+                f"The image {path} cannot be read in its box ({left}, {top}, {right}, {bottom}): it is "
+                f"{width} × {height} pixels large. Correct the box in the label file."
+            )
+        image = image[top:bottom, left:right]
     return image if image_size is None else cv2.resize(image, image_size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -77,8 +90,8 @@ def training_batches(
     """Endless batches of P identities with K images each, epoch after epoch from `first_epoch` on.
 
     Args:
-        table: N rows with a column `path`.
-        labels: (N,) class of each row, 0..C-1.
+        table: N rows with a column `path` and, if images are to be cut first, the columns `BOX`.
+        labels: (N,) class of each row, 0..C-1; or (N, A) of several attributes, the last of which is the identity.
         image_size: (H, W).
         identities_per_batch: P; the number of replicas must divide it (`identities.check_parts`).
         images_per_identity: K.
@@ -88,14 +101,15 @@ def training_batches(
         first_epoch: where to start; the batches equal those of a run that began at epoch 0.
 
     Returns:
-        Data set of images (P·K, H, W, 3) uint8, RGB, and labels (P·K,) int32.
+        Data set of images (P·K, H, W, 3) uint8, RGB, and labels (P·K,) or (P·K, A) int32.
     """
-    paths, size = list(table["path"]), identities_per_batch * images_per_identity
+    paths, boxes, size = list(table["path"]), boxes_of(table), identities_per_batch * images_per_identity
     labels = np.asarray(labels, "int32")
+    chosen_by = labels if labels.ndim == 1 else labels[:, -1]
 
     def choose(epoch: np.ndarray) -> np.ndarray:
         return identity_batches(
-            labels,
+            chosen_by,
             identities_per_batch=identities_per_batch,
             images_per_identity=images_per_identity,
             steps=steps_per_epoch,
@@ -109,7 +123,7 @@ def training_batches(
         return tf.data.Dataset.from_tensor_slices((steps, indices)).map(lambda step, index: (epoch, step, index))
 
     def load(epoch: np.ndarray, step: np.ndarray, index: np.ndarray) -> np.ndarray:
-        images = _read_images([paths[i] for i in index], image_size)
+        images = _read_images(paths, boxes, index, image_size)
         augment(images, augmentation, seed=seed, epoch=int(epoch), first=int(step) * size)
         return images
 
@@ -146,7 +160,7 @@ def shuffled_image_batches(
     paths, shape = list(paths), (batch_size, *image_size, 3)
 
     def load(index: np.ndarray) -> np.ndarray:
-        return _read_images([paths[i] for i in index], image_size)
+        return _read_images(paths, None, index, image_size)
 
     batches = shuffled_batches(
         (np.arange(len(paths)), companions), batch_size, seed=seed, first_epoch=first_epoch, drop_remainder=True
@@ -154,22 +168,48 @@ def shuffled_image_batches(
     return in_order(batches.map(lambda i, rows: (rows, _numpy_function(load, [i], tf.uint8, shape)), tf.data.AUTOTUNE))
 
 
-def image_batches(paths: Sequence[str | Path], *, image_size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
-    """The images (B, H, W, 3) uint8, RGB, of files, in their order; the last batch has the remainder."""
+def boxes_of(table: pd.DataFrame) -> np.ndarray | None:
+    """The boxes (N, 4) int64 of a table's rows, in the order of `BOX`; None if it has no such columns."""
+    return table[BOX].to_numpy("int64") if set(BOX) <= set(table.columns) else None
+
+
+def image_batches(
+    paths: Sequence[str | Path], *, boxes: np.ndarray | None = None, image_size: tuple[int, int], batch_size: int
+) -> tf.data.Dataset:
+    """The images (B, H, W, 3) uint8, RGB, of files, in their order; the last batch has the remainder.
+
+    Args:
+        paths: of N images.
+        boxes: (N, 4) integers, in the order of `BOX`: what to cut out of each before it is resized.
+        image_size: (H, W).
+        batch_size: B.
+
+    Raises:
+        ValueError: the boxes have another shape or type.
+    """
     paths = list(paths)
+    if boxes is not None:
+        boxes = np.asarray(boxes)
+        if boxes.shape != (len(paths), 4) or boxes.dtype.kind not in "iu":
+            raise ValueError(
+                f"Boxes of {len(paths)} images must be integers of shape ({len(paths)}, 4), got {boxes.dtype} of shape "
+                f"{boxes.shape}. Pass left, top, right and bottom of each."
+            )
 
     def load(index: np.ndarray) -> np.ndarray:
-        return _read_images([paths[i] for i in index], image_size)
+        return _read_images(paths, boxes, index, image_size)
 
     indices = tf.data.Dataset.range(len(paths)).batch(batch_size)
     shape = (None, *image_size, 3)
     return in_order(indices.map(lambda i: _numpy_function(load, [i], tf.uint8, shape), tf.data.AUTOTUNE))
 
 
-def _read_images(paths: list[str | Path], image_size: tuple[int, int]) -> np.ndarray:
-    images = np.empty((len(paths), *image_size, 3), "uint8")
-    for image, path in zip(images, paths):
-        image[:] = read_image(path, image_size)
+def _read_images(
+    paths: list[str | Path], boxes: np.ndarray | None, index: np.ndarray, image_size: tuple[int, int]
+) -> np.ndarray:
+    images = np.empty((len(index), *image_size, 3), "uint8")
+    for image, i in zip(images, index):
+        image[:] = read_image(paths[i], image_size, None if boxes is None else boxes[i])
     return images
 
 

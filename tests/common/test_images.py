@@ -8,6 +8,8 @@ from PIL import Image
 from common.augmentation import Augmentation, augment
 from common.datasets.identities import identity_batches
 from common.datasets.images import (
+    BOX,
+    boxes_of,
     image_batches,
     naming_damaged_images,
     read_image,
@@ -29,10 +31,10 @@ def table(tmp_path):
     return pd.DataFrame({"path": [str(tmp_path / f"{i:02d}.png") for i in range(24)]})
 
 
-def batches(table, count, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8)):
+def batches(table, count, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS):
     data = training_batches(
         table,
-        labels=LABELS,
+        labels=labels,
         image_size=image_size,
         identities_per_batch=3,
         images_per_identity=2,
@@ -109,6 +111,61 @@ def test_evaluation_batches_keep_the_order_and_the_remainder(table):
     assert [len(batch) for batch in found] == [9, 9, 6] and found[0].dtype == "uint8"
     np.testing.assert_array_equal(np.concatenate(found), IMAGES)
     assert image_batches(table["path"], image_size=(40, 24), batch_size=9).element_spec.shape == (None, 40, 24, 3)
+
+
+def boxed(table):
+    """Each image has its own box of 5 × 6 pixels."""
+    left, top = np.arange(24) % 4, np.arange(24) % 11
+    return table.assign(**dict(zip(BOX, (left, top, left + 5, top + 6))))
+
+
+def test_the_box_is_cut_out_before_the_resize(table):
+    found = read_image(table["path"][0], box=(1, 2, 7, 11))
+    np.testing.assert_array_equal(found, IMAGES[0, 2:11, 1:7])
+    np.testing.assert_array_equal(read_image(table["path"][0], box=(0, 0, 8, 16)), IMAGES[0])
+    found = read_image(table["path"][0], (20, 14), box=np.array([1, 2, 7, 11]))
+    assert np.abs(found - bilinear(IMAGES[0, 2:11, 1:7], 20, 14)).max() < 1.01
+
+
+def test_batches_are_cut_to_the_boxes_of_the_table(table):
+    rows = boxed(table)
+    cut = np.stack([image[i % 11 : i % 11 + 6, i % 4 : i % 4 + 5] for i, image in enumerate(IMAGES)])
+    assert boxes_of(table) is None and boxes_of(rows)[13].tolist() == [1, 2, 6, 8]
+    found = image_batches(rows["path"], boxes=boxes_of(rows), image_size=(6, 5), batch_size=9)
+    np.testing.assert_array_equal(np.concatenate([batch.numpy() for batch in found]), cut)
+    index = identity_batches(LABELS, identities_per_batch=3, images_per_identity=2, steps=4, seed=0, epoch=0)
+    for (images, _), numbers in zip(batches(rows, 4, image_size=(6, 5)), index):
+        np.testing.assert_array_equal(images, cut[numbers])
+
+
+@pytest.mark.parametrize("box", [(3, 2, 3, 9), (0, 9, 4, 2), (-1, 0, 4, 4), (0, 0, 9, 16), (0, 0, 8, 17)])
+def test_a_box_that_is_not_in_the_image_is_named_in_one_sentence(table, box):
+    numbers = ", ".join(map(str, box))
+    sentence = (
+        rf"^The image .*07.png cannot be read in its box \({numbers}\): it is 8 × 16 pixels large. "
+        r"Correct the box in the label file\.$"
+    )
+    rows = boxed(table)
+    rows.loc[7, BOX] = box
+    with pytest.raises(ValueError, match=sentence):
+        read_image(table["path"][7], box=box)
+    with pytest.raises(ValueError, match=sentence):
+        batches(rows, 40)
+    with pytest.raises(ValueError, match=sentence), naming_damaged_images():
+        list(image_batches(rows["path"], boxes=boxes_of(rows), image_size=(16, 8), batch_size=9))
+
+
+@pytest.mark.parametrize("boxes", [np.zeros((23, 4), int), np.zeros((24, 4)), np.zeros(24, int)])
+def test_wrong_boxes_are_named(table, boxes):
+    with pytest.raises(ValueError, match=r"Boxes of 24 images must be integers of shape \(24, 4\), got (int|float)64"):
+        image_batches(table["path"], boxes=boxes, image_size=(16, 8), batch_size=9)
+
+
+def test_batches_are_chosen_by_the_last_of_several_attributes(table):
+    both = np.stack([LABELS // 3, LABELS], axis=1)
+    for (images, labels), (same, last) in zip(batches(table, 4, labels=both), batches(table, 4)):
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(labels, np.stack([last // 3, last], axis=1))
 
 
 def jpeg(path):
