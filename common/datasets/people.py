@@ -5,16 +5,13 @@ with their own light, colours, sharpness and viewpoints; poses, occlusion and bo
 share the colours of their clothes. Scores on it compare methods with each other, not with published numbers.
 """
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 import scipy.io
 from tqdm import tqdm
 
+from common.datasets.drawn import draw_once
 from common.datasets.people_cameras import CAMERAS, photograph
 from common.datasets.people_drawing import Person, random_person
 
@@ -46,28 +43,8 @@ def draw_people(
             f"Expected at least 4 identities, 2 to {len(CAMERAS)} cameras and at least 2 images per camera, "
             f"got {identities}, {cameras} and {images_per_camera}."
         )
-    if root is None:
-        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "image_embeddings"
-    folder = Path(root) / f"people-v{_VERSION}-{identities}x{cameras}x{images_per_camera}-seed{seed}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".drawing-people-", dir=folder.parent))
-    try:
-        _draw_into(temporary, identities, cameras, images_per_camera, seed)
-        temporary.chmod(0o755)  # mkdtemp's is for the user alone
-        _rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
-def _rename(temporary: Path, folder: Path) -> None:
-    try:
-        temporary.rename(folder)
-    except OSError:  # another process was faster; its set is the same
-        if not folder.is_dir():
-            raise
+    name = f"people-v{_VERSION}-{identities}x{cameras}x{images_per_camera}-seed{seed}"
+    return draw_once(root, name, lambda folder: _draw_into(folder, identities, cameras, images_per_camera, seed))
 
 
 def _draw_into(folder: Path, identities: int, cameras: int, images_per_camera: int, seed: int) -> None:
@@ -98,8 +75,7 @@ def _draw_into(folder: Path, identities: int, cameras: int, images_per_camera: i
             if identity >= 0
             else f"-1_c{camera}s1_{number:06d}_00.jpg"
         )
-        quality = [cv2.IMWRITE_JPEG_QUALITY, CAMERAS[camera - 1].quality]
-        cv2.imwrite(str(folder / place / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+        CAMERAS[camera - 1].write(folder / place / name, image)
 
     # In one thread: the strokes are so short that more of them would wait for each other.
     for job in tqdm(jobs, "drawing people", unit="image"):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from common.datasets.people_drawing import HEIGHT, WIDTH, ZOOM, Body, Color, Person
+from common.datasets.drawn import Sensor
+from common.datasets.people_drawing import HEIGHT, WIDTH, ZOOM, Body, Person
 
 VIEWS = ("front", "back", "left", "right")
 _W, _H = WIDTH * ZOOM, HEIGHT * ZOOM
@@ -63,18 +64,10 @@ def _shops(scene: np.ndarray, rng: np.random.Generator) -> None:
 
 
 @dataclass(frozen=True)
-class Camera:
+class Camera(Sensor):
     """What stays the same from picture to picture of a camera."""
 
     draw_scene: Callable[[np.ndarray, np.random.Generator], None]
-    cast: Color  # factor of red, green and blue
-    gain: float
-    gamma: float
-    light: float  # the picture's right half is brighter by this share than its left
-    detail: float  # share of the box's 64×128 pixels that the camera resolved
-    blur: float  # pixels, standard deviation
-    noise: float  # grey levels, standard deviation
-    quality: int  # of JPEG
     views: tuple[float, float, float, float]  # how often it sees the front, the back, people heading left and right
     flattening: float  # how much it looks down
     size: float  # a person's height in that of the box
@@ -88,12 +81,12 @@ class Camera:
 
 
 CAMERAS = (
-    Camera(_plaza, (1.04, 1.0, 0.94), 1.1, 0.95, 0.1, 1.0, 0.5, 4, 92, (0.55, 0.15, 0.15, 0.15), 0.0, 0.95),
-    Camera(_lawn, (0.93, 1.03, 0.92), 0.9, 1.05, -0.2, 0.8, 0.6, 5, 85, (0.15, 0.55, 0.15, 0.15), 0.08, 0.92),
-    Camera(_street, (0.92, 0.98, 1.1), 0.95, 1.1, 0.2, 0.65, 0.5, 6, 75, (0.15, 0.15, 0.55, 0.15), 0.15, 0.98),
-    Camera(_corridor, (1.1, 1.0, 0.86), 0.9, 1.0, -0.1, 0.9, 0.8, 7, 80, (0.4, 0.4, 0.1, 0.1), 0.22, 0.9),
-    Camera(_bricks, (1.0, 0.97, 1.02), 0.75, 1.05, 0.3, 0.75, 0.6, 8, 70, (0.15, 0.15, 0.15, 0.55), 0.04, 0.94),
-    Camera(_shops, (1.04, 0.96, 1.06), 1.2, 0.85, -0.3, 0.55, 0.4, 6, 65, (0.25, 0.25, 0.25, 0.25), 0.12, 1.0),
+    Camera((1.04, 1.0, 0.94), 1.1, 0.95, 0.1, 1.0, 0.5, 4, 92, _plaza, (0.55, 0.15, 0.15, 0.15), 0.0, 0.95),
+    Camera((0.93, 1.03, 0.92), 0.9, 1.05, -0.2, 0.8, 0.6, 5, 85, _lawn, (0.15, 0.55, 0.15, 0.15), 0.08, 0.92),
+    Camera((0.92, 0.98, 1.1), 0.95, 1.1, 0.2, 0.65, 0.5, 6, 75, _street, (0.15, 0.15, 0.55, 0.15), 0.15, 0.98),
+    Camera((1.1, 1.0, 0.86), 0.9, 1.0, -0.1, 0.9, 0.8, 7, 80, _corridor, (0.4, 0.4, 0.1, 0.1), 0.22, 0.9),
+    Camera((1.0, 0.97, 1.02), 0.75, 1.05, 0.3, 0.75, 0.6, 8, 70, _bricks, (0.15, 0.15, 0.15, 0.55), 0.04, 0.94),
+    Camera((1.04, 0.96, 1.06), 1.2, 0.85, -0.3, 0.55, 0.4, 6, 65, _shops, (0.25, 0.25, 0.25, 0.25), 0.12, 1.0),
 )  # fmt: skip
 
 
@@ -122,7 +115,7 @@ def photograph(
         _body(canvas, passer_by, camera, rng, beside=True).draw()
     elif around > 0.78:
         _obstacle(canvas, rng)
-    return _develop(canvas, camera, rng)
+    return camera.develop(canvas, WIDTH, HEIGHT, rng)
 
 
 def _body(
@@ -152,17 +145,3 @@ def _obstacle(image: np.ndarray, rng: np.random.Generator) -> None:
         cv2.rectangle(image, (x, 0), (x + int(rng.integers(10, 24)), _H), color, -1)
     else:
         cv2.rectangle(image, (0, int(_H * rng.uniform(0.62, 0.8))), (_W, _H), color, -1)
-
-
-def _develop(canvas: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """Lens, sensor and white balance."""
-    image = cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    resolved = (round(WIDTH * camera.detail), round(HEIGHT * camera.detail))
-    image = cv2.resize(cv2.resize(image, resolved), (WIDTH, HEIGHT))
-    image = cv2.GaussianBlur(image, (0, 0), camera.blur * rng.uniform(0.6, 1.6))
-    light = 1 + camera.light * np.linspace(-0.5, 0.5, WIDTH, dtype="float32")[:, np.newaxis]
-    noise = camera.noise * rng.standard_normal((HEIGHT, WIDTH, 1), "float32")
-    image = np.clip(image * light + noise, 0, 255).astype("uint8")
-    factors = camera.gain * rng.uniform(0.85, 1.15) * np.array(camera.cast) * rng.normal(1, 0.02, 3)
-    curve = 255 * (np.arange(256)[:, np.newaxis] / 255 * factors) ** camera.gamma
-    return cv2.LUT(image, np.clip(curve, 0, 255).astype("uint8")[np.newaxis])

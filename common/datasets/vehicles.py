@@ -10,6 +10,7 @@ import pandas as pd
 
 from common.datasets.class_folders import read_folders, read_mio_tcd
 from common.datasets.compcars import read_compcars, read_compcars_sv
+from common.datasets.drawn_vehicles import draw_vehicles
 from common.datasets.images import BOX
 from common.datasets.vehicle_data import VehicleData, check_listed, find_folder, read_lines, wrong_line
 
@@ -38,8 +39,6 @@ def read(name: str, root: Path | None, *, attributes: Sequence[str] = (), **draw
         "folders": lambda root: read_folders(root, attributes[0] if len(attributes) == 1 else "type"),
     }
     if name == "vehicles":
-        from common.datasets.drawn_vehicles import draw_vehicles
-
         return _with_known(read_veri_wild(draw_vehicles(root, **drawing)), name, attributes)
     if name not in readers:
         raise ValueError(f"Unknown data set {name!r}; expected one of {['vehicles', *readers]}.")

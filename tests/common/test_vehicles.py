@@ -1,6 +1,4 @@
 import shutil
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -101,9 +99,10 @@ def test_images_without_an_attribute_that_is_asked_for_are_left_out(tmp_path):
 
 
 def test_drawn_vehicles_are_read_as_veri_wild(tmp_path, monkeypatch):
-    module = types.ModuleType("drawn_vehicles")
-    module.draw_vehicles = lambda root=None, *, vehicles, seed=0: write_wild(root / f"{vehicles}-{seed}")
-    monkeypatch.setitem(sys.modules, "common.datasets.drawn_vehicles", module)
+    def draw(root=None, *, vehicles, seed=0):
+        return write_wild(root / f"{vehicles}-{seed}")
+
+    monkeypatch.setattr(vehicles, "draw_vehicles", draw)
     data = vehicles.read("vehicles", tmp_path, attributes=("type",), vehicles=6)
     assert rows(data.test) == WILD_TEST and data.test["path"][0].startswith(str(tmp_path / "6-0"))
 

@@ -1,0 +1,78 @@
+"""Choosing a gallery and asking its nearest exemplars."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier
+
+from vehicle_attributes.recognition import (
+    accuracy,
+    choose_gallery,
+    class_accuracies,
+    majority,
+    nearest_exemplars,
+    scores,
+)
+
+LABELS = np.array(["van"] * 5 + ["car"] * 30 + ["bus"] * 2)
+
+
+def test_gallery_has_as_many_of_each_class_as_asked_for_or_all():
+    chosen = choose_gallery(LABELS, 4, seed=0)
+    names, counts = np.unique(LABELS[chosen], return_counts=True)
+    assert dict(zip(names, counts)) == {"bus": 2, "car": 4, "van": 4}
+    assert np.all(np.diff(chosen) > 0)
+    np.testing.assert_array_equal(chosen, choose_gallery(LABELS, 4, seed=0))
+    assert not np.array_equal(chosen, choose_gallery(LABELS, 4, seed=1))
+
+
+def test_larger_galleries_contain_smaller_ones_and_classes_have_counts_of_their_own():
+    small, large = (set(choose_gallery(LABELS, {"car": n, "van": 3}, seed=2)) for n in (2, 20))
+    assert small < large and len(large - small) == 18
+    assert not any(LABELS[i] == "bus" for i in large)
+    assert len(choose_gallery(LABELS, {"car": 0, "bus": 1}, seed=0)) == 1
+
+
+def test_gallery_is_uniform():
+    counts = sum(np.bincount(choose_gallery(LABELS, 10, seed), minlength=len(LABELS)) for seed in range(600))
+    cars = counts[5:35]
+    assert counts[:5].min() == 600 and abs(cars - 200).max() < 5 * np.sqrt(600 * (1 / 3) * (2 / 3))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(1, 5))
+def test_the_nearest_are_those_of_scikit_learn(seed, k):
+    random = np.random.default_rng(seed)
+    gallery, queries = random.normal(size=(12, 4)).astype("float32"), random.normal(size=(7, 4)).astype("float32")
+    oracle = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(gallery, np.arange(12))
+    distances, indices = oracle.kneighbors(queries)
+    found, ours = nearest_exemplars(queries, gallery, k)
+    np.testing.assert_array_equal(found, indices)
+    np.testing.assert_allclose(ours, distances, atol=1e-6)
+
+
+def test_a_gallery_smaller_than_k_is_found_whole():
+    indices, _ = nearest_exemplars(np.eye(2, dtype="float32"), np.eye(2, dtype="float32"), 5)
+    np.testing.assert_array_equal(indices, [[0, 1], [1, 0]])
+
+
+def test_majority_and_its_ties():
+    votes = np.array([list("abbca"), list("abcde"), list("bccbb"), list("cabab")])
+    assert list(majority(votes)) == ["a", "a", "b", "a"]  # in the first and last two labels have two votes each
+
+
+def test_accuracy_by_hand():
+    true, found = np.array(list("aaab")), np.array(list("aabc"))
+    assert accuracy(true, found) == 0.5  # Eq. 3.1
+    assert class_accuracies(true, found) == pytest.approx({"a": 2 / 3, "b": 0.0})
+    assert accuracy(true[:0], found[:0]) is None
+
+
+def test_scores_of_an_attribute():
+    neighbors = np.array([list("abb"), list("aab"), list("bba")])
+    record = scores(np.array(list("bab")), neighbors, np.array([[0.1, 0.9], [0.2, 0.8], [3.0, 1.0]]), ["a", "b"])
+    assert record["accuracy"] == pytest.approx(2 / 3) and record["accuracy_of_vote"] == 1
+    assert record["macro_accuracy"] == pytest.approx((1 + 0.5) / 2)
+    assert record["accuracy_of_classifier"] == pytest.approx(1 / 3)
+    assert scores(np.array(list("bab")), neighbors, None, ["a", "b"])["accuracy_of_classifier"] is None

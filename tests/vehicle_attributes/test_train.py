@@ -1,0 +1,166 @@
+"""Training, resuming and evaluating a few drawn vehicles."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.datasets.images import read_image
+from vehicle_attributes import evaluate as evaluation
+from vehicle_attributes import recognizer
+from vehicle_attributes import train as training_program
+from vehicle_attributes.config import LOSSES, PRESETS, TASKS
+from vehicle_attributes.evaluate import evaluate
+from vehicle_attributes.recognition import choose_gallery
+from vehicle_attributes.train import read, train
+
+SMOKE = replace(PRESETS["smoke"][1], name="run", losses=tuple(LOSSES), attributes=("type", "make"))
+
+
+@pytest.fixture(scope="module")
+def vehicles(tmp_path_factory):
+    return tmp_path_factory.mktemp("vehicles")
+
+
+@pytest.fixture(scope="module")
+def run(vehicles, tmp_path_factory):
+    config = replace(SMOKE, data_dir=vehicles, runs_dir=tmp_path_factory.mktemp("runs"))
+    folder = train(config)
+    evaluate(folder)
+    return folder, config
+
+
+# Of the eight steps from seed 0: the training as a whole. A change of these is a change of results.
+GOLDEN_LOSSES = {"cross_entropy": 5.1395, "triplet": 3.2205, "lifted_structured": 18.2341, "arcface": 35.8662}
+
+
+def test_golden_training_log(run):
+    found = {loss: pd.read_csv(run[0] / f"{loss}-seed0/log.csv")["loss"].iloc[-1] for loss in LOSSES}
+    print(found)
+    assert found == pytest.approx(GOLDEN_LOSSES, rel=5e-3)
+
+
+def test_log_has_the_loss_of_each_attribute(run):
+    folder, config = run
+    for loss, output in (("cross_entropy", "logits"), ("triplet", "embedding")):
+        log = pd.read_csv(folder / f"{loss}-seed0/log.csv")
+        assert len(log) == config.epochs
+        assert {f"type_{output}_loss", f"make_{output}_loss"} <= set(log.columns)
+
+
+def test_stopped_between_epochs_it_ends_with_the_same_weights(run, vehicles, tmp_path, monkeypatch):
+    whole, config = run
+    config = replace(config, losses=("lifted_structured",), runs_dir=tmp_path)
+    fit = training_program.training.fit
+
+    def stop_after_an_epoch(model, batches, *, epochs, **options):
+        fit(model, batches, epochs=1, **options)
+        raise SystemExit(143)
+
+    monkeypatch.setattr(training_program.training, "fit", stop_after_an_epoch)
+    with pytest.raises(SystemExit):
+        train(config)
+    monkeypatch.undo()
+    trained = np.load(train(config) / "lifted_structured-seed0/checkpoint/state.npz")
+    expected = np.load(whole / "lifted_structured-seed0/checkpoint/state.npz")
+    for name in expected.files:
+        np.testing.assert_array_equal(trained[name], expected[name])
+
+
+def test_recognizer_works_without_the_training(run):
+    folder, config = run
+    data = read(config)
+    found = recognizer.load(folder / "cross_entropy-seed0")
+    assert list(found.classes) == ["type", "make"]
+    assert list(found.classes["make"]) == sorted(data.train["make"].unique())
+    paths = data.test["path"][:3]
+    images = np.stack([read_image(path, config.image_size) for path in paths])
+    outputs = found.embed(paths)
+    for name, values in found.network(images).items():
+        np.testing.assert_allclose(outputs[name], values, rtol=1e-4, atol=1e-5)
+    again, other = (recognizer.load(folder / f"{loss}-seed0") for loss in ("cross_entropy", "triplet"))
+    assert again.fingerprint == found.fingerprint != other.fingerprint
+
+
+def test_a_recognizer_that_is_missing_or_damaged_is_told(run, tmp_path):
+    with pytest.raises(ValueError, match="has no trained recognizer: expected recognizer.keras and classes.json"):
+        recognizer.load(tmp_path)
+    good = run[0] / "triplet-seed0"
+    (tmp_path / recognizer.CLASSES).write_bytes((good / recognizer.CLASSES).read_bytes())
+    content = (good / recognizer.NETWORK).read_bytes()
+    for damaged in (b"", content[:1000], content[: len(content) // 2]):
+        (tmp_path / recognizer.NETWORK).write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged .* Train it again"):
+            recognizer.load(tmp_path)
+
+
+def test_numbers_are_those_of_the_nearest_exemplars(run):
+    """Section 3.2.3, with the distance matrix as a whole."""
+    folder, config = run
+    data = read(config)
+    found = recognizer.load(folder / "triplet-seed0")
+    for attribute in config.attributes:
+        labels = data.train[attribute].to_numpy()
+        rows = choose_gallery(labels, config.exemplars, 0)
+        gallery, queries = (
+            found.embed(paths)["embedding"] for paths in (data.train["path"].iloc[rows], data.test["path"])
+        )
+        unit = [features / np.linalg.norm(features, axis=1, keepdims=True) for features in (queries, gallery)]
+        predicted = labels[rows][np.argmax(unit[0] @ unit[1].T, axis=1)]
+        record = json.loads((folder / "triplet-seed0" / evaluation.METRICS).read_text())[attribute]
+        # Distances that float32 does not tell apart may go either way.
+        assert record["accuracy"] == pytest.approx(np.mean(predicted == data.test[attribute]), abs=0.02)
+        assert record["exemplars"] == len(rows) and record["accuracy_of_classifier"] is None
+
+
+def test_report_has_its_tables_and_figures(run):
+    folder, config = run
+    text = (folder / "report.md").read_text()
+    assert text.count("lifted structured loss") == 2 and "Accuracy (%) by make" in text
+    for name in ("loss", "confusion_type", "confusion_make", "nearest_type", "nearest_make"):
+        assert cv2.imread(str(folder / f"figures/{name}.png")).shape[0] > 300
+    numbers = json.loads((folder / "report.json").read_text())
+    assert len(numbers["trials"]) == len(LOSSES)
+
+
+def test_finished_trainings_are_not_done_again(run, monkeypatch):
+    folder, config = run
+    monkeypatch.setattr(recognizer, "load", None)
+    monkeypatch.setattr(recognizer, "save", None)
+    assert train(config) == folder
+    assert len(evaluate(folder)) == len(LOSSES)
+
+
+def test_each_cell_of_the_table_is_a_preset():
+    for attribute in ("type", "make"):
+        for loss in LOSSES:
+            _, config = PRESETS[f"veri_wild_{attribute}_{loss}"]
+            assert (config.dataset, config.attributes, config.losses) == ("veri_wild", (attribute,), (loss,))
+            assert (config.backbone, config.exemplars, config.label_smoothing) == ("resnet50", 100, 0.1)
+    assert all(f"{task}_{loss}" in PRESETS for task in TASKS for loss in LOSSES)
+
+
+def test_bad_settings_are_told(tmp_path):
+    with pytest.raises(ValueError, match="classes_per_batch and images_per_class must be two or more"):
+        replace(SMOKE, images_per_class=1)
+    with pytest.raises(ValueError, match="label_smoothing must be from 0 to below 1"):
+        replace(SMOKE, label_smoothing=1.0)
+    with pytest.raises(ValueError, match="image_size must be at least 32"):
+        replace(SMOKE, image_size=(16, 32))
+    with pytest.raises(ValueError, match="Classes are held out of one attribute"):
+        replace(SMOKE, held_out=1)
+    with pytest.raises(ValueError, match="pass --data-dir"):
+        train(replace(SMOKE, dataset="veri_wild", runs_dir=tmp_path))
+
+
+def test_a_damaged_image_ends_the_training_with_its_name(tmp_path):
+    config = replace(SMOKE, data_dir=tmp_path / "vehicles", runs_dir=tmp_path / "runs")
+    data = read(config)
+    for path in data.train["path"]:
+        with open(path, "r+b") as file:
+            file.truncate(300)
+    with pytest.raises(ValueError, match="The image .*jpg cannot be read; it is missing or damaged"):
+        train(config)

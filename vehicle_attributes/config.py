@@ -1,0 +1,183 @@
+"""Settings of Publication IV, chapter 3 of the dissertation; one preset per cell of its table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from common.config import RunConfig
+
+Loss = Literal["cross_entropy", "triplet", "lifted_structured", "arcface"]
+Dataset = Literal["vehicles", "veri_wild", "compcars", "compcars_sv", "mio_tcd", "folders"]
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """One run: a data set, what is recognized in it, and a training per (loss, seed)."""
+
+    dataset: Dataset = "veri_wild"  # images to read, section 3.1.1; "folders" has a folder per class
+    vehicles: int = 240  # how many vehicles are drawn for dataset "vehicles"
+    attributes: tuple[str, ...] = ("type",)  # what is learned, jointly if several (section 4.2 (pub)), finest last
+    backbone: str = "resnet50"  # see common/backbones
+    weights: str = "imagenet"  # of the backbone: Keras' own, the path of such a file, or "none"
+    image_size: tuple[int, int] = (256, 256)  # height and width that images are resized to
+    losses: tuple[Loss, ...] = ("cross_entropy",)  # section 3.1.2 (pub); "arcface" is its section 3.2's next step
+    label_smoothing: float = 0.1  # of the cross-entropy, section 3.2.3
+    l2_factor: float = 0.00025  # constant factor of L2 on all arrays, section 3.2.3
+    classes_per_batch: int = 8  # different classes of the last attribute in a batch
+    images_per_class: int = 8  # images of each of them
+    padding: int = 10  # pixels added on each side before the random crop
+    erasing: float = 0.5  # probability of an erased patch, section 3.2.3
+    epochs: int = 120  # passes of so many steps
+    steps_per_epoch: int = 400  # batches in an epoch
+    learning_rate: float = 3.5e-4  # of Adam after the warm-up; begins and ends at a hundredth of it
+    warmup_epochs: int = 10  # epochs of the linear warm-up, section 3.2.3
+    drop_epochs: tuple[int, ...] = (40, 70)  # epochs from which the rate is divided by ten
+    exemplars: int = 100  # training images of each class in the gallery, section 3.2.3
+    held_out: int = 0  # classes that the training lacks and the gallery is given, section 3.2
+    added: tuple[int, ...] = (1, 5, 20, 100)  # exemplars of each of those, one experiment each
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(
+            above_zero=("epochs", "steps_per_epoch", "learning_rate", "exemplars"),
+            zero_or_more=("l2_factor", "padding", "warmup_epochs", "held_out"),
+            different=("attributes", "losses", "added"),
+        )
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}.")
+        if min(self.image_size) < 32:
+            raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
+        if min(self.classes_per_batch, self.images_per_class) < 2:
+            raise ValueError(
+                "classes_per_batch and images_per_class must be two or more: metric learning needs a positive and a "
+                f"negative, got {self.classes_per_batch} and {self.images_per_class}."
+            )
+        if self.held_out and (len(self.attributes) > 1 or min(self.added) < 1):
+            raise ValueError(
+                "Classes are held out of one attribute and added with one exemplar or more, "
+                f"got attributes {self.attributes} and added {self.added}."
+            )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a run."""
+
+    loss: str
+    seed: int
+    retrained_with: int = 0  # exemplars of each held-out class that a classifier is trained anew with; 0: without them
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run folder."""
+        kind = f"retrained{self.retrained_with}-" if self.retrained_with else ""
+        return f"{kind}{self.loss}-seed{self.seed}"
+
+
+def trials(config: Config) -> Iterator[Trial]:
+    """All trainings of a run; a run that is stopped early has whole seeds.
+
+    Where classes are held out, there are also the classifiers that the gallery saves its user from: trained anew with
+    the new exemplars, as many of them as the gallery gets.
+    """
+    for seed in config.seeds:
+        for loss in config.losses:
+            yield Trial(loss, seed)
+        for count in config.added if config.held_out else ():
+            yield Trial("cross_entropy", seed, retrained_with=count)
+
+
+PAPER = Config()
+LOSSES: dict[str, str] = {
+    "cross_entropy": "cross-entropy loss",
+    "triplet": "triplet loss",
+    "lifted_structured": "lifted structured loss",
+    "arcface": "ArcFace loss",
+}
+# There are 149 makes and hundreds of models; batches of 16 × 4 as in the recipe for persons.
+FINE = replace(PAPER, classes_per_batch=16, images_per_class=4)
+# What is recognized in which set: Table 3.5, and the other two sets that section 3.1.1 recommends.
+TASKS: dict[str, Config] = {
+    "veri_wild_type": PAPER,
+    "veri_wild_make": replace(FINE, attributes=("make",)),
+    "compcars_type": replace(PAPER, dataset="compcars"),
+    "compcars_make": replace(FINE, dataset="compcars", attributes=("make",)),
+    "compcars_model": replace(FINE, dataset="compcars", attributes=("model",)),
+    "compcars_sv_model": replace(FINE, dataset="compcars_sv", attributes=("model",)),
+    "mio_tcd_type": replace(PAPER, dataset="mio_tcd"),
+}
+
+
+def on_cpu(config: Config) -> Config:
+    """The same method at a scale that two CPU cores train in minutes: MobileNet 0.25 on 96×96 pixels."""
+    return replace(
+        config,
+        backbone="mobilenet_0.25",
+        image_size=(96, 96),
+        losses=tuple(LOSSES),
+        padding=4,  # 10 pixels of 256
+        epochs=12,
+        steps_per_epoch=50,
+        learning_rate=1e-3,
+        warmup_epochs=2,
+        drop_epochs=(8, 11),
+    )
+
+
+MOBILENET = replace(on_cpu(PAPER), dataset="folders", classes_per_batch=6, images_per_class=10, seeds=(0, 1, 2))
+DEMO = replace(
+    on_cpu(PAPER),
+    dataset="vehicles",
+    vehicles=480,
+    backbone="small_resnet",
+    weights="none",
+    image_size=(64, 64),
+    padding=3,
+)
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    # make train-vehicle_attributes PRESET=smoke; the scores mean nothing. Seconds.
+    "smoke": (
+        "tests: two epochs of four steps on a few drawn vehicles",
+        replace(
+            DEMO,
+            vehicles=60,
+            image_size=(32, 32),
+            losses=("cross_entropy", "lifted_structured"),
+            classes_per_batch=4,
+            images_per_class=3,
+            epochs=2,
+            steps_per_epoch=4,
+        ),
+    ),
+    # make train-vehicle_attributes; all losses on the types of drawn vehicles.
+    "demo": ("drawn vehicles, small network, types, all losses side by side", DEMO),
+    # PRESET=demo_joint: type and make at once, section 4.2 (pub).
+    "demo_joint": ("drawn vehicles, type and make jointly", replace(DEMO, attributes=("type", "make"))),
+    # PRESET=demo_dynamic: classes that are added to the gallery alone, section 3.2.
+    "demo_dynamic": (
+        "drawn vehicles, two types added without retraining",
+        replace(DEMO, held_out=2, classes_per_batch=6, images_per_class=10),
+    ),
+    # PRESET=veri_wild_type_triplet ARGS="--data-dir DIR" and so on; results.py has the publication's accuracies.
+    **{
+        f"{task}_{loss}": (f"{name} on {task}", replace(config, losses=(loss,)))
+        for task, config in TASKS.items()
+        for loss, name in LOSSES.items()
+    },
+    # PRESET=veri_wild_joint_triplet: type and make at once, section 4.2 (pub).
+    **{
+        f"veri_wild_joint_{loss}": (
+            f"{name}, type and make jointly",
+            replace(FINE, attributes=("type", "make"), losses=(loss,)),
+        )
+        for loss, name in LOSSES.items()
+    },
+    # PRESET=mobilenet ARGS="--data-dir DIR --weights FILE"; no row of the publication.
+    "mobilenet": ("a folder per class, all losses at a CPU's scale", MOBILENET),
+    "mobilenet_dynamic": (
+        "a folder per class, two classes added without retraining, at a CPU's scale",
+        # Eight trainings a seed, so shorter ones.
+        replace(MOBILENET, held_out=2, classes_per_batch=4, images_per_class=15, epochs=8, drop_epochs=(5, 7)),
+    ),
+}

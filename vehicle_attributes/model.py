@@ -1,0 +1,89 @@
+"""The network of section 3.2.3 and its losses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from common.backbones import Backbone
+from common.branches import identity_logits
+from common.layers import AdaptiveL2, CosineDense
+from common.losses import ArcFace, BatchHardTriplet, LiftedStructured
+
+
+@dataclass(frozen=True)
+class AttributeModel:
+    """Two graphs over the same layers.
+
+    Attributes:
+        training: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of `ATTRIBUTE_logits` (B, C), or with a loss on
+            the embedding of `ATTRIBUTE_embedding` (B, D).
+        inference: images (B, H, W, 3) -> dictionary of `embedding` (B, D) and the training's `ATTRIBUTE_logits`.
+    """
+
+    training: keras.Model
+    inference: keras.Model
+
+
+def build_model(
+    backbone: Backbone, num_classes: Mapping[str, int], *, loss: str = "cross_entropy", l2_factor: float = 0.00025
+) -> AttributeModel:
+    """Builds the network.
+
+    Args:
+        backbone: gives (B, H/16, W/16, C) feature maps, whose mean over the places is the embedding.
+        num_classes: attribute -> its classes.
+        loss: "cross_entropy", "arcface", "triplet" or "lifted_structured".
+        l2_factor: constant factor of L2 on all arrays.
+    """
+    image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
+    maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, D)
+    embedding = layers.GlobalAveragePooling2D(name="embedding")(maps)  # (B, D)
+    if loss == "cross_entropy":
+        heads = {f"{name}_logits": identity_logits(name, embedding, count) for name, count in num_classes.items()}
+    elif loss == "arcface":
+        # Straight on the embedding: its angles are what the gallery compares.
+        heads = {
+            f"{name}_logits": CosineDense(count, name=f"{name}_logits")(embedding)
+            for name, count in num_classes.items()
+        }
+    else:
+        heads = {}
+    outputs = heads or {f"{name}_embedding": embedding for name in num_classes}
+    network = keras.Model(image, outputs, name="network")
+    regularizer = AdaptiveL2(network, l2_factor, adaptive=False, name="regularizer")
+    return AttributeModel(
+        training=keras.Model(image, regularizer(image), name="training"),
+        inference=keras.Model(image, {"embedding": embedding, **heads}, name="inference"),
+    )
+
+
+def losses(model: AttributeModel, loss: str, label_smoothing: float) -> dict[str, keras.losses.Loss]:
+    """The loss of each output of the training graph; all have weight one.
+
+    The cross-entropy goes with one-hot labels (B, C), the others with classes (B,).
+    """
+    kinds = {
+        "cross_entropy": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
+        "triplet": BatchHardTriplet(0.3),  # the margin of the recipe for persons that section 3.2.3 ports
+        "lifted_structured": LiftedStructured(1.0),  # Song et al. 2016
+        "arcface": ArcFace(0.5, 30.0),  # the margin of Deng et al. 2019
+    }
+    return dict.fromkeys(model.training.output, kinds[loss])
+
+
+def targets(model: AttributeModel, loss: str, attributes: Sequence[str], labels) -> dict[str, object]:
+    """What the losses compare the outputs of the training graph with.
+
+    Args:
+        model: whose outputs.
+        loss: as of `losses`.
+        attributes: A names.
+        labels: (B, A) classes.
+    """
+    columns = dict(zip(attributes, ops.unstack(labels, axis=1)))  # (B,) each
+    found = {name: columns[name.rpartition("_")[0]] for name in model.training.output}
+    if loss != "cross_entropy":
+        return found
+    return {name: ops.one_hot(column, model.training.output[name].shape[1]) for name, column in found.items()}

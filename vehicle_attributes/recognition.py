@@ -1,0 +1,87 @@
+"""Recognition as retrieval: a gallery of training images, and the classes of the nearest of them (section 3.2.3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import recall_score
+
+from .gallery_checks import unit
+from .gallery_search import nearest
+
+VOTERS = 5  # neighbours that vote beside the single one of the publication
+
+
+def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int) -> np.ndarray:
+    """Random images of each class.
+
+    Args:
+        labels: (N,) class of each image.
+        count: how many of each class at most, or class -> how many, where classes left out have none.
+        seed: of the choice; a larger count adds to what a smaller one chooses.
+
+    Returns:
+        (G,) increasing indices of images.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = pd.Series(np.asarray(labels)[order])
+    limits = count if isinstance(count, int) else shuffled.map(dict(count)).fillna(0)
+    return np.sort(order[shuffled.groupby(shuffled).cumcount() < limits])
+
+
+def nearest_exemplars(queries: np.ndarray, gallery: np.ndarray, k: int = VOTERS) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest exemplars by cosine distance, nearest first, equal ones by index.
+
+    Args:
+        queries: (Q, D) float32.
+        gallery: (G, D) float32; with fewer than k all of them are found.
+        k: how many.
+
+    Returns:
+        Indices (Q, k) and distances (Q, k).
+
+    Raises:
+        ValueError: features that are not finite or zero throughout.
+    """
+    return nearest(unit(queries), unit(gallery), k)
+
+
+def majority(labels: np.ndarray) -> np.ndarray:
+    """(Q,) the most frequent of each row's labels (Q, k), nearest first; of equally frequent ones the nearest."""
+    votes = np.sum(labels[:, :, np.newaxis] == labels[:, np.newaxis, :], axis=2)  # (Q, k)
+    return labels[np.arange(len(labels)), np.argmax(votes, axis=1)]
+
+
+def accuracy(true: np.ndarray, predicted: np.ndarray) -> float | None:
+    """Share of samples whose class was found (Eq. 3.1); None without samples."""
+    return float(np.mean(true == predicted)) if len(true) else None
+
+
+def class_accuracies(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Class -> share of its samples whose class was found; their mean is the macro accuracy."""
+    names = np.unique(true)
+    found = recall_score(true, predicted, labels=names, average=None, zero_division=0)
+    return {str(name): float(value) for name, value in zip(names, found)}
+
+
+def scores(
+    true: np.ndarray, neighbors: np.ndarray, scores_of_classes: np.ndarray | None, classes: list[str]
+) -> dict[str, Any]:
+    """The numbers of one attribute; accuracies are in [0, 1].
+
+    Args:
+        true: (Q,) classes of the queries.
+        neighbors: (Q, k) classes of their nearest exemplars, nearest first.
+        scores_of_classes: (Q, C) of the network's own classifier, or None if it has none.
+        classes: C names, as the classifier orders them.
+    """
+    by_class = class_accuracies(true, neighbors[:, 0])
+    own = None if scores_of_classes is None else np.array(classes)[np.argmax(scores_of_classes, axis=1)]
+    return {
+        "accuracy": accuracy(true, neighbors[:, 0]),
+        "macro_accuracy": float(np.mean(list(by_class.values()))),
+        "accuracy_of_vote": accuracy(true, majority(neighbors)),
+        "accuracy_of_classifier": None if own is None else accuracy(true, own),
+        "class_accuracies": by_class,
+    }

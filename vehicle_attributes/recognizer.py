@@ -1,0 +1,79 @@
+"""A trained network as its users have it: image files in, embeddings and class scores out, without training data."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common.datasets import images
+from common.files import replacing, write_json
+
+NETWORK, CLASSES = "recognizer.keras", "classes.json"
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """What a training leaves behind.
+
+    Attributes:
+        network: images (B, H, W, 3) uint8, RGB -> dictionary of `embedding` (B, D) and, where the loss has a
+            classifier, of each attribute's `ATTRIBUTE_logits` (B, C).
+        classes: attribute -> the names of the C classes that it was trained with, in the order of the logits.
+    """
+
+    network: keras.Model
+    classes: Mapping[str, Sequence[str]]
+
+    @property
+    def fingerprint(self) -> str:
+        """A number of the embedding, as hexadecimal text: equal weights on equal image sizes give equal ones."""
+        digest = hashlib.sha256(repr(self.network.input_shape).encode())
+        for variable in self.network.weights:
+            array = keras.ops.convert_to_numpy(variable)
+            digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def embed(self, paths: Sequence[str | Path], boxes: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The outputs of the network for N images, (N, ...) float32 each.
+
+        Args:
+            paths: of the images.
+            boxes: (N, 4) pixels left, top, right, bottom of the vehicle in each; None takes whole images.
+
+        Raises:
+            ValueError: an image cannot be read, or a box lies outside of it; the sentence names the image.
+        """
+        batches = images.image_batches(paths, boxes=boxes, image_size=self.network.input_shape[1:3], batch_size=64)
+        with images.naming_damaged_images():
+            return self.network.predict(batches, verbose=0)
+
+
+def save(recognizer: Recognizer, folder: Path) -> None:
+    """Writes the network and its classes into the folder of a training."""
+    write_json(folder / CLASSES, {attribute: list(names) for attribute, names in recognizer.classes.items()})
+    with replacing(folder / NETWORK) as temporary:
+        recognizer.network.save(temporary)
+
+
+def load(folder: Path) -> Recognizer:
+    """The recognizer that a training wrote into its folder.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / NETWORK).is_file() or not (folder / CLASSES).is_file():
+        raise ValueError(
+            f"{folder} has no trained recognizer: expected {NETWORK} and {CLASSES} in it. Pass the folder of a "
+            "finished training."
+        )
+    try:
+        network = keras.saving.load_model(folder / NETWORK, compile=False)
+        classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"The recognizer in {folder} is damaged ({error}). Train it again.") from error
+    return Recognizer(network, classes)
