@@ -34,7 +34,7 @@ def run(vehicles, tmp_path_factory):
 
 
 # Of the eight steps from seed 0: the training as a whole. A change of these is a change of results.
-GOLDEN_LOSSES = {"cross_entropy": 5.1395, "triplet": 3.2205, "lifted_structured": 18.2341, "arcface": 35.8662}
+GOLDEN_LOSSES = {"cross_entropy": 5.1416, "triplet": 3.5354, "lifted_structured": 20.4897, "arcface": 36.5848}
 
 
 def test_golden_training_log(run):
