@@ -130,7 +130,7 @@ def _draw_losses(run: Path, finished: list[Trial]) -> dict[str, str]:
 
 
 def _draw_attribute(run: Path, attribute: str, finished: list[Trial], data: VehicleData) -> dict[str, str]:
-    """Confusion of the first seed with each loss, and the nearest exemplars of some test images."""
+    """Confusion of the first seed with each loss, and the nearest exemplars of test images with the best of them."""
     first = [trial for trial in finished if trial.seed == finished[0].seed]
     neighbors = {}
     for trial in first:
@@ -140,7 +140,7 @@ def _draw_attribute(run: Path, attribute: str, finished: list[Trial], data: Vehi
     names = list(pd.Series(true).value_counts().index[:_SHOWN].sort_values())
     matrices = {name: confusion_matrix(true, labels[found[:, 0]], labels=names) for name, found in neighbors.items()}
     figures.confusion(run / f"figures/confusion_{attribute}.png", matrices, "found", attribute, names)
-    name, found = list(neighbors.items())[-1]
+    name, found = max(neighbors.items(), key=lambda item: np.mean(labels[item[1][:, 0]] == true))
     chosen = _spread(true, labels[found[:, 0]] == true)
     rows = [[_vehicle(data.test, i), *(_vehicle(data.train, j) for j in found[i])] for i in chosen]
     figures.ranked_lists(run / f"figures/nearest_{attribute}.png", rows, [labels[found[i]] == true[i] for i in chosen])
