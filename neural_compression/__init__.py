@@ -1,0 +1,1 @@
+"""Publication V: images as binary codes of blocks, each written by the network that suits it."""

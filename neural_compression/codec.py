@@ -1,0 +1,274 @@
+"""Images to files `.nbc` of few bytes, and back.
+
+python -m PROJECT.codec encode IMAGE FILE [--target-psnr 30 | --target-bpp 0.15]
+python -m PROJECT.codec decode FILE IMAGE
+python -m PROJECT.codec info FILE
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import cv2
+import numpy as np
+import tyro
+
+from common import config as run_config
+from common.datasets.images import read_image
+from common.files import replacing
+
+from . import coding, container, context, entropy
+from .attempt import Attempt, Optimise, Selection, dial_for, mean_channel
+from .reconstruction import reconstruct
+
+if TYPE_CHECKING:
+    from .trained import TrainedCodec
+
+MODEL = Path(__file__).with_name("weights") / "shipped.npz"
+TARGET_BPP = 0.15  # where the publication compares codecs
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What became of an image.
+
+    Attributes:
+        bits_per_pixel: of the whole file.
+        psnr: dB, of the decoded image's 8-bit samples; infinite without any error.
+        networks: (R, C) uint8, of each block.
+        reconstruction: (H, W, 3) or (H, W) uint8, what `decode` gives.
+    """
+
+    bits_per_pixel: float
+    psnr: float
+    networks: np.ndarray
+    reconstruction: np.ndarray
+
+
+def encode(
+    codec: "TrainedCodec",
+    image: np.ndarray,
+    *,
+    target_psnr: float | None = None,
+    target_bpp: float | None = None,
+    network: int | None = None,
+    selection: Selection = "lagrangian",
+    optimise: Optimise = "off",
+    mode: coding.Mode = "context",
+) -> tuple[bytes, Encoded]:
+    """The file of an image, and what is known about it.
+
+    Args:
+        codec: that will decode it.
+        image: (H, W, 3) RGB or (H, W) grey, uint8.
+        target_psnr: dB; of each block before deblocking with the publication's selection, else of the decoded image.
+        target_bpp: bits per pixel of the file, which takes 1 % more at most; fewer where no choice of networks comes
+            as near.
+        network: the one for all blocks, from 0 on. One of these three must be given.
+        selection: the publication's takes for each block the shortest code that reaches a PSNR; the Lagrangian one the
+            choice with the least squared error + λ · bits over all blocks.
+        optimise: "code" changes the bits of blocks before the choice; "encoder" does it by way of the encoder, as the
+            publication does.
+        mode: how codes are written, with the learned context or as in the publication.
+
+    Raises:
+        ValueError: the image or an argument is none of these, or no file comes up to the target.
+    """
+    _check_options(codec, target_psnr, target_bpp, network, (selection, optimise, mode))
+    attempt = Attempt(codec, _check_image(image), mode)
+    if optimise != "off":
+        weight = 0.0
+        if selection == "lagrangian" and network is None:
+            weight = float(np.exp(dial_for(attempt, selection, target_psnr, target_bpp, may_miss=True)))
+        attempt.optimise(weight, optimise, network)
+    if network is not None:
+        networks = np.full(attempt.candidates.samples.shape, network, np.uint8)
+    elif selection == "publication" and target_psnr is not None:
+        networks = attempt.choose(selection, target_psnr)
+    else:
+        networks = attempt.choose(selection, dial_for(attempt, selection, target_psnr, target_bpp))
+    data, decoded = attempt.file(networks), attempt.decoded(networks)
+    shown = np.ascontiguousarray(decoded[..., 0]) if attempt.grey else decoded
+    return data, Encoded(attempt.bits_per_pixel(data), attempt.psnr(decoded), networks, shown)
+
+
+def decode(codec: "TrainedCodec", data: bytes, max_pixels: int = container.MOST_PIXELS) -> np.ndarray:
+    """The image (H, W, 3) RGB, or (H, W) if it was grey, uint8.
+
+    Args:
+        codec: that encoded it.
+        data: a whole file.
+        max_pixels: of whole blocks; a file of a few bytes can claim many.
+
+    Raises:
+        ValueError: the file is damaged, foreign, or of another codec.
+    """
+    held = container.unpack(data, codec.fingerprint, max_pixels)
+    networks = entropy.decode_networks(held.indicators, held.grid, len(codec.bit_models))
+    if held.mode == "context":
+        codes = entropy.decode_codes(codec.bit_models, networks, held.image_code)
+    else:
+        count = int(np.asarray(codec.code_lengths)[networks].sum())
+        bits = entropy.decode_difference(held.image_code, count)
+        codes = context.separated(bits, networks, codec.code_lengths)
+    image = reconstruct(codec, networks, codes, held.height, held.width)
+    return mean_channel(image) if held.grey else image
+
+
+def _check_options(
+    codec: "TrainedCodec",
+    target_psnr: float | None,
+    target_bpp: float | None,
+    network: int | None,
+    words: tuple[str, str, str],
+) -> None:
+    targets = {"target_psnr": target_psnr, "target_bpp": target_bpp, "network": network}
+    given = [name for name, value in targets.items() if value is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise ValueError(f"Encoding takes one of target_psnr, target_bpp and network, got {got}; pass one.")
+    target = target_bpp if target_psnr is None else target_psnr
+    if target is not None and not 0 < target < np.inf:
+        raise ValueError(f"{given[0]} must be a number above zero, got {target}; pass another.")
+    if network is not None and not 0 <= network < len(codec.code_lengths):
+        raise ValueError(
+            f"network must be from 0 to {len(codec.code_lengths) - 1}, got {network}; the code lengths are "
+            f"{codec.code_lengths}."
+        )
+    for name, word, known in zip(("selection", "optimise", "mode"), words, (Selection, Optimise, coding.Mode)):
+        if word not in get_args(known):
+            raise ValueError(f"{name} must be one of {get_args(known)}, got {word!r}; choose one.")
+
+
+def _check_image(image: np.ndarray, name: str = "the image") -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        raise ValueError(f"Images of 8 bits a sample are coded, {name} has {image.dtype}; convert it to uint8.")
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        raise ValueError(f"Images without transparency are coded, {name} has an alpha channel; remove it.")
+    if not image.size or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"Images must be (H, W, 3) or (H, W), {name} has {image.shape}; pass RGB or grey.")
+    return image
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Writes the file of an image."""
+
+    image: tyro.conf.Positional[Path]  # 8 bits a sample, without transparency
+    file: tyro.conf.Positional[Path]  # to write
+    model: Path = MODEL  # trained codec
+    target_psnr: float | None = None  # dB
+    target_bpp: float | None = None  # bits per pixel of the file; 0.15 if no target is given
+    network: int | None = None  # code all blocks with this network, from 0 on
+    selection: Selection = "lagrangian"  # how each block's network is chosen
+    optimise: Optimise = "off"  # change the codes of blocks, which takes minutes
+    mode: coding.Mode = "context"  # how codes are written
+    overwrite: bool = False  # replace a file that is there
+
+    def run(self) -> None:
+        _check_output(self.file, self.overwrite)
+        codec, image, begin = _load(self.model), _read_image(self.image), time.perf_counter()
+        options = {
+            name: getattr(self, name)
+            for name in ("target_psnr", "target_bpp", "network", "selection", "optimise", "mode")
+        }
+        if self.target_psnr is None and self.target_bpp is None and self.network is None:
+            options["target_bpp"] = TARGET_BPP
+        data, encoded = encode(codec, image, **options)
+        with replacing(self.file) as temporary:
+            temporary.write_bytes(data)
+        seconds = time.perf_counter() - begin
+        print(
+            f"{self.file}: {len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel, PSNR {encoded.psnr:.2f} dB, "
+            f"{seconds:.1f} s; {_shares(codec, encoded.networks)}."
+        )
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Writes the image of a file, in the format of its suffix."""
+
+    file: tyro.conf.Positional[Path]  # that encode wrote
+    image: tyro.conf.Positional[Path]  # to write
+    model: Path = MODEL  # the codec that encoded it
+    overwrite: bool = False  # replace an image that is there
+
+    def run(self) -> None:
+        _check_output(self.image, self.overwrite)
+        if not cv2.haveImageWriter(str(self.image)):
+            raise ValueError(f"{self.image} has a suffix of no image format that can be written; use .png.")
+        data, codec, begin = _read(self.file), _load(self.model), time.perf_counter()
+        image = decode(codec, data)
+        with replacing(self.image) as temporary:
+            if not cv2.imwrite(str(temporary), image if image.ndim == 2 else image[..., ::-1]):
+                raise ValueError(f"{self.image} cannot be written; is there a limit of size in its format? Use .png.")
+        height, width = image.shape[:2]
+        print(f"{self.image}: {width} × {height} pixels, {time.perf_counter() - begin:.1f} s.")
+
+
+@dataclass(frozen=True)
+class Info:
+    """Tells what a file holds; the share of each network needs the codec."""
+
+    file: tyro.conf.Positional[Path]  # that encode wrote
+    model: Path | None = None  # the codec that encoded it; default: the shipped one, if there is one
+
+    def run(self) -> None:
+        data = _read(self.file)
+        held = container.unpack(data)
+        pixels, parts = held.height * held.width, (len(held.indicators), len(held.image_code))
+        print(f"{self.file}: {held.width} × {held.height} pixels, {'grey' if held.grey else 'RGB'}, mode {held.mode}")
+        print(f"{len(data)} bytes, {8 * len(data) / pixels:.4f} bits per pixel, model {held.fingerprint.hex()}")
+        print(f"bits: {8 * (len(data) - sum(parts))} header, {8 * parts[0]} networks, {8 * parts[1]} codes")
+        if self.model is None and not MODEL.exists():
+            return
+        codec = _load(self.model or MODEL)
+        container.unpack(data, codec.fingerprint)
+        print(_shares(codec, entropy.decode_networks(held.indicators, held.grid, len(codec.code_lengths))))
+
+
+def _shares(codec: "TrainedCodec", networks: np.ndarray) -> str:
+    shares = np.bincount(networks.ravel(), minlength=len(codec.code_lengths)) / networks.size
+    told = (f"{100 * share:.0f} % with {length} bits" for share, length in zip(shares, codec.code_lengths))
+    return f"blocks: {', '.join(told)}"
+
+
+def _load(path: Path) -> "TrainedCodec":
+    from . import trained
+
+    if path == MODEL and not path.exists():
+        raise ValueError(f"No codec ships here, as {path} does not exist; pass --model, the file of a trained codec.")
+    return trained.load(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"The file {path} cannot be read ({error.strerror}); check its path.") from None
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """(H, W, 3) RGB or (H, W) uint8, turned as its EXIF data say."""
+    image, stored = read_image(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    _check_image(stored, str(path))  # `read_image` drops what is not coded here
+    return np.ascontiguousarray(image[..., 0]) if stored.ndim == 2 else image
+
+
+def _check_output(path: Path, overwrite: bool) -> None:
+    """Before anything that takes long."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path} cannot be written, as its folder does not exist; make it, or choose another.")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise ValueError(f"{path} exists; pass --overwrite to replace a file, or choose another path.")
+
+
+def main() -> None:
+    """Command line."""
+    tyro.cli(Encode | Decode | Info).run()
+
+
+if __name__ == "__main__":
+    run_config.run_command(main)

@@ -1,0 +1,123 @@
+"""Settings of Publication V, chapter 4 of the dissertation; one preset per row of its tables."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from common.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """One run: photographs, and for each seed a codec of one or more networks."""
+
+    scale: float = 1.0  # factor on the size of the photographs, against artefacts of the files that they come from
+    test_dir: Path | None = None  # folder of the photographs to judge by; None: parts of the others, kept apart
+    width: int = 64  # channels of the first convolution, doubled four times; section 3.1 (pub)
+    code_lengths: tuple[int, ...] = (64, 216, 368)  # bits of a block, one network each; section 3.1 (pub)
+    binarization: Literal["noise", "straight_through", "none"] = "noise"  # in joint passes, section 2.3 (pub)
+    alternate: bool = True  # whether a pass of the decoder alone, on binary codes, follows each joint pass
+    normalization: Literal["l2", "none", "batch"] = "l2"  # of the decoder's input, section 2.1 (pub)
+    entropy_weight: float = 0.001  # λ of the entropy-friendly loss, Eq. 4.1
+    half_overlapping: bool = True  # whether training blocks overlap by half, section 3.1 (pub)
+    epochs: int = 20  # joint passes over the blocks
+    expert_epochs: int = 0  # more of them on the blocks for which a network reaches the target PSNR, section 2.3 (pub)
+    decoder_epochs: int = 0  # passes of the decoders alone, on binary codes of those blocks, section 2.3 (pub)
+    deblocking_epochs: int = 0  # passes of the deblocking network over the photographs, section 2.1 (pub)
+    deblocking_width: int = 8  # channels of its first level
+    target_psnr: float = 27.0  # dB that a block's network is to reach, section 2.2 (pub)
+    batch_size: int = 256  # blocks a step, section 3.1 (pub)
+    learning_rate: float = 1e-3  # of Adam, section 3.1 (pub); falls to zero on a cosine where decay is set
+    decay: bool = False  # whether the rate of the joint passes falls
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(
+            above_zero=("scale", "width", "epochs", "batch_size", "learning_rate", "deblocking_width"),
+            zero_or_more=("entropy_weight", "expert_epochs", "decoder_epochs", "deblocking_epochs"),
+            different=("code_lengths",),
+        )
+        if self.scale > 1:
+            raise ValueError(f"scale makes photographs smaller, expected at most 1, got {self.scale}.")
+        if list(self.code_lengths) != sorted(self.code_lengths) or min(self.code_lengths) < 1:
+            raise ValueError(f"code_lengths must be above zero and increase, got {self.code_lengths}.")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One codec of a run."""
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run folder."""
+        return f"seed{self.seed}"
+
+
+def trials(config: Config) -> Iterator[Trial]:
+    """All codecs of a run."""
+    for seed in config.seeds:
+        yield Trial(seed)
+
+
+PAPER = Config()
+# Table 4.1: one network of 216 bits, with all components; then without one of them.
+BASELINE = replace(PAPER, code_lengths=(216,))
+# Table 4.2: each row adds a procedure. Code optimization, its last row, is ARGS="--optimise encoder" at evaluation.
+MULTIPLE = PAPER
+EXPERTS = replace(MULTIPLE, expert_epochs=2)
+DECODERS = replace(EXPERTS, decoder_epochs=2)
+DEBLOCKING = replace(DECODERS, deblocking_epochs=10, deblocking_width=32)
+
+ROWS: dict[str, tuple[str, Config]] = {
+    "baseline": ("Tables 4.1 and 4.2: baseline", BASELINE),
+    "no_simulated_binarization": ("Table 4.1: w/o simulated binarization", replace(BASELINE, binarization="none")),
+    "no_actual_binarization": ("Table 4.1: w/o actual binarization", replace(BASELINE, alternate=False)),
+    "no_l2_normalization": ("Table 4.1: w/o L2 normalization", replace(BASELINE, normalization="none")),
+    "no_entropy_loss": ("Table 4.1: w/o entropy-friendly loss", replace(BASELINE, entropy_weight=0.0)),
+    "no_overlap": ("Table 1 (pub): no data augmentation", replace(BASELINE, half_overlapping=False)),
+    "batch_normalization": ("Table 1 (pub): batch normalization", replace(BASELINE, normalization="batch")),
+    "multiple": ("Table 4.2: + multiple compression networks", MULTIPLE),
+    "experts": ("Table 4.2: + sample selection", EXPERTS),
+    "decoders": ("Table 4.2: + fine-tuning decoder", DECODERS),
+    "deblocking": ("Table 4.2: + deblocking network; with code optimization Table 4.3", DEBLOCKING),
+}
+
+
+def on_cpu(config: Config) -> Config:
+    """The same method at a width that two CPU cores train: an eighth of the channels."""
+    return replace(config, width=8, scale=2 / 3, epochs=8, seeds=(0, 1, 2))
+
+
+# What ships: two thirds of the size of BSDS500's photographs, and a rate that falls. Codes are rounded from the first
+# step on, so no passes on binary codes are needed; and each network learns from all blocks, as λ may choose it for any.
+SHIPPED = replace(
+    on_cpu(MULTIPLE),
+    binarization="straight_through",
+    alternate=False,
+    deblocking_epochs=5,
+    batch_size=128,
+    learning_rate=2e-3,
+    decay=True,
+    epochs=16,
+    seeds=(0,),
+)
+DEMO = replace(SHIPPED, code_lengths=(64, 216), epochs=120, deblocking_epochs=20, scale=1.0)
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    # make train-neural_compression PRESET=smoke; the numbers mean nothing. Seconds.
+    "smoke": (
+        "tests: two tiny networks, a few steps on two photographs",
+        replace(DEMO, code_lengths=(8, 16), width=2, epochs=1, deblocking_epochs=1, deblocking_width=2, scale=0.5),
+    ),
+    # make train-neural_compression; two networks on the photographs that scikit-learn ships.
+    "demo": ("two networks, two photographs", DEMO),
+    # PRESET=shipped ARGS="--data-dir ~/data/bsds500 --test-dir ~/data/kodak"; writes what ships in weights/.
+    "shipped": ("the codec that ships with the repository", SHIPPED),
+    # PRESET=baseline ARGS="--data-dir DIR" and so on; results.py has the publication's numbers.
+    **ROWS,
+    # PRESET=narrow_baseline: the same rows at an eighth of the width.
+    **{f"narrow_{row}": (f"{text}, at a CPU's scale", on_cpu(config)) for row, (text, config) in ROWS.items()},
+}

@@ -1,0 +1,288 @@
+"""The learned model of code bits: small integer weights, so that the same file decodes to the same bits everywhere.
+
+Bit k of a block's code is 1 with a probability that is logistic in all earlier bits of the block and in all bits of the
+left and of the upper block, where these were coded by the same network. Float sums differ between machines, and one
+unit in the last place garbles all that follows; so weights, sums and the table of probabilities are integers.
+"""
+
+import decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.retrieval.compiled import compiled
+
+from .regression import logistic_regression
+
+UNIT = 64  # a weight of 64 is a logit of 1
+PRECISION = 4096  # probabilities are multiples of 1 / 4096
+LARGEST = 511  # further from zero, the nearest probability is 1 / 4096 or 4095 / 4096 anyway
+_MOST_BITS = 4096  # of a code; sums of products then stay far below 2^31
+_NAMES = ("weights", "left", "up", "bias")
+
+
+def _probability_table() -> np.ndarray:
+    """(1023,) int16 probabilities of a 1 in units of 1 / 4096, from 1 to 4095, for logits of -511 to 511 units.
+
+    In decimal arithmetic, whose exponential is correctly rounded by definition: that of floats is not.
+    """
+    context = decimal.Context(prec=40, rounding=decimal.ROUND_HALF_EVEN)
+    upper = []
+    for units in range(LARGEST + 1):
+        exact = context.divide(PRECISION, 1 + context.exp(context.divide(decimal.Decimal(-units), UNIT)))
+        upper.append(min(PRECISION - 1, int(context.to_integral_value(exact))))
+    return np.array([PRECISION - p for p in upper[:0:-1]] + upper, np.int16)
+
+
+PROBABILITIES = _probability_table()
+
+
+@dataclass(frozen=True, eq=False)
+class BitModel:
+    """Model of the codes of one network; K is their length. Arrays of any integer type become int16.
+
+    Attributes:
+        weights: (K, K), of bit j for bit k at [k, j], strictly lower triangular; all in units of 1 / 64.
+        left: (K, K), of bit j of the left block.
+        up: (K, K), of bit j of the upper block.
+        bias: (K,).
+
+    Raises:
+        ValueError: types, shapes or values do not fit.
+    """
+
+    weights: np.ndarray
+    left: np.ndarray
+    up: np.ndarray
+    bias: np.ndarray
+
+    def __post_init__(self) -> None:
+        length = np.shape(self.bias)[0] if np.ndim(self.bias) == 1 else 0
+        if not 1 <= length <= _MOST_BITS:
+            raise ValueError(
+                f"bias must be (K,), K from 1 to {_MOST_BITS}, got shape {np.shape(self.bias)}; fit a model."
+            )
+        for name in _NAMES:
+            array, shape = np.asarray(getattr(self, name)), (length,) if name == "bias" else (length, length)
+            if array.dtype.kind not in "iu" or array.shape != shape:
+                raise ValueError(
+                    f"{name} must be integers of shape {shape}, got {array.dtype} of {array.shape}; "
+                    "take arrays as BitModel.save returned them."
+                )
+            if np.any(array > 32767) or np.any(array < -32767):
+                raise ValueError(
+                    f"{name} must fit 16 bits, got values up to {np.abs(array).max()}; fit with a larger l2."
+                )
+            array = np.ascontiguousarray(array, np.int16)
+            object.__setattr__(self, name, array)
+        if np.any(np.triu(self.weights)):
+            raise ValueError(
+                "weights must be zero on and above the diagonal, got others; a bit knows earlier bits only."
+            )
+
+    @property
+    def length(self) -> int:
+        """K, bits per block."""
+        return len(self.bias)
+
+    def save(self) -> dict[str, np.ndarray]:
+        """The four arrays by name, for an npz file."""
+        return {name: getattr(self, name) for name in _NAMES}
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, np.ndarray]) -> "BitModel":
+        """Undoes `save`.
+
+        Raises:
+            ValueError: an array is missing, or does not fit.
+        """
+        missing = [name for name in _NAMES if name not in arrays]
+        if missing:
+            raise ValueError(f"A bit model has the arrays {_NAMES}, got none of name {missing[0]!r}; save it again.")
+        return cls(**{name: arrays[name] for name in _NAMES})
+
+    def logits(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """Logits in floats and without bounds, for code optimisation; never for coding.
+
+        Args:
+            own: (n, K) bits as ±1, or anything between while they are optimised.
+            left: (n, K) those of the left block, 0 where there is none of this network.
+            up: (n, K) those of the upper block.
+
+        Returns:
+            (n, K) float32 logits of a 1.
+        """
+        terms = ((own, self.weights), (left, self.left), (up, self.up))
+        products = (np.asarray(x, np.float32) @ w.T.astype(np.float32) for x, w in terms)
+        return (sum(products) + self.bias.astype(np.float32)) / np.float32(UNIT)
+
+    def context_units(self, left: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """(n, K) int8 bits of the neighbours as ±1 or 0 -> (n, K) int32 part of the logits in units of 1 / 64."""
+        units = np.repeat(self.bias[None].astype(np.int32), len(left), 0)
+        _add_products(units, np.ascontiguousarray(left), self.left)
+        _add_products(units, np.ascontiguousarray(up), self.up)
+        return units
+
+    def probabilities(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """(n, K) int8 bits as ±1 or 0 -> (n, K) int16 probabilities of a 1 in units of 1 / 4096, from 1 to 4095."""
+        units = self.context_units(left, up)
+        _add_products(units, np.ascontiguousarray(own), self.weights)
+        return PROBABILITIES[np.clip(units, -LARGEST, LARGEST) + LARGEST]
+
+    def costs(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """(n,) float64 bits that each block takes when coded by `probabilities`."""
+        ones = self.probabilities(own, left, up)
+        return -np.log2(np.where(own > 0, ones, PRECISION - ones) / PRECISION).sum(1)
+
+
+def signs(codes: np.ndarray, networks: np.ndarray, network: int, length: int) -> tuple[np.ndarray, ...]:
+    """The blocks of one network and their neighbours, in raster order.
+
+    Args:
+        codes: (R, C, Kmax) uint8 bits.
+        networks: (R, C) uint8.
+        network: whose blocks.
+        length: K of that network.
+
+    Returns:
+        own, left, up: (n, K) int8 bits as ±1; 0 where the neighbour is outside or of another network.
+    """
+    used = networks == network
+    padded = np.zeros((networks.shape[0] + 1, networks.shape[1] + 1, length), np.int8)
+    padded[1:, 1:][used] = 2 * codes[used, :length].astype(np.int8) - 1
+    return padded[1:, 1:][used], padded[1:, :-1][used], padded[:-1, 1:][used]
+
+
+def concatenated(codes: np.ndarray, networks: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """(R, C, Kmax) uint8 codes -> (n,) uint8: the bits of all blocks in raster order, each as many as its network has.
+
+    Raises:
+        ValueError: shapes or values do not fit.
+    """
+    longest = max(lengths[n] for n in np.unique(networks))
+    if codes.dtype != np.uint8 or codes.shape[:-1] != networks.shape or codes.shape[-1] < longest:
+        raise ValueError(
+            f"Codes must be uint8 of shape {networks.shape} and {longest} bits or more, got "
+            f"{codes.dtype} of {codes.shape}; pad shorter codes with zeros."
+        )
+    own = np.arange(codes.shape[-1]) < np.asarray(lengths)[networks][..., None]
+    if codes.max() > 1 or np.any(codes[~own]):
+        raise ValueError(
+            "Codes must be 0 or 1, and 0 beyond the length of a block's network, got others; threshold them."
+        )
+    return codes[own]
+
+
+def separated(bits: np.ndarray, networks: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Undoes `concatenated`: (R, C, Kmax) uint8, where Kmax is the largest of all lengths.
+
+    Raises:
+        ValueError: another number of bits.
+    """
+    own = np.arange(max(lengths)) < np.asarray(lengths)[networks][..., None]
+    if bits.shape != (own.sum(),):
+        raise ValueError(f"These networks take {own.sum()} bits, got shape {bits.shape}; pass those of the same image.")
+    codes = np.zeros(own.shape, np.uint8)
+    codes[own] = bits
+    return codes
+
+
+def bits_per_block(models: Sequence[BitModel], codes: np.ndarray, networks: np.ndarray) -> np.ndarray:
+    """(R, C) float64: what each block takes, from the integer probabilities.
+
+    Args:
+        models: one per network.
+        codes: (R, C, Kmax) uint8 bits.
+        networks: (R, C) uint8, below `len(models)`.
+    """
+    costs = np.zeros(networks.shape)
+    for network, model in enumerate(models):
+        if np.any(networks == network):
+            costs[networks == network] = model.costs(*signs(codes, networks, network, model.length))
+    return costs
+
+
+def bits(models: Sequence[BitModel], codes: np.ndarray, networks: np.ndarray) -> float:
+    """What all blocks take together; the coder adds less than 64 bits. Arguments as for `bits_per_block`."""
+    return float(bits_per_block(models, codes, networks).sum())
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How good a model is on grids that it was not fitted to.
+
+    Attributes:
+        float_bits: per code bit, before rounding.
+        integer_bits: per code bit, with rounded weights and probabilities.
+        epochs: passes until the best one.
+        blocks: how many were fitted to.
+    """
+
+    float_bits: float
+    integer_bits: float
+    epochs: int
+    blocks: int
+
+
+def fit(
+    codes: Sequence[np.ndarray],
+    networks: Sequence[np.ndarray],
+    network: int,
+    length: int,
+    *,
+    held_out: float = 0.1,
+    seed: int = 0,
+    **options: float,
+) -> tuple[BitModel, FitReport]:
+    """Logistic regression of all K bits at once, then rounding.
+
+    Args:
+        codes: grids (R, C, Kmax) uint8, of any sizes.
+        networks: (R, C) uint8 of each.
+        network: whose blocks the model is for.
+        length: K, the bits of that network.
+        held_out: share of the grids that decide when to stop, at least one.
+        seed: of the order and the held-out grids; the same seed on the same machine gives the same model.
+        options: of `regression.logistic_regression`, such as `epochs`.
+
+    Raises:
+        ValueError: fewer than two grids hold blocks of this network.
+    """
+    generator = np.random.default_rng(seed)
+    grids = [signs(c, n, network, length) for c, n in zip(codes, networks) if np.any(n == network)]
+    if len(grids) < 2:
+        raise ValueError(
+            f"Network {network} must be used in two grids or more, got {len(grids)}; one is held out: add images."
+        )
+    order = generator.permutation(len(grids))
+    split = max(1, round(held_out * len(grids)))
+    checked, fitted = (_features([grids[i] for i in part]) for part in (order[:split], order[split:]))
+    weights, loss, epoch = logistic_regression(fitted, checked, length, generator, **options)
+    model = _rounded(weights, length)
+    parts = (checked[:, :length], checked[:, length : 2 * length], checked[:, 2 * length : 3 * length])
+    return model, FitReport(loss, float(model.costs(*parts).mean()) / length, epoch, len(fitted))
+
+
+def _features(grids: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
+    """-> (N, 3K + 1) int8: own bits, left, up, 1."""
+    ones = [np.ones((len(grid[0]), 1), np.int8) for grid in grids]
+    return np.concatenate([np.concatenate((*grid, one), 1) for grid, one in zip(grids, ones)])
+
+
+def _rounded(weights: np.ndarray, length: int) -> BitModel:
+    units = np.rint(weights.astype(np.float64) * UNIT).astype(np.int64)
+    own, left, up, bias = np.split(units, [length, 2 * length, 3 * length], 1)
+    return BitModel(own, left, up, bias[:, 0])
+
+
+@compiled(nogil=True)
+def _add_products(units, bits_as_signs, weights):
+    """units (n, K) int32 += bits_as_signs (n, K) int8 · weightsᵀ (K, K) int16, exactly."""
+    for n in range(len(units)):
+        row = bits_as_signs[n]
+        for k in range(len(weights)):
+            total = np.int32(0)
+            for j in range(len(row)):
+                total = np.int32(total + np.int32(np.int32(weights[k, j]) * np.int32(row[j])))
+            units[n, k] += total

@@ -1,0 +1,130 @@
+"""The fit that all networks share, which blocks a network is for, the bit models, and what deblocking starts from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from common import training
+from common.datasets import batches
+
+from . import context
+from .blocks import BLOCK, to_blocks, to_image
+from .config import Config, Trial
+from .context import BitModel
+from .model import Autoencoder
+
+_CROP = 4  # blocks, height and width of what the deblocking network is trained on
+_BATCH = 256
+
+
+def fit(
+    config: Config, trial: Trial, model: keras.Model, images: tuple, folder: Path, epochs: int, callbacks: tuple = ()
+) -> None:
+    """Trains a model on uint8 images (N, H, W, 3): its inputs, and what it is to make of them."""
+    size = max(1, config.batch_size * BLOCK**2 * 3 // images[0][0].size)  # as many pixels a step, whatever their size
+    steps = batches.steps_per_epoch(len(images[0]), size)
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * epochs)
+    with model.distribute_strategy.scope():
+        # XLA is off: it is slower on CPUs, and Keras has none beside deterministic kernels.
+        optimizer = keras.optimizers.Adam(rate if config.decay else config.learning_rate)
+        model.compile(optimizer, "mse", jit_compile=False)
+
+    def scaled(first_epoch: int) -> batches.Dataset:
+        shuffled = batches.shuffled_batches(images, size, seed=trial.seed, first_epoch=first_epoch)
+        return shuffled.map(lambda *pair: tuple(keras.ops.cast(image, "float32") / 255 for image in pair))
+
+    training.fit(model, scaled, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None, callbacks=callbacks)
+
+
+def binary_codes(model: Autoencoder, blocks: np.ndarray) -> np.ndarray:
+    """(N, K) uint8 codes of blocks (N, 32, 32, 3) uint8."""
+    codes = model.encoder.predict(np.float32(blocks) / 255, batch_size=_BATCH, verbose=0)
+    return np.rint(codes).astype("uint8")
+
+
+def decoded(model: Autoencoder, codes: np.ndarray) -> np.ndarray:
+    """(N, 32, 32, 3) uint8 blocks of binary codes (N, K)."""
+    blocks = model.decoder.predict(np.float32(codes), batch_size=_BATCH, verbose=0)
+    return np.rint(255 * blocks).astype("uint8")
+
+
+def block_psnr(blocks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N,) dB between blocks (N, 32, 32, 3) uint8; equal ones count as differing by one level in one number."""
+    squares = np.square(np.int32(blocks) - others).reshape(len(blocks), -1).sum(axis=1)
+    return 10 * np.log10(255**2 * blocks[0].size / np.maximum(squares, 1))
+
+
+def reaching(model: Autoencoder, blocks: np.ndarray, target_psnr: float) -> np.ndarray:
+    """The blocks (M, 32, 32, 3) that a network codes with the target PSNR or more, in dB (section 2.3 (pub)).
+
+    Raises:
+        ValueError: there are none.
+    """
+    parts = np.array_split(blocks, max(1, len(blocks) // 16384))  # decoded ones need not all be in memory
+    reached = (
+        np.concatenate([block_psnr(part, decoded(model, binary_codes(model, part))) for part in parts]) >= target_psnr
+    )
+    if not reached.any():
+        raise ValueError(
+            f"No block of the training photographs reaches {target_psnr} dB with the network of "
+            f"{model.encoder.output_shape[1]} bits. Lower --target-psnr, or train longer."
+        )
+    return blocks[reached]
+
+
+def fit_bit_models(models: Sequence[Autoencoder], images: Sequence[np.ndarray]) -> list[BitModel]:
+    """What the entropy coder expects of each network's codes, learned from those of the training images.
+
+    In every second grid all blocks are of one network; in the others half of them are, by chance, so that the models
+    also know blocks whose neighbours another network has coded.
+    """
+    random = np.random.default_rng(0)
+    found = []
+    for number, model in enumerate(models):
+        grids = [to_blocks(image) for image in images]
+        grids = grids if len(grids) > 1 else [half for grid in grids for half in np.array_split(grid, 2)]
+        codes = [binary_codes(model, grid.reshape(-1, BLOCK, BLOCK, 3)).reshape(*grid.shape[:2], -1) for grid in grids]
+        shares = [1.0 if i % 2 == 0 else 0.5 for i in range(len(codes))]
+        maps = [
+            np.where(random.random(c.shape[:2]) < s, number, len(models)).astype("uint8") for c, s in zip(codes, shares)
+        ]
+        # Its products are small: threads of BLAS would wait for each other.
+        with threadpool_limits(1, "blas"):
+            bits, _ = context.fit(codes, maps, number, codes[0].shape[-1])
+        found.append(bits)
+    return found
+
+
+def deblocking_pairs(
+    models: Sequence[Autoencoder], images: Sequence[np.ndarray], target_psnr: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops (N, 128, 128, 3) uint8 of decoded images, and of the images themselves.
+
+    Each block is coded by the shortest network that reaches the target PSNR, or else by the longest.
+    """
+    pairs: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for image in images:
+        grid = to_blocks(image)
+        blocks = grid.reshape(-1, BLOCK, BLOCK, 3)
+        result = np.zeros_like(blocks)
+        left = np.ones(len(blocks), bool)
+        for model in models:
+            candidates = decoded(model, binary_codes(model, blocks))
+            result[left] = candidates[left]
+            left &= block_psnr(blocks, candidates) < target_psnr
+        rows, columns = grid.shape[:2]
+        seen = to_image(result.reshape(grid.shape), rows * BLOCK, columns * BLOCK)
+        wanted = to_image(grid, rows * BLOCK, columns * BLOCK)
+        for top in range(0, (rows - _CROP + 1) * BLOCK, _CROP * BLOCK):
+            for start in range(0, (columns - _CROP + 1) * BLOCK, _CROP * BLOCK):
+                place = slice(top, top + _CROP * BLOCK), slice(start, start + _CROP * BLOCK)
+                pairs[0].append(seen[place])
+                pairs[1].append(wanted[place])
+    if not pairs[0]:
+        raise ValueError(
+            f"No photograph has {_CROP} × {_CROP} blocks to train the deblocking network on. Add larger ones."
+        )
+    return np.stack(pairs[0]), np.stack(pairs[1])

@@ -1,0 +1,231 @@
+"""The autoencoders of section 2.1 (pub) with their binarization and loss, and the deblocking network."""
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from common.layers import L2Normalize
+
+BLOCK = 32  # pixels, height and width of a block
+
+
+@keras.saving.register_keras_serializable(package="neural_compression")
+class Binarization(layers.Layer):
+    """Codes in [0, 1] made binary, or noisy as a simulation of it (section 2.3 (pub)).
+
+    The noise is uniform in ±|rint(x) - x|, so that a noisy code stays in [0, 1], which is where binary ones are too.
+    At inference codes are rounded. The attribute `actual` says whether training rounds as well; gradients then pass as
+    if nothing had been rounded.
+
+    Args:
+        kind: "noise"; "straight_through", which always rounds; "none", which leaves codes as they are in training.
+        seed: of the noise.
+
+    Input and output shape: (B, K).
+    """
+
+    def __init__(self, kind: str = "noise", seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.kind, self.seed, self.actual = kind, seed, False
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=None):
+        rounded = ops.round(inputs)  # rint: halves to even
+        if not training or self.actual or self.kind == "straight_through":
+            return inputs + ops.stop_gradient(rounded - inputs)
+        if self.kind == "none":
+            return inputs
+        bound = ops.abs(rounded - inputs)  # a of section 4.2.2
+        uniform = keras.random.uniform(ops.shape(inputs), -1.0, 1.0, dtype=inputs.dtype, seed=self.generator)
+        return inputs + ops.stop_gradient(uniform * bound)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind, "seed": self.seed}
+
+
+def entropy_friendly_loss(codes):
+    """Mean squared difference between neighbours of a code padded with a zero on both sides (Eq. 4.1).
+
+    Args:
+        codes: (B, K).
+
+    Returns:
+        (B,).
+    """
+    padded = ops.pad(codes, [[0, 0], [1, 1]])
+    return ops.mean(ops.square(padded[:, 1:] - padded[:, :-1]), axis=1)
+
+
+@keras.saving.register_keras_serializable(package="neural_compression")
+class EntropyFriendly(layers.Layer):
+    """Passes codes on and adds `weight` times their mean `entropy_friendly_loss` to the loss.
+
+    Args:
+        weight: λ of section 2.3 (pub).
+    """
+
+    def __init__(self, weight: float = 0.001, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = weight
+
+    def call(self, inputs):
+        if self.weight:
+            self.add_loss(self.weight * ops.mean(entropy_friendly_loss(inputs)))
+        return inputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "weight": self.weight}
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """Graphs over the same layers.
+
+    Attributes:
+        training: blocks (B, 32, 32, 3) in [0, 1] -> decoded blocks in [0, 1], through `binarization`.
+        encoder: blocks (B, 32, 32, 3) in [0, 1] -> codes (B, K) in (0, 1).
+        decoder: codes (B, K) in [0, 1] -> blocks (B, 32, 32, 3) in [0, 1].
+        binarization: between the two.
+    """
+
+    training: keras.Model
+    encoder: keras.Model
+    decoder: keras.Model
+    binarization: Binarization
+
+
+def build_autoencoder(
+    code_length: int,
+    *,
+    width: int = 64,
+    binarization: str = "noise",
+    normalization: str = "l2",
+    entropy_weight: float = 0.001,
+    seed: int = 0,
+) -> Autoencoder:
+    """Builds one of the networks of section 2.1 (pub).
+
+    Args:
+        code_length: K.
+        width: channels of the first convolution; the four others double them.
+        binarization: as `Binarization`'s kind.
+        normalization: "l2" of the decoder's input; "none"; "batch", which has none and batch normalization after each
+            convolution of both parts.
+        entropy_weight: λ of the entropy-friendly loss.
+        seed: of the noise.
+    """
+    encoder = _encoder(code_length, width, normalization == "batch")
+    decoder = _decoder(code_length, width, normalization)
+    block = keras.Input((BLOCK, BLOCK, 3), name="block")
+    layer = Binarization(binarization, seed, name="binarization")
+    codes = layer(EntropyFriendly(entropy_weight, name="entropy_friendly")(encoder(block)))
+    return Autoencoder(keras.Model(block, decoder(codes), name="training"), encoder, decoder, layer)
+
+
+def _activation(name: str) -> layers.Layer:
+    # One slope for each channel, from 0.25 on as in He et al. 2015, who propose the layer; at Keras' 0 it is a ReLU.
+    return layers.PReLU(alpha_initializer=keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)
+
+
+def _encoder(code_length: int, width: int, batch_normalization: bool) -> keras.Model:
+    block = keras.Input((BLOCK, BLOCK, 3), name="block")
+    x = block
+    for i in range(5):
+        x = layers.Conv2D(width * 2**i, 3, 2, "same", kernel_initializer="he_normal", name=f"down{i + 1}")(
+            x
+        )  # (B, 16 … 1, 16 … 1, width · 2^i)
+        if batch_normalization:
+            x = layers.BatchNormalization(name=f"down{i + 1}_bn")(x)
+        x = _activation(f"down{i + 1}_prelu")(x)
+    x = layers.Conv2D(code_length, 1, activation="sigmoid", name="code")(x)
+    return keras.Model(block, layers.Flatten(name="flat")(x), name="encoder")
+
+
+def _decoder(code_length: int, width: int, normalization: str) -> keras.Model:
+    code = keras.Input((code_length,), name="code")
+    x = code
+    if normalization == "l2":
+        # √K keeps numbers near one, where initializers expect them. The first convolution can absorb it, so the
+        # functions that the network can learn are the publication's; it starts to learn much sooner.
+        x = layers.Rescaling(math.sqrt(code_length), name="scale")(L2Normalize(name="normalized")(x))
+    x = layers.Reshape((1, 1, code_length), name="pixel")(x)
+    for i in reversed(range(5)):
+        x = layers.UpSampling2D(2, name=f"grow{i + 1}")(x)
+        x = layers.Conv2D(width * 2**i, 3, padding="same", kernel_initializer="he_normal", name=f"up{i + 1}")(
+            x
+        )  # (B, 2 … 32, 2 … 32, width · 2^i)
+        if normalization == "batch":
+            x = layers.BatchNormalization(name=f"up{i + 1}_bn")(x)
+        x = _activation(f"up{i + 1}_prelu")(x)
+    return keras.Model(code, layers.Conv2D(3, 1, activation="sigmoid", name="pixels")(x), name="decoder")
+
+
+def build_deblocking(width: int = 8, levels: int = 3) -> keras.Model:
+    """The deblocking network: images (B, H, W, 3) in [0, 1] -> the same without visible borders of blocks.
+
+    A U-Net (Ronneberger et al. 2015) whose output is added to its input; it begins as the identity. H and W must be
+    multiples of 2^levels.
+
+    Args:
+        width: channels of the first level; each lower one doubles them.
+        levels: how often height and width are halved.
+    """
+
+    def twice(x, channels: int, name: str):
+        for i in (1, 2):
+            x = layers.Conv2D(channels, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_conv{i}")(x)
+            x = _activation(f"{name}_prelu{i}")(x)
+        return x
+
+    image = keras.Input((None, None, 3), name="image")
+    x, skipped = image, []
+    for level in range(levels):
+        x = twice(x, width * 2**level, f"down{level}")
+        skipped.append(x)
+        x = layers.MaxPooling2D(2, name=f"pool{level}")(x)
+    x = twice(x, width * 2**levels, "bottom")
+    for level in reversed(range(levels)):
+        x = layers.UpSampling2D(2, name=f"grow{level}")(x)
+        x = twice(layers.Concatenate(name=f"joined{level}")([x, skipped[level]]), width * 2**level, f"up{level}")
+    change = layers.Conv2D(3, 1, kernel_initializer="zeros", name="change")(x)
+    return keras.Model(image, layers.Add(name="deblocked")([image, change]), name="deblocking")
+
+
+class Passes(keras.callbacks.Callback):
+    """Says which epochs train the whole autoencoder and which its decoder alone, on binary codes (section 2.3 (pub)).
+
+    In a joint pass all layers learn from codes as `binarization` makes them; in the other one the encoder rests and
+    codes are binary. What an epoch does is a function of its number, so a training that is resumed goes on as it was.
+
+    Args:
+        autoencoder: whose `training` graph is fitted.
+        kind: "joint", "decoder", or "alternating", which begins with a joint pass.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, kind: str):
+        super().__init__()
+        self.autoencoder, self.kind = autoencoder, kind
+        self._functions: dict[bool, object] = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        alone = self.kind == "decoder" or (self.kind == "alternating" and epoch % 2 == 1)
+        self._choose(alone)
+        if alone not in self._functions:  # each kind of step is traced once
+            self.model.make_train_function(force=True)
+            self._functions[alone] = self.model.train_function
+        self.model.train_function = self._functions[alone]
+
+    def on_train_end(self, logs=None):
+        self._choose(False)
+
+    def _choose(self, decoder_alone: bool) -> None:
+        self.autoencoder.encoder.trainable = not decoder_alone
+        self.autoencoder.binarization.actual = decoder_alone

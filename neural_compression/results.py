@@ -1,0 +1,135 @@
+"""The publication's numbers, this repository's numbers, and the tables that put them side by side."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common import report
+from common.config import from_json, to_json
+
+from .config import ROWS, Config
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+
+# Fields that say where a run and its files lie, with the values that stand for "nowhere".
+_PLACE: dict[str, Any] = {"data_dir": None, "test_dir": None, "runs_dir": ""}
+
+# PSNR in dB and bits per pixel on the validation set of CLIC 2018 (Tables 4.1 and 4.2, Table 1 (pub)).
+PAPER: dict[str, tuple[float, float | None]] = {
+    "baseline": (27.055, 0.151),
+    "no_simulated_binarization": (23.882, None),
+    "no_actual_binarization": (25.751, None),
+    "no_l2_normalization": (26.778, 0.134),
+    "no_entropy_loss": (27.258, 0.216),
+    "no_overlap": (26.946, None),
+    "batch_normalization": (26.882, None),
+    "multiple": (27.691, None),
+    "experts": (27.779, None),
+    "decoders": (27.792, None),
+    "deblocking": (28.088, None),
+}
+FIGURES = {
+    "rate_distortion.png": "Rate and dataset PSNR on the photographs to judge by; marks: classical codecs.",
+    "crops.png": "A part of the first photograph and what is decoded.",
+    "networks.png": "The network that each of its blocks takes.",
+}
+_COLUMNS = ["coded by", "mode", "dataset PSNR (dB)", "mean PSNR (dB)", "bits per pixel"]
+
+
+def losses(folder: Path) -> Sequence[float]:
+    """The logged losses of a training."""
+    return pd.read_csv(folder / "log.csv")["loss"]
+
+
+def _cells(points: Sequence[dict[str, Any]]) -> list[str | None]:
+    names = (("dataset_psnr", 2), ("mean_psnr", 2), ("bits_per_pixel", 3))
+    return [report.mean_std([p[name] for p in points], decimals) for name, decimals in names]
+
+
+def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table «paper | this run» of one run."""
+    rows = []
+    for length in map(str, config.code_lengths):
+        for mode in ("publication", "context"):
+            found = [record["networks"][length][mode] for record in records]
+            rows.append([f"{length} bits for each block", mode, *_cells(found)])
+    if len(config.code_lengths) > 1:
+        found = [record["by_quality"] for record in records]
+        rows.append([f"the shortest that reaches {config.target_psnr} dB", "publication", *_cells(found)])
+        rows.append(["one λ for all photographs", "context", *_cells([record["at_rate"] for record in records])])
+    row = _row(config)
+    table = report.table(_COLUMNS, rows)
+    if row is None:
+        return table
+    psnr, rate = PAPER[row]
+    return (
+        f"{table}\n\nThe publication has {psnr} dB" + (f" at {rate} bits per pixel" if rate else "") + " on CLIC 2018."
+    )
+
+
+def _row(config: Config) -> str | None:
+    """The row of the publication that a run is, at whatever width."""
+    names = ("code_lengths", "binarization", "alternate", "normalization", "entropy_weight", "half_overlapping")
+    stages = ("expert_epochs", "decoder_epochs", "deblocking_epochs")
+    for name, (_, known) in ROWS.items():
+        alike = all(getattr(known, field) == getattr(config, field) for field in names)
+        if alike and all(bool(getattr(known, field)) == bool(getattr(config, field)) for field in stages):
+            return name
+    return None
+
+
+def comparison_table(records: Sequence[dict[str, Any]], others: dict[str, dict[str, Any]]) -> str:
+    """Ours and the classical codecs on the same photographs at the same rate."""
+    rows = [["ours", *_cells([record["at_rate"] for record in records])]]
+    rows += [[name, *_cells([values])] for name, values in sorted(others.items(), key=lambda i: i[1]["dataset_psnr"])]
+    return report.table(["codec", *_COLUMNS[2:]], rows)
+
+
+def publish(config: Config, records: Sequence[dict[str, Any]], others: dict[str, dict[str, Any]], run: Path) -> None:
+    """Keeps a run's numbers in `results.json` under the run's name and renews the README's tables."""
+    records = [record | {"classical": others} for record in records]
+    report.publish(RESULTS, config.name, to_json(config), records, left_out=_PLACE)
+    if config.name == "shipped":  # judged by Kodak's photographs, which may be handed on
+        (HERE / "figures").mkdir(exist_ok=True)
+        for name in FIGURES:
+            shutil.copyfile(run / "figures" / name, HERE / "figures" / name)
+    renew_readme()
+
+
+def renew_readme() -> None:
+    """Writes the tables of all published runs into the README."""
+    results = report.published(RESULTS)
+    sections = [_run_section(results, "shipped"), _paper_table(results), _run_section(results, "demo")]
+    report.update_between(HERE / "README.md", "results", "\n\n".join(sections))
+
+
+def _run_section(results: dict[str, Any], name: str) -> str:
+    if name not in results:
+        return f"**Preset `{name}`**: not run."
+    config, records = from_json({**results[name]["config"], **_PLACE}, Config), results[name]["trials"]
+    tables = [run_table(config, records), comparison_table(records, records[0]["classical"])]
+    pictures = [f"![{text}](figures/{figure})\n\n*{text}*" for figure, text in FIGURES.items() if name == "shipped"]
+    return "\n\n".join([f"**Preset `{name}`**", *tables, *pictures])
+
+
+def _paper_table(results: dict[str, Any]) -> str:
+    def ours(name: str, single: bool) -> list[str | None]:
+        if name not in results:
+            return ["not run", None]
+        trials = results[name]["trials"]
+        points = [next(iter(t["networks"].values()))["publication"] if single else t["by_quality"] for t in trials]
+        cells = _cells(points)
+        return [cells[0], cells[2]]
+
+    rows = []
+    for row, (description, config) in ROWS.items():
+        psnr, rate = PAPER[row]
+        single = len(config.code_lengths) == 1
+        rows.append([f"`{row}`", description, f"{psnr:.3f}", rate, *ours(row, single), *ours(f"narrow_{row}", single)])
+    columns = ["preset", "row", "paper (dB)", "bpp", "ours (dB)", "bpp", "ours at an eighth of the width (dB)", "bpp"]
+    note = "The last two columns are the presets `narrow_…`. PSNR is the dataset's; codes are written as in the publication."
+    return f"**Tables 4.1 and 4.2**\n\n{report.table(columns, rows)}\n\n{note}"

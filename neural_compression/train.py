@@ -1,0 +1,113 @@
+"""Trains the networks of a preset, one after the other, then evaluates the codec.
+
+python -m PROJECT.train PRESET [--field value …]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common import config as run_config
+from common import distribution, training
+
+from . import trained
+from .blocks import read_photographs, training_blocks
+from .config import PRESETS, Config, Trial, trials
+from .fitting import deblocking_pairs, fit, fit_bit_models, reaching
+from .model import Autoencoder, Passes, build_autoencoder, build_deblocking
+
+CODEC = "codec.npz"
+
+
+def read(config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The photographs to train on, and those to judge by: a tenth of them, or of a few the right quarter of each."""
+    images = read_photographs(config.data_dir, config.scale)
+    if config.test_dir is not None:
+        return images, read_photographs(config.test_dir)
+    count = len(images) // 10
+    if count:
+        return images[:-count], images[-count:]
+    edges = [image.shape[1] * 3 // 4 for image in images]
+    return [i[:, :edge] for i, edge in zip(images, edges)], [i[:, edge:] for i, edge in zip(images, edges)]
+
+
+def build(config: Config, trial: Trial, code_length: int) -> Autoencoder:
+    """One of a trial's networks with its initial weights."""
+    training.seed_everything(trial.seed)
+    return build_autoencoder(
+        code_length,
+        width=config.width,
+        binarization=config.binarization,
+        normalization=config.normalization,
+        entropy_weight=config.entropy_weight,
+        seed=trial.seed,
+    )
+
+
+def train_network(config: Config, trial: Trial, model: Autoencoder, blocks: np.ndarray, folder: Path) -> None:
+    """Trains one autoencoder into `folder`: on all blocks, then on those that it is for, then its decoder alone."""
+    kind, times = ("alternating", 2) if config.alternate else ("joint", 1)
+    stages = [(folder, kind, config.epochs * times)]
+    if config.expert_epochs:
+        stages.append((folder / "expert", kind, config.expert_epochs * times))
+    if config.decoder_epochs:
+        stages.append((folder / "decoder", "decoder", config.decoder_epochs))
+    for place, kind, epochs in stages:
+        chosen = blocks if place == folder else reaching(model, blocks, config.target_psnr)
+        fit(config, trial, model.training, (chosen, chosen), place, epochs, (Passes(model, kind),))
+
+
+def train_trial(
+    config: Config, trial: Trial, images: Sequence[np.ndarray], strategy: distribution.Strategy, folder: Path
+) -> None:
+    """Trains one codec into `folder`."""
+    if (folder / CODEC).exists():
+        return
+    blocks = training_blocks(images, config.half_overlapping)
+    networks = []
+    for length in config.code_lengths:
+        with strategy.scope():
+            networks.append(build(config, trial, length))
+        train_network(config, trial, networks[-1], blocks, folder / f"bits{length}")
+    deblocking = None
+    if config.deblocking_epochs:
+        with strategy.scope():
+            deblocking = build_deblocking(config.deblocking_width)
+        pairs = deblocking_pairs(networks, images, config.target_psnr)
+        fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)
+    if distribution.is_chief(strategy):
+        names = ("code_lengths", "width", "normalization", "deblocking_width")
+        settings = {name: getattr(config, name) for name in names}
+        parts = [(network.encoder, network.decoder) for network in networks]
+        trained.save(folder / CODEC, settings, parts, fit_bit_models(networks, images), deblocking)
+
+
+def train(config: Config, strategy: distribution.Strategy | None = None) -> Path:
+    """Trains all trials of `config`, continuing where an earlier call stopped; returns the run folder."""
+    strategy = strategy or distribution.strategy(config.strategy)
+    images, test = read(config)
+    run = run_config.open_run(config, __package__)
+    training.write_environment(run)
+    print(
+        f"{__package__}: {len(images)} photographs to train on, {len(test)} to judge by; {len(config.seeds)} codec(s), "
+        f"{config.code_lengths} bits, {config.epochs} epochs on {strategy.num_replicas_in_sync} device(s) -> {run}"
+    )
+    for trial in trials(config):
+        train_trial(config, trial, images, strategy, run / trial.name)
+    return run
+
+
+def main() -> None:
+    """Command line."""
+    from .evaluate import evaluate
+
+    config = run_config.parse(PRESETS)
+    strategy = distribution.strategy(config.strategy)
+    run = train(config, strategy)
+    if distribution.is_chief(strategy):
+        evaluate(run)
+
+
+if __name__ == "__main__":
+    run_config.run_command(main)

@@ -1,0 +1,38 @@
+"""A codec of tiny networks with random weights, and images for it."""
+
+import keras
+import numpy as np
+
+from neural_compression import trained
+from neural_compression.model import build_autoencoder, build_deblocking
+from tests.neural_compression.synthetic_codes import random_model
+
+LENGTHS = (8, 16, 24)
+
+
+def save_codec(path, seed=0, deblocking=True, width=2, lengths=LENGTHS):
+    """Writes and loads it; random bit models, and an output layer that is no constant."""
+    keras.utils.set_random_seed(seed)
+    networks = [build_autoencoder(length, width=width) for length in lengths]
+    for network in networks:
+        for part in (network.encoder, network.decoder):
+            part.set_weights([3 * array if array.ndim > 1 else array for array in part.get_weights()])
+    filtering = None
+    if deblocking:
+        filtering = build_deblocking(2)
+        kernel = filtering.get_layer("change").kernel
+        kernel.assign(np.random.default_rng(seed).normal(0, 2, kernel.shape))
+    settings = {"code_lengths": lengths, "width": width, "normalization": "l2", "deblocking_width": 2}
+    parts = [(network.encoder, network.decoder) for network in networks]
+    bits = [random_model(length, length + seed, scale=8) for length in lengths]
+    return trained.save(path, settings, parts, bits, filtering)
+
+
+def picture(height, width, seed=0, channels=3):
+    """(H, W, C) uint8: soft colours with some noise; (H, W) if C is 0."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width, :1][:2]
+    frequency = random.uniform(0.02, 0.2, (2, max(1, channels)))
+    waves = 127 + 90 * np.sin(y * frequency[0] + random.uniform(0, 6)) * np.cos(x * frequency[1])
+    image = np.clip(waves + random.normal(0, 8, waves.shape), 0, 255).astype(np.uint8)
+    return image if channels else image[..., 0]

@@ -1,0 +1,247 @@
+"""Whole files: what was encoded is decoded bit by bit, targets are met, and nothing else is taken for a file."""
+
+import struct
+import sys
+import time
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neural_compression import codec as command
+from neural_compression import coding
+from neural_compression.codec import decode, encode
+from neural_compression.rate_distortion import dataset_psnr, squared_error
+from tests.neural_compression.small_codec import picture, save_codec
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("codec")
+
+
+@pytest.fixture(scope="module")
+def codec(folder):
+    return save_codec(folder / "codec.npz")
+
+
+@pytest.fixture(scope="module")
+def plain(folder):
+    return save_codec(folder / "plain.npz", deblocking=False)
+
+
+def check(codec, image, **options):
+    data, encoded = encode(codec, image, **options)
+    decoded = decode(codec, data)
+    assert decoded.dtype == np.uint8 and decoded.shape == image.shape
+    np.testing.assert_array_equal(decoded, encoded.reconstruction)
+    assert encoded.bits_per_pixel == 8 * len(data) / (image.shape[0] * image.shape[1])
+    if image.ndim == 3:
+        assert encoded.psnr == dataset_psnr([squared_error(image, decoded)], [image.size])
+    return data, encoded
+
+
+@pytest.mark.parametrize("mode", ["context", "publication"])
+@pytest.mark.parametrize("size", [(1, 1), (31, 33), (32, 32), (100, 70)])
+def test_files_come_back(codec, mode, size):
+    for channels in (0, 3):
+        image = picture(*size, channels=channels)
+        _, encoded = check(codec, image, network=2, mode=mode)
+        assert (encoded.networks == 2).all()
+        check(codec, image, target_psnr=7.0, selection="publication", mode=mode)
+
+
+@settings(deadline=None, max_examples=12)
+@given(height=st.integers(1, 140), width=st.integers(1, 140), seed=st.integers(0, 99), grey=st.booleans())
+def test_any_size_comes_back(codec, height, width, seed, grey):
+    image = picture(height, width, seed, 0 if grey else 3)
+    check(codec, image, network=seed % 3, mode=("context", "publication")[seed % 2])
+
+
+@pytest.mark.parametrize("selection", ["lagrangian", "publication"])
+@pytest.mark.parametrize("mode", ["context", "publication"])
+def test_the_file_has_the_rate_that_was_asked_for(plain, selection, mode):
+    image = picture(380, 420)
+    low, high = (check(plain, image, network=n, mode=mode)[1].bits_per_pixel for n in (0, 2))
+    target = (low + high) / 2
+    _, encoded = check(plain, image, target_bpp=target, selection=selection, mode=mode)
+    assert len(np.unique(encoded.networks)) > 1
+    assert 0.97 * target <= encoded.bits_per_pixel <= 1.01 * target
+
+
+def test_the_lagrangian_choice_beats_the_publications_at_one_rate(plain):
+    image = picture(380, 420)
+    rate = np.mean([encode(plain, image, network=n)[1].bits_per_pixel for n in (0, 2)])
+    ours, other = (encode(plain, image, target_bpp=rate, selection=s)[1] for s in ("lagrangian", "publication"))
+    assert ours.psnr > other.psnr
+
+
+@pytest.mark.parametrize("deblocking", [False, True])
+def test_the_image_has_the_psnr_that_was_asked_for(codec, plain, deblocking):
+    image, used = picture(200, 230), codec if deblocking else plain
+    values = [encode(used, image, network=n)[1].psnr for n in range(3)]
+    free = encode(used, image, target_bpp=encode(used, image, network=1)[1].bits_per_pixel)[1].psnr
+    target = (min(values) + max(values + [free])) / 2
+    _, encoded = check(used, image, target_psnr=target)
+    assert target - 0.02 <= encoded.psnr < target + 0.3
+
+
+def test_targets_out_of_reach_are_told_with_the_nearest(codec):
+    image = picture(64, 64)
+    for options, sentence in (
+        (
+            {"target_bpp": 9.0},
+            r"nearest .* is 0\.\d{4} bits per pixel, got the target 9\.0000 bits per pixel; pass that",
+        ),
+        ({"target_bpp": 1e-3}, r"nearest .* is 0\.\d{4} bits per pixel, got the target 0\.0010 bits"),
+        ({"target_psnr": 60.0}, r"nearest .* is a PSNR of \d+\.\d\d dB, got the target a PSNR of 60\.00 dB"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            encode(codec, image, **options)
+
+
+def test_optimised_codes_are_no_worse(plain, monkeypatch):
+    monkeypatch.setattr(coding, "_STEPS", 5)
+    image = picture(64, 50)
+    before = check(plain, image, network=1)[1].psnr
+    for how in ("code", "encoder"):
+        assert check(plain, image, network=1, optimise=how)[1].psnr >= before - 0.05
+    rate = check(plain, image, network=1)[1].bits_per_pixel
+    assert check(plain, image, target_bpp=rate, optimise="code")[1].bits_per_pixel <= 1.01 * rate
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "sentence"),
+    [
+        (np.zeros((4, 4, 3), np.uint16), {}, "8 bits a sample are coded, the image has uint16; convert"),
+        (np.zeros((4, 4, 4), np.uint8), {}, "the image has an alpha channel; remove it"),
+        (np.zeros((4, 0, 3), np.uint8), {}, r"must be \(H, W, 3\) or \(H, W\), the image has \(4, 0, 3\)"),
+        (np.zeros(4, np.uint8), {}, r"the image has \(4,\)"),
+        (np.zeros((1, 65536), np.uint8), {}, "Height and width must be from 1 to 65535"),
+        (None, {"network": 3}, r"network must be from 0 to 2, got 3; the code lengths are \(8, 16, 24\)"),
+        (None, {"target_bpp": 0.1}, "takes one of .* got target_bpp and network; pass one"),
+        (None, {"network": None}, "got none; pass one"),
+        (None, {"network": None, "target_psnr": float("nan")}, "target_psnr must be a number above zero, got nan"),
+        (None, {"mode": "zip"}, "mode must be one of .*context.*, got 'zip'; choose one"),
+        (None, {"optimise": "all"}, "optimise must be one of"),
+        (None, {"selection": "best"}, "selection must be one of"),
+    ],
+)
+def test_bad_input_is_told(codec, image, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        encode(codec, picture(8, 8) if image is None else image, **{"network": 0, **options})
+
+
+def test_foreign_and_damaged_files_are_refused(codec, plain):
+    data = encode(codec, picture(100, 70), network=1)[0]
+    other_version = data[:3] + b"\2" + data[4:]
+    for bad, sentence in (
+        (b"", "NBC|ends|empty|bytes"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(80), "that pack wrote"),
+        (other_version, "version 1 are read, got version 2"),
+        (data[:-1], "damaged or cut short"),
+        (data[:12], "ends within its header"),
+        (data[:30] + bytes([data[30] ^ 4]) + data[31:], "damaged"),
+        (encode(plain, picture(9, 9), network=0)[0], "needs model"),
+    ):
+        with pytest.raises(ValueError, match=sentence) as caught:
+            decode(codec, bad)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["context", "publication"])
+def test_mutated_files_raise_nothing_but_value_errors(codec, mode):
+    """Half of them with a checksum that fits, as a forger would."""
+    random, (data, _) = (
+        np.random.default_rng(5),
+        encode(codec, picture(150, 130), target_psnr=6.0, mode=mode, selection="publication"),
+    )
+    refused = 0
+    for i in range(300):
+        content = bytearray(data[:-4])
+        for _ in range(random.integers(1, 4)):
+            kind, at = random.integers(3), int(random.integers(len(content)))
+            if kind == 0:
+                content[at] = random.integers(256)
+            elif kind == 1:
+                del content[at : at + random.integers(1, 9)]
+            else:
+                content[at:at] = random.bytes(random.integers(1, 9))
+        bad = bytes(content) + (struct.pack("<I", zlib.crc32(content)) if i % 2 else data[-4:])
+        begin = time.process_time()
+        try:
+            image = decode(codec, bad, max_pixels=2**18)
+        except ValueError as error:
+            refused += 1
+            assert "\n" not in str(error)
+        else:
+            assert image.dtype == np.uint8
+        assert time.process_time() - begin < 3
+    assert refused >= 150
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["codec", *map(str, arguments)])
+    command.main()
+
+
+def test_command_line(codec, folder, tmp_path, monkeypatch, capsys):
+    image, model = picture(60, 90), ("--model", folder / "codec.npz")
+    png, file, out = tmp_path / "in.png", tmp_path / "a.nbc", tmp_path / "out.png"
+    cv2.imwrite(str(png), image[..., ::-1])
+    run(monkeypatch, "encode", png, file, "--network", 1, *model)
+    data, encoded = encode(codec, image, network=1)
+    assert file.read_bytes() == data
+    told = capsys.readouterr().out
+    assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel, PSNR {encoded.psnr:.2f} dB" in told
+    assert "0 % with 8 bits, 100 % with 16 bits, 0 % with 24 bits" in told
+    run(monkeypatch, "decode", file, out, *model)
+    np.testing.assert_array_equal(cv2.imread(str(out))[..., ::-1], encoded.reconstruction)
+    assert "90 × 60 pixels" in capsys.readouterr().out
+    run(monkeypatch, "info", file, *model)
+    told = capsys.readouterr().out
+    assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel" in told and "mode context" in told
+    assert "bits: 176 header, 8 networks, 96 codes" in told and "100 % with 16 bits" in told
+    grey = tmp_path / "grey.png"
+    cv2.imwrite(str(grey), picture(40, 40, channels=0))
+    run(monkeypatch, "encode", grey, file, "--overwrite", "--target-psnr", 6, "--selection", "publication", *model)
+    run(monkeypatch, "decode", file, out, "--overwrite", *model)
+    assert cv2.imread(str(out), cv2.IMREAD_UNCHANGED).shape == (40, 40)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nbc", "grey.png", "in.png", "out.png"]
+
+
+def test_command_line_refuses_in_a_sentence(codec, folder, tmp_path, monkeypatch):
+    model = ("--model", folder / "codec.npz")
+    png, file = tmp_path / "in.png", tmp_path / "a.nbc"
+    cv2.imwrite(str(png), picture(40, 40))
+    run(monkeypatch, "encode", png, file, "--network", 0, *model)
+    before = file.read_bytes()
+    cv2.imwrite(str(tmp_path / "alpha.png"), picture(9, 9, channels=4))
+    cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((9, 9, 3), np.uint16))
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "cut.png").write_bytes(png.read_bytes()[:60])
+    (tmp_path / "cut.nbc").write_bytes(before[:-3])
+    monkeypatch.setattr(command, "MODEL", tmp_path / "shipped.npz")
+    for arguments, sentence in (
+        (("encode", png, file, *model), "a.nbc exists; pass --overwrite"),
+        (("encode", tmp_path / "none.png", tmp_path / "b", *model), "none.png cannot be read"),
+        (("encode", tmp_path / "text.png", tmp_path / "b", *model), "text.png cannot be read"),
+        (("encode", tmp_path / "cut.png", tmp_path / "b", *model), "cut.png cannot be read"),
+        (("encode", tmp_path / "alpha.png", tmp_path / "b", *model), "alpha.png has an alpha channel"),
+        (("encode", tmp_path / "deep.png", tmp_path / "b", *model), "deep.png has uint16"),
+        (("encode", png, tmp_path / "no" / "b", *model), "its folder does not exist"),
+        (("encode", png, file, "--overwrite", "--target-bpp", 90, *model), "nearest that this image can have"),
+        (("encode", png, tmp_path / "b", "--model", tmp_path / "none.npz"), "There is no trained codec"),
+        (("encode", png, tmp_path / "b", "--model", tmp_path / "shipped.npz"), "No codec ships here"),
+        (("decode", file, tmp_path / "b.xyz", *model), "suffix of no image format"),
+        (("decode", tmp_path / "none", tmp_path / "b.png", *model), "none cannot be read"),
+        (("decode", tmp_path / "cut.nbc", tmp_path / "b.png", *model), "damaged or cut short"),
+        (("info", tmp_path / "cut.nbc"), "damaged or cut short"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            run(monkeypatch, *arguments)
+    assert file.read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith((".", "b"))]

@@ -1,0 +1,231 @@
+"""The bit model: probabilities by hand, integers that no machine can round otherwise, and how well it is fitted."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from neural_compression import regression
+from neural_compression.context import (
+    PROBABILITIES,
+    BitModel,
+    bits,
+    bits_per_block,
+    concatenated,
+    fit,
+    separated,
+    signs,
+)
+from tests.neural_compression.synthetic_codes import (
+    drawn_codes,
+    plain_probability,
+    random_codes,
+    random_map,
+    random_model,
+)
+
+# Bit 0: logit 1, and 1/2 for the left block's bit 0. Bit 1: -1, 2 for bit 0, -1 for the upper block's bit 1.
+BY_HAND = BitModel(
+    np.array([[0, 0], [128, 0]]), np.array([[32, 0], [0, 0]]), np.array([[0, 0], [0, -64]]), np.array([64, -64])
+)
+
+
+def test_probabilities_by_hand():
+    """4096 / (1 + e^-x) for x of 1, 1.5, 3, -3, 2, and 0."""
+    codes, networks = np.array([[[1, 1], [0, 0]], [[1, 0], [1, 1]]], np.uint8), np.array([[0, 0], [0, 1]], np.uint8)
+    own, left, up = signs(codes, networks, 0, 2)
+    assert own.tolist() == [[1, 1], [-1, -1], [1, -1]]
+    assert left.tolist() == [[0, 0], [1, 1], [0, 0]] and up.tolist() == [[0, 0], [0, 0], [1, 1]]
+    expected = [[2994, 2994], [3349, 194], [2994, 2048]]
+    assert BY_HAND.probabilities(own, left, up).tolist() == expected
+    costs = -2 * math.log2(2994 / 4096), -math.log2((4096 - 3349) / 4096 * (4096 - 194) / 4096), -math.log2(2994 / 8192)
+    np.testing.assert_allclose(BY_HAND.costs(own, left, up), costs, rtol=1e-12)
+    # The fourth block is of network 1 and knows none of its neighbours.
+    both = [BY_HAND, BY_HAND]
+    np.testing.assert_allclose(bits_per_block(both, codes, networks), [costs[:2], [costs[2], costs[0]]], rtol=1e-12)
+    assert bits(both, codes, networks) == pytest.approx(sum(costs) + costs[0])
+
+
+def test_table_is_the_logistic_function():
+    exact = [4096 / (1 + math.exp(-units / 64)) for units in range(-511, 512)]
+    assert PROBABILITIES.tolist() == [min(4095, max(1, round(p))) for p in exact]
+    assert (PROBABILITIES + PROBABILITIES[::-1] == 4096).all() and PROBABILITIES[0] == 1 and PROBABILITIES[-1] == 4095
+
+
+def test_table_depends_on_no_machine():
+    """Pinned; and far enough from every half that an exponential wrong by 1e-9 would have given the same."""
+    assert hashlib.sha256(PROBABILITIES.astype("<i2").tobytes()).hexdigest() == (
+        "aa1f8636ac3535907b581b05e0054c2099821d102f80d89f17af54146d0ef411"
+    )
+    exact = np.array([4096 / (1 + math.exp(-units / 64)) for units in range(-511, 512)])
+    assert np.abs(exact % 1 - 0.5).min() > 4096 * 1e-9
+
+
+def test_probabilities_equal_the_definition():
+    models, networks = [random_model(5, 1), random_model(9, 2, scale=300)], random_map((4, 6), 2, 3)
+    codes = random_codes(models, networks, 4)
+    for network, model in enumerate(models):
+        found = model.probabilities(*signs(codes, networks, network, model.length))
+        places = np.argwhere(networks == network)
+        plain = [[plain_probability(models, networks, codes, r, c, k) for k in range(model.length)] for r, c in places]
+        assert found.tolist() == plain
+    assert {1, 4095} <= set(found.ravel())
+
+
+def test_float_logits_agree():
+    """And take bits that are not decided yet."""
+    model, networks = random_model(9, 2), np.zeros((4, 6), np.uint8)
+    own, left, up = signs(random_codes([model], networks, 4), networks, 0, 9)
+    logits = model.logits(own, left, up)
+    assert logits.dtype == np.float32
+    expected = np.clip(np.rint(4096 / (1 + np.exp(-logits.astype(float)))), 1, 4095)
+    np.testing.assert_array_equal(expected, model.probabilities(own, left, up))
+    between = model.logits(own / 2, left, up)
+    np.testing.assert_allclose(logits - between, between - model.logits(own * 0, left, up), atol=1e-4)
+
+
+def test_largest_weights_do_not_overflow():
+    full = np.full((600, 600), 32767)
+    model = BitModel(np.tril(full, -1), full, full, full[0])
+    ones = np.ones((1, 600), np.int8)
+    assert (
+        model.context_units(ones, ones)[0, 0] == 1201 * 32767 and model.probabilities(ones, ones, ones)[0, -1] == 4095
+    )
+
+
+def test_saved_models_load(tmp_path):
+    model = random_model(7, 5)
+    np.savez(tmp_path / "model.npz", **model.save())
+    loaded = BitModel.load(np.load(tmp_path / "model.npz"))
+    assert loaded.length == 7
+    for name, array in model.save().items():
+        assert getattr(loaded, name).dtype == np.int16
+        np.testing.assert_array_equal(getattr(loaded, name), array)
+
+
+def arrays(**changed):
+    return {**random_model(3, 0).save(), **changed}
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"bias": np.zeros(3)}, r"bias must be integers of shape \(3,\), got float64 of \(3,\); take"),
+        ({"left": np.full((3, 3), np.nan)}, r"left must be integers of shape \(3, 3\), got float64"),
+        ({"up": np.zeros((3, 4), int)}, r"up must be integers of shape \(3, 3\), got int64 of \(3, 4\)"),
+        ({"weights": np.eye(3, dtype=int)}, "must be zero on and above the diagonal"),
+        ({"up": np.full((3, 3), 40_000)}, "up must fit 16 bits, got values up to 40000; fit"),
+        ({"bias": np.zeros((3, 1), int)}, r"bias must be \(K,\), K from 1 to 4096, got shape \(3, 1\); fit"),
+        ({"bias": np.zeros(5000, int)}, r"got shape \(5000,\)"),
+    ],
+)
+def test_bad_arrays_are_told(changed, message):
+    with pytest.raises(ValueError, match=message):
+        BitModel.load(arrays(**changed))
+
+
+def test_missing_arrays_are_told():
+    with pytest.raises(ValueError, match="got none of name 'left'; save it again"):
+        BitModel.load({"weights": np.zeros((1, 1), int)})
+
+
+def test_concatenation_is_raster_order():
+    networks, codes = np.array([[1, 0], [0, 1]], np.uint8), np.zeros((2, 2, 3), np.uint8)
+    codes[0, 0], codes[0, 1, 0], codes[1, 0, 0], codes[1, 1] = [1, 0, 1], 1, 0, [0, 1, 1]
+    found = concatenated(codes, networks, [1, 3])
+    assert found.tolist() == [1, 0, 1, 1, 0, 0, 1, 1]
+    np.testing.assert_array_equal(separated(found, networks, [1, 3]), codes)
+
+
+@pytest.mark.parametrize(
+    "codes, message",
+    [
+        (np.zeros((1, 2, 2)), r"must be uint8 of shape \(1, 2\) and 2 bits or more, got float64 of \(1, 2, 2\); pad"),
+        (np.zeros((1, 2, 1), np.uint8), "and 2 bits or more"),
+        (np.zeros((2, 1, 2), np.uint8), "and 2 bits or more"),
+        (np.full((1, 2, 2), 2, np.uint8), "must be 0 or 1, and 0 beyond"),
+        (np.ones((1, 2, 2), np.uint8), "must be 0 or 1, and 0 beyond"),
+    ],
+)
+def test_bad_codes_are_told(codes, message):
+    with pytest.raises(ValueError, match=message):
+        concatenated(codes, np.array([[0, 1]], np.uint8), [1, 2])
+
+
+def test_wrong_number_of_bits_is_told():
+    with pytest.raises(ValueError, match=r"take 3 bits, got shape \(2,\); pass those of the same image"):
+        separated(np.zeros(2, np.uint8), np.array([[0, 1]], np.uint8), [1, 2])
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """24 grids of two networks, drawn from models that the fit does not know."""
+    models = [random_model(6, 7), random_model(10, 8)]
+    networks = [random_map((12, 16), 2, seed) for seed in range(24)]
+    return models, networks, [drawn_codes(models, grid, seed) for seed, grid in enumerate(networks)]
+
+
+def test_fit_finds_the_source(drawn):
+    """On grids it has not seen, it takes at most 2.5 % more than the model that the codes were drawn from.
+
+    (3K + 1) / (2 N ln 2) bits per bit, 1.8 %, are what K regressions on N = 1,900 blocks cannot know.
+    """
+    models, networks, codes = drawn
+    options = {"epochs": 60, "patience": 60, "batch_size": 128}
+    fitted, report = zip(*(fit(codes[:20], networks[:20], n, m.length, **options) for n, m in enumerate(models)))
+    ideal, found = (sum(bits(m, c, n) for c, n in zip(codes[20:], networks[20:])) for m in (models, fitted))
+    count = sum(len(concatenated(c, n, [6, 10])) for c, n in zip(codes[20:], networks[20:]))
+    assert ideal / count < 0.7 and ideal < found < ideal * 1.025
+    for one in report:
+        assert one.integer_bits == pytest.approx(one.float_bits, rel=2e-3)
+        assert 1500 < one.blocks < 2100 and 1 <= one.epochs <= 60
+
+
+def test_fit_is_reproducible(drawn):
+    _, networks, codes = drawn
+    first, second, other = (fit(codes, networks, 0, 6, seed=s, epochs=3)[0] for s in (0, 0, 1))
+    np.testing.assert_array_equal(first.left, second.left)
+    assert np.any(first.left != other.left)
+
+
+def test_regression_equals_scikit_learn(drawn):
+    models, networks, codes = drawn
+    grids = [np.concatenate(signs(c, n, 1, 10), 1) for c, n in zip(codes, networks)]
+    features = np.pad(np.concatenate(grids), ((0, 0), (0, 1)), constant_values=1)
+    weights, loss, _ = regression.logistic_regression(
+        features, features, 10, np.random.default_rng(0), epochs=60, patience=60, batch_size=256, l2=0
+    )
+    expected = 0.0
+    for k in range(1, 10):  # bit 0 alike, and scikit-learn wants a feature of its own
+        X, y = np.delete(features, np.s_[k:10], 1), features[:, k] > 0
+        oracle = LogisticRegression(C=1e9, tol=1e-8, max_iter=1000).fit(X[:, :-1], y)
+        own = y * 2 - 1
+        expected += np.logaddexp(0, -own * oracle.decision_function(X[:, :-1])).mean()
+        found = np.logaddexp(0, -own * (features @ weights[k])).mean()
+        assert found < np.logaddexp(0, -own * oracle.decision_function(X[:, :-1])).mean() * 1.002
+    first = np.logaddexp(0, -features[:, 0] * (features @ weights[0])).mean()
+    assert loss == pytest.approx((expected + first) / 10 / math.log(2), rel=2e-3)
+
+
+def test_gradient_is_that_of_the_loss():
+    generator = np.random.default_rng(0)
+    features = np.pad(generator.choice([-1, 1], (50, 9)), ((0, 0), (0, 1)), constant_values=1).astype(np.float64)
+    weights = generator.normal(0, 0.3, (3, 10))
+    weights[:, :3] = np.tril(weights[:, :3], -1)
+    found = regression._gradient(weights, features, 3)
+    for k, j in np.ndindex(found.shape):
+        if j < 3 and j >= k:
+            assert found[k, j] == 0
+            continue
+        step = np.zeros_like(weights)
+        step[k, j] = 1e-5
+        above, below = (regression._loss(weights + s, features, 3) for s in (step, -step))
+        assert found[k, j] == pytest.approx((above - below) / 2e-5 * 3 * math.log(2), abs=1e-4)
+
+
+def test_fit_wants_two_grids(drawn):
+    _, networks, codes = drawn
+    with pytest.raises(ValueError, match="Network 0 must be used in two grids or more, got 1; one is held out: add"):
+        fit(codes[:1], networks[:1], 0, 6)
