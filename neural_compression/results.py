@@ -131,5 +131,5 @@ def _paper_table(results: dict[str, Any]) -> str:
         single = len(config.code_lengths) == 1
         rows.append([f"`{row}`", description, f"{psnr:.3f}", rate, *ours(row, single), *ours(f"narrow_{row}", single)])
     columns = ["preset", "row", "paper (dB)", "bpp", "ours (dB)", "bpp", "ours at an eighth of the width (dB)", "bpp"]
-    note = "The last two columns are the presets `narrow_…`. PSNR is the dataset's; codes are written as in the publication."
+    note = "The last two columns are presets `narrow_…`; codes are written the publication's way."
     return f"**Tables 4.1 and 4.2**\n\n{report.table(columns, rows)}\n\n{note}"
