@@ -97,7 +97,7 @@ def dynamic_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 def unknown_table(records: Sequence[dict[str, Any]]) -> str:
     """How vehicles of classes that the gallery lacks are told by the distance to their nearest exemplar."""
     rows = []
-    for loss in dict.fromkeys(r["loss"] for r in records):
+    for loss in dict.fromkeys(r["loss"] for r in records if "unknown" in r):
         found = [r["unknown"] for r in records if r["loss"] == loss and "unknown" in r]
         names = ("auc", "accepted_old", "rejected_new")
         rows.append([LOSSES[loss], *(report.mean_std([100 * f[name] for f in found], 1) for name in names)])

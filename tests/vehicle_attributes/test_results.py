@@ -66,6 +66,7 @@ def test_growth_has_a_row_for_each_way_and_a_column_for_each_number_of_exemplars
     assert cells(table, 0)[1:] == ["50.0 ± 14.1", "50.0 ± 14.1", "90.0 ± 0.0", "90.0 ± 0.0"]
     assert cells(table, 2) == ["classifier trained anew", "10.0 ± 0.0", "50.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0"]
     assert cells(results.unknown_table(records), 0) == ["triplet loss", "90.0 ± 0.0", "95.0 ± 0.0", "50.0 ± 0.0"]
+    assert results.unknown_table(records).count("\n") == HEADER  # retrained classifiers reject nothing
 
 
 def test_publishing_keeps_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
