@@ -13,7 +13,8 @@ from common.files import replacing
 _DPI = 200
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, in one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png", bbox_inches="tight")
@@ -47,7 +48,7 @@ def embeddings(path: Path, panels: Mapping[str, np.ndarray], labels: np.ndarray)
             axis.scatter(*chosen.T, s=3, linewidths=0, color=colormaps["tab10"](i), label=str(label))
         axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", markerscale=3, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion(
@@ -74,7 +75,7 @@ def confusion(
         if names is not None:
             axis.set_xticklabels(names, rotation=90, fontsize=7)
             axis.set_yticklabels(names, fontsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 def image_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
@@ -92,7 +93,7 @@ def image_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
             axis.imshow(np.clip(image.squeeze(), 0, 1), cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def curves(
@@ -114,7 +115,7 @@ def curves(
     axis.set(xlabel=x_label, ylabel=y_label, yscale=y_scale)
     axis.grid(alpha=0.3, which="both")
     axis.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def error_bars(
@@ -141,7 +142,7 @@ def error_bars(
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def roc(path: Path, panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> None:
@@ -158,7 +159,7 @@ def roc(path: Path, panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarr
         axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
         axis.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    _save(figure, path)
+    save(figure, path)
 
 
 def bars(path: Path, groups: Mapping[str, Sequence[int]], bins: Sequence[str], x_label: str, y_label: str) -> None:
@@ -180,7 +181,7 @@ def bars(path: Path, groups: Mapping[str, Sequence[int]], bins: Sequence[str], x
     axis.set(xticks=range(len(bins)), xticklabels=bins, xlabel=x_label, ylabel=y_label)
     axis.margins(y=0.12)
     axis.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def ranked_lists(path: Path, rows: Sequence[Sequence[np.ndarray]], matches: Sequence[Sequence[bool]]) -> None:
@@ -208,4 +209,4 @@ def ranked_lists(path: Path, rows: Sequence[Sequence[np.ndarray]], matches: Sequ
     axes[0, 0].set_title("query", fontsize=6)
     for rank, axis in enumerate(axes[0, 1:], 1):
         axis.set_title(str(rank), fontsize=6)
-    _save(figure, path)
+    save(figure, path)

@@ -1,6 +1,7 @@
 """An image on its way to a file of a wanted rate or quality."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +34,12 @@ class Attempt:
         self._pack(b"", b"")  # a size that no file can have is told before the networks run
         self.candidates = coding.Candidates.of(codec, self.image)
         self._costs = self.candidates.costs(codec.bit_models, mode)
+
+    def written(self, mode: coding.Mode) -> "Attempt":
+        """The same with codes written in another way, for which no network runs again."""
+        other = copy.copy(self)
+        other._mode, other._costs = mode, self.candidates.costs(self._codec.bit_models, mode)
+        return other
 
     def optimise(self, weight: float, how: Optimise, only: int | None) -> None:
         """Arguments as for `coding.Candidates.optimised`."""
@@ -107,8 +114,8 @@ class Target:
 
 
 def dialled(
-    choose: Callable[[float], np.ndarray],
-    measure: Callable[[np.ndarray], float],
+    choose: Callable[[float], Sequence[np.ndarray]],
+    measure: Callable[[Sequence[np.ndarray]], float],
     ends: tuple[float, float],
     target: Target,
     may_miss: bool = False,
@@ -116,7 +123,7 @@ def dialled(
     """Where a dial gives the target, by bisection.
 
     Args:
-        choose: dial -> (R, C) networks.
+        choose: dial -> (R, C) networks, or a list of such.
         measure: networks -> rate or quality; not called twice for the same choice.
         ends: of the dial, from the lowest rate and quality to the highest.
         target: what is wanted.
@@ -129,7 +136,7 @@ def dialled(
 
     def at(dial: float) -> float:
         networks = choose(dial)
-        key = networks.tobytes()
+        key = b"".join(part.tobytes() for part in networks)
         if key not in known:
             known[key] = measure(networks)
         return known[key]

@@ -9,7 +9,8 @@ from sklearn.datasets import load_sample_images
 
 from common.datasets.images import read_image
 
-BLOCK = 32  # pixels, height and width of a block
+from .container import BLOCK
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 

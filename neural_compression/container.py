@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MAGIC, VERSION, MODES = b"NBC", 1, ("publication", "context")
-BLOCK = 32  # pixels, height and width
+BLOCK = 32  # pixels, height and width of a block
 MOST_PIXELS = 2**28  # of whole blocks; a decoder takes some ten bytes of memory for each
 _HEAD, _CHECKSUM = struct.Struct("<3sB8sBHH"), struct.Struct("<I")
 _LARGEST_SIDE = 65535

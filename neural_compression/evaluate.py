@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tyro
 from tqdm import tqdm
 
 from common import config as run_config
 from common import figures, report
-from common.training import epochs_done
 
 from . import attempt, classical, pictures, results, trained
-from .attempt import Attempt
+from .attempt import LOG_WEIGHTS, Attempt, Target, dialled
 from .config import Config, Trial, trials
 from .rate_distortion import Point, dataset_psnr, point, squared_error
 from .train import CODEC, read
-from .trained import TrainedCodec
 
 METRICS, CLASSICAL = "metrics.json", "classical.json"
 TARGET_BPP = 0.148  # of Table 4.3
@@ -29,32 +28,43 @@ _DIALS = np.linspace(11.0, 4.0, 6)  # log λ of the points of a curve
 _CODE = [Path(__file__), Path(attempt.__file__), Path(trained.__file__)]
 
 
-def measured(attempts: Sequence[Attempt], networks: Sequence[np.ndarray], setting: float | None = None) -> Point:
+def squared_errors(attempts: Sequence[Attempt], networks: Sequence[np.ndarray]) -> list[int]:
+    """Of each image, when it is decoded; arguments as for `measured`."""
+    return [squared_error(a.image, a.decoded(n)) for a, n in zip(attempts, networks)]
+
+
+def measured(
+    attempts: Sequence[Attempt],
+    networks: Sequence[np.ndarray],
+    setting: float | None = None,
+    errors: Sequence[int] | None = None,
+) -> Point:
     """Rate of the real files and distortion of the decoded images, over a set of images.
 
     Args:
         attempts: one for each image.
         networks: (R, C) uint8 of each.
         setting: what the choice was made with.
+        errors: `squared_errors`, if they are known.
     """
-    images = [a.image for a in attempts]
     sizes = [len(a.file(n)) for a, n in zip(attempts, networks)]
-    errors = [squared_error(a.image, a.decoded(n)) for a, n in zip(attempts, networks)]
-    return point(setting, sizes, [image[..., 0].size for image in images], errors)
+    errors = squared_errors(attempts, networks) if errors is None else errors
+    return point(setting, sizes, [a.image[..., 0].size for a in attempts], errors)
 
 
 def at_rate(attempts: Sequence[Attempt], bits_per_pixel: float) -> Point:
     """With one λ for all images, the one whose files come nearest to a rate from below."""
     pixels = sum(a.image[..., 0].size for a in attempts)
 
-    def rate(dial: float) -> float:
-        return 8 * sum(len(a.file(a.choose("lagrangian", dial))) for a in attempts) / pixels
+    def choose(dial: float) -> list[np.ndarray]:
+        return [a.choose("lagrangian", dial) for a in attempts]
 
-    low, high = attempt.LOG_WEIGHTS
-    for _ in range(attempt.STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rate(middle) <= bits_per_pixel else (low, middle)
-    return measured(attempts, [a.choose("lagrangian", low) for a in attempts], low)
+    def rate(networks: Sequence[np.ndarray]) -> float:
+        return 8 * sum(len(a.file(n)) for a, n in zip(attempts, networks)) / pixels
+
+    target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
+    dial = dialled(choose, rate, LOG_WEIGHTS, target, may_miss=True)
+    return measured(attempts, choose(dial), dial)
 
 
 def evaluate_trial(run: Path, config: Config, trial: Trial, images: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -63,14 +73,14 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, images: Sequence[np.
 
     def make() -> dict[str, Any]:
         codec = trained.load(folder / CODEC)
-        written, learned = (_attempts(codec, images, mode) for mode in ("publication", "context"))
+        learned = [Attempt(codec, image, "context") for image in tqdm(images, "encode", delay=2, leave=False)]
+        written = [a.written("publication") for a in learned]
         record: dict[str, Any] = asdict(trial) | {"networks": {}}
         for number, length in enumerate(codec.code_lengths):
             maps = [np.full(a.candidates.samples.shape, number, np.uint8) for a in learned]
-            both = {
-                mode: asdict(measured(found, maps)) for mode, found in (("publication", written), ("context", learned))
-            }
-            record["networks"][str(length)] = both
+            errors = squared_errors(learned, maps)  # how codes are written does not change the image
+            modes = (("publication", written), ("context", learned))
+            record["networks"][str(length)] = {m: asdict(measured(a, maps, errors=errors)) for m, a in modes}
         maps = [a.choose("publication", config.target_psnr) for a in written]
         record["by_quality"] = asdict(measured(written, maps, config.target_psnr))
         record["at_rate"] = asdict(at_rate(learned, TARGET_BPP))
@@ -78,10 +88,6 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, images: Sequence[np.
         return record | {"curve": [asdict(found) for found in curve]}
 
     return report.made_once(folder / METRICS, [folder / CODEC, *_CODE], make)
-
-
-def _attempts(codec: TrainedCodec, images: Sequence[np.ndarray], mode: str) -> list[Attempt]:
-    return [Attempt(codec, image, mode) for image in tqdm(images, f"encode, {mode}", delay=2, leave=False)]
 
 
 def classical_points(run: Path, images: Sequence[np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -144,12 +150,11 @@ def _draw(
     others: dict[str, dict[str, Any]],
 ) -> dict[str, str]:
     """Losses, the rate-distortion curve, and what became of the first photograph."""
-    logs = {}
-    for trial in finished:
-        for length in config.code_lengths:
-            folder = run / trial.name / f"bits{length}"
-            if epochs_done(folder):
-                logs[f"{length} bits, {trial.name}"] = results.losses(folder)
+    logs = {
+        f"{length} bits, {trial.name}": pd.read_csv(run / trial.name / f"bits{length}/log.csv")["loss"]
+        for trial in finished
+        for length in config.code_lengths
+    }
     figures.curves(run / "figures/loss.png", logs, "pass", "loss")
     curves = {f"ours, {t.name}": [Point(**p) for p in r["curve"]] for t, r in zip(finished, records)}
     marks = {name: Point(**values) for name, values in others.items()}

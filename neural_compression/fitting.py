@@ -12,6 +12,7 @@ from common.datasets import batches
 
 from . import context
 from .blocks import BLOCK, to_blocks, to_image
+from .coding import by_quality
 from .config import Config, Trial
 from .context import BitModel
 from .model import Autoencoder
@@ -82,10 +83,10 @@ def fit_bit_models(models: Sequence[Autoencoder], images: Sequence[np.ndarray]) 
     also know blocks whose neighbours another network has coded.
     """
     random = np.random.default_rng(0)
+    grids = [to_blocks(image) for image in images]
+    grids = grids if len(grids) > 1 else np.array_split(grids[0], 2)
     found = []
     for number, model in enumerate(models):
-        grids = [to_blocks(image) for image in images]
-        grids = grids if len(grids) > 1 else [half for grid in grids for half in np.array_split(grid, 2)]
         codes = [binary_codes(model, grid.reshape(-1, BLOCK, BLOCK, 3)).reshape(*grid.shape[:2], -1) for grid in grids]
         shares = [1.0 if i % 2 == 0 else 0.5 for i in range(len(codes))]
         maps = [
@@ -109,12 +110,10 @@ def deblocking_pairs(
     for image in images:
         grid = to_blocks(image)
         blocks = grid.reshape(-1, BLOCK, BLOCK, 3)
-        result = np.zeros_like(blocks)
-        left = np.ones(len(blocks), bool)
-        for model in models:
-            candidates = decoded(model, binary_codes(model, blocks))
-            result[left] = candidates[left]
-            left &= block_psnr(blocks, candidates) < target_psnr
+        versions = np.stack([decoded(model, binary_codes(model, blocks)) for model in models])
+        errors = np.square(np.int32(versions) - blocks).sum(axis=(2, 3, 4))  # (networks, blocks)
+        chosen = by_quality(errors, np.full(len(blocks), blocks[0].size), target_psnr)
+        result = versions[chosen, np.arange(len(blocks))]
         rows, columns = grid.shape[:2]
         seen = to_image(result.reshape(grid.shape), rows * BLOCK, columns * BLOCK)
         wanted = to_image(grid, rows * BLOCK, columns * BLOCK)

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from common.layers import L2Normalize
 
-BLOCK = 32  # pixels, height and width of a block
+from .container import BLOCK
 
 
 @keras.saving.register_keras_serializable(package="neural_compression")

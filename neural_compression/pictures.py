@@ -9,19 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from common.files import replacing
+from common.figures import save
 
+from .container import BLOCK
 from .rate_distortion import Metric, Point
 
-_DPI = 200
-_SIDE = 32  # of a block, pixels
 _NAMES = {"dataset_psnr": "PSNR of the whole set (dB)", "mean_psnr": "mean PSNR (dB)"}
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, format="png", bbox_inches="tight")
 
 
 def rate_distortion(
@@ -56,7 +49,7 @@ def rate_distortion(
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def caption(name: str, bits_per_pixel: float, psnr: float) -> str:
@@ -94,7 +87,7 @@ def crops(path: Path, columns: Mapping[str, np.ndarray], boxes: Sequence[tuple[i
             axis.set(xticks=[], yticks=[])
     for axis, title in zip(axes[0], columns):
         axis.set_title(title, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def network_map(path: Path, image: np.ndarray, networks: np.ndarray, code_lengths: Sequence[int]) -> None:
@@ -110,7 +103,7 @@ def network_map(path: Path, image: np.ndarray, networks: np.ndarray, code_length
         ValueError: the map does not fit the image or names a network that is not there.
     """
     height, width = image.shape[:2]
-    expected = -(-height // _SIDE), -(-width // _SIDE)
+    expected = -(-height // BLOCK), -(-width // BLOCK)
     if networks.shape != expected:
         raise ValueError(
             f"Expected a map of {expected} blocks for {width}×{height} pixels, got {networks.shape}; "
@@ -123,7 +116,7 @@ def network_map(path: Path, image: np.ndarray, networks: np.ndarray, code_length
         )
     # From blue to red as the codes grow, which colour-blind readers tell apart too.
     colors = colormaps["coolwarm"](np.linspace(0, 1, len(code_lengths)))[:, :3]
-    tint = colors[networks].repeat(_SIDE, axis=0).repeat(_SIDE, axis=1)  # (R, C, 3) -> (32·R, 32·C, 3)
+    tint = colors[networks].repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)  # (R, C, 3) -> (32·R, 32·C, 3)
     grey = image.mean(axis=2, keepdims=True) / 255  # the image's own colours would mix with the tint
     figure = Figure(figsize=(6, 6 * height / width + 0.4), layout="constrained")
     axis = figure.subplots()
@@ -140,4 +133,4 @@ def network_map(path: Path, image: np.ndarray, networks: np.ndarray, code_length
         frameon=False,
         fontsize=8,
     )
-    _save(figure, path)
+    save(figure, path)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from common import report
 from common.config import from_json, to_json
 
@@ -38,11 +36,6 @@ FIGURES = {
     "networks.png": "The network that each of its blocks takes.",
 }
 _COLUMNS = ["coded by", "mode", "dataset PSNR (dB)", "mean PSNR (dB)", "bits per pixel"]
-
-
-def losses(folder: Path) -> Sequence[float]:
-    """The logged losses of a training."""
-    return pd.read_csv(folder / "log.csv")["loss"]
 
 
 def _cells(points: Sequence[dict[str, Any]]) -> list[str | None]:

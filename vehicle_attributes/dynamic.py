@@ -16,8 +16,8 @@ from common.datasets.vehicles import VehicleData
 
 from .config import Config, Trial
 from .gallery_checks import unit
-from .gallery_search import distances_within, threshold
-from .recognition import accuracy, choose_gallery, nearest_exemplars
+from .gallery_search import distances_within, nearest, threshold
+from .recognition import accuracy, choose_gallery
 from .recognizer import Recognizer
 
 ACCEPT = 0.95  # share of known vehicles that the threshold is to accept
@@ -66,13 +66,13 @@ def evaluate_trial(config: Config, trial: Trial, recognizer: Recognizer, data: V
     if trial.retrained_with:
         own = np.array(recognizer.classes[name])[np.argmax(outputs[f"{name}_logits"], axis=1)]
         return found | {"retrained": {str(trial.retrained_with): _parts(true, own, new)}}
-    queries = outputs["embedding"]
+    queries = unit(outputs["embedding"])
     rows = gallery_rows(config, trial.seed, labels, max(config.added))
-    exemplars = recognizer.embed(data.train["path"].iloc[rows], boxes_of(data.train.iloc[rows]))["embedding"]
+    exemplars = unit(recognizer.embed(data.train["path"].iloc[rows], boxes_of(data.train.iloc[rows]))["embedding"])
     for added in (0, *config.added):
         kept = np.isin(rows, gallery_rows(config, trial.seed, labels, added))
         gallery, names = exemplars[kept], labels[rows[kept]]
-        indices, distances = nearest_exemplars(queries, gallery, 1)
+        indices, distances = nearest(queries, gallery, 1)
         if added == 0:
             found["unknown"] = _rejection(gallery, names, distances[:, 0], new)
         found.setdefault("gallery", {})[str(added)] = _parts(true, names[indices[:, 0]], new)
@@ -88,12 +88,12 @@ def _parts(true: np.ndarray, predicted: np.ndarray, new: np.ndarray) -> dict[str
 def _last_layer(gallery: np.ndarray, names: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """What a last layer says that is trained anew on the exemplars' embeddings while the network rests."""
     classifier = LogisticRegression(C=10, class_weight="balanced", max_iter=1000)
-    return classifier.fit(unit(gallery), names).predict(unit(queries))
+    return classifier.fit(gallery, names).predict(queries)
 
 
 def _rejection(gallery: np.ndarray, names: np.ndarray, distances: np.ndarray, new: np.ndarray) -> dict[str, float]:
     """How well the distance to the nearest exemplar tells vehicles of unknown classes, before any is added."""
-    limit = threshold(distances_within(unit(gallery), names), ACCEPT)
+    limit = threshold(distances_within(gallery, names), ACCEPT)
     return {
         "auc": float(roc_auc_score(new, distances)),
         "threshold": float(limit),

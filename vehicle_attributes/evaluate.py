@@ -18,7 +18,6 @@ from common import figures, report
 from common.datasets.images import boxes_of, read_image
 from common.datasets.vehicles import VehicleData
 from common.files import replacing
-from common.training import epochs_done
 
 from . import dynamic, recognizer, results
 from .config import Config, Trial, trials
@@ -79,7 +78,7 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     config = run_config.load_config(run, Config)
     data = read(config)
     planned = list(trials(config))
-    finished = [t for t in planned if epochs_done(run / t.name) >= config.epochs and (run / t.name / NETWORK).exists()]
+    finished = [trial for trial in planned if (run / trial.name / NETWORK).exists()]
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
     records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]

@@ -16,6 +16,7 @@ def nearest(queries: np.ndarray, exemplars: np.ndarray, k: int) -> tuple[np.ndar
     The distance is 1 - cosine in float64, rounded once to float32, and equal features have exactly 0. All products are
     computed in float32 first, which reads each exemplar once. Their error has a bound, so only exemplars within twice
     the bound of the k-th best can be among the k nearest, and these alone, mostly k of them, are measured in float64.
+    `common.retrieval` ranks by the float32 products, and reads a gallery once more for its lengths at each call.
 
     Args:
         queries: (Q, D) float32 as `gallery_checks.unit` returns them.

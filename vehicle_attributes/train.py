@@ -74,7 +74,7 @@ def train_trial(
     config: Config, trial: Trial, data: vehicles.VehicleData, strategy: distribution.Strategy, folder: Path
 ) -> None:
     """Trains one network into `folder` and leaves it there as a recognizer."""
-    if (folder / recognizer.NETWORK).exists() and training.epochs_done(folder) >= config.epochs:
+    if (folder / recognizer.NETWORK).exists():
         return
     rows = training_rows(config, trial, data.train)
     classes = {name: sorted(rows[name].unique()) for name in config.attributes}
