@@ -4,18 +4,29 @@ PYTHON ?= python3
 PRESET ?= demo
 ARGS ?=
 RUN ?=
+# Folder of all data sets, each in one of its own.
+DATA ?= data
+# Each backend has an environment of its own: tensorflow, jax or torch.
+BACKEND ?= tensorflow
+ifeq ($(BACKEND),tensorflow)
 VENV := .venv
+REQUIREMENTS := requirements.txt requirements-dev.txt
+else
+VENV := .venv-$(BACKEND)
+REQUIREMENTS := requirements-common.txt requirements-$(BACKEND).txt requirements-dev.txt
+endif
 PY := $(VENV)/bin/python
 # A project is a top-level folder with a train.py.
 PROJECTS := $(patsubst %/train.py,%,$(wildcard */train.py))
 
+export KERAS_BACKEND := $(BACKEND)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONUNBUFFERED ?= 1
 # TensorFlow would leave it off on processors without AVX-512, which then train a third slower.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test test-exhaustive bench lint format golden new-project
+.PHONY: help smoke test test-jax test-torch test-exhaustive test-slow bench lint format golden new-project
 
 help: ## list the commands
 	@printf 'Projects: %s\n\n' '$(PROJECTS)'
@@ -29,6 +40,10 @@ eval-%: $(VENV)/.installed ## evaluate a project's newest run, or RUN=folder
 	@$(call check_project,$*)
 	$(PY) -m $*.evaluate $(RUN) $(ARGS)
 
+reproduce-%: $(VENV)/.installed ## train all presets that the data sets in DATA allow, and renew the tables
+	@$(call check_project,$*)
+	$(PY) -m common.reproduce $* '$(DATA)' $(ARGS)
+
 smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -e && \
 	for project in $(PROJECTS); do $(PY) -m $$project.train smoke --runs-dir "$$runs"; done
@@ -36,8 +51,17 @@ smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 test: $(VENV)/.installed ## run the tests
 	$(PY) -m pytest $(ARGS)
 
+test-jax: ## run the tests that need no TensorFlow without it, on JAX; so does BACKEND=jax with any command
+	@$(MAKE) --no-print-directory test BACKEND=jax
+
+test-torch: ## likewise on PyTorch
+	@$(MAKE) --no-print-directory test BACKEND=torch
+
 test-exhaustive: $(VENV)/.installed ## run the tests on all 2^32 numbers, in about ten minutes
 	$(PY) -m pytest -m exhaustive $(ARGS)
+
+test-slow: $(VENV)/.installed ## kill every project again and again, on an otherwise idle machine
+	$(PY) -m pytest -m slow $(ARGS)
 
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
 	$(PY) -m pytest tests/benchmarks -m bench -s $(ARGS)
@@ -61,10 +85,10 @@ new-project: $(VENV)/.installed ## copy a project: FROM=l2_autoencoder NAME=my_i
 	@$(PY) -m common.new_project '$(FROM)' '$(NAME)'
 
 # The environment is made anew when a requirements file is newer than it.
-$(VENV)/.installed: requirements.txt requirements-dev.txt
+$(VENV)/.installed: requirements-common.txt $(REQUIREMENTS)
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
 	touch $@
 
 check_project = test -f '$(1)/train.py' || { echo "There is no project '$(1)'; there are: $(PROJECTS)" >&2; exit 2; }

@@ -15,7 +15,7 @@ import tyro
 from keras import layers
 
 from common import config as run_config
-from common import report, training
+from common import distribution, report, training
 from common.datasets import batches, digits
 from common.files import write_json
 from common.layers import AdaptiveL2, FactorLog
@@ -76,7 +76,7 @@ def train_trial(
     training.seed_everything(seed)
     model, regularizer = build(data.train_images.shape[1:], method, factor)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(config.learning_rate), loss, jit_compile=False)
+    model.compile(keras.optimizers.Adam(config.learning_rate), loss, jit_compile=distribution.jit())
     images, labels = data.train_images[chosen], keras.ops.convert_to_tensor(data.train_labels[chosen])
 
     def labelled(first_epoch: int) -> batches.Dataset:

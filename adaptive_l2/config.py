@@ -158,3 +158,16 @@ PRESETS: dict[str, tuple[str, Config]] = {
         if config.backbone == "resnet50"
     },
 }
+
+# make reproduce-adaptive_l2 DATA=DIR: preset -> field -> path below DIR.
+_FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
+_PART = {"data_dir": "Market-1501-v15.09.15", "weights": "mobilenet_2_5_224_tf_no_top.h5"}
+DATA: dict[str, dict[str, str]] = {
+    "demo": {},
+    **{preset: _PART for preset in PRESETS if preset.startswith("mobilenet")},
+    **{
+        preset: {"data_dir": _FOLDERS[c.dataset]}
+        for preset, (_, c) in PRESETS.items()
+        if c.dataset in _FOLDERS and not preset.startswith("mobilenet")
+    },
+}

@@ -14,7 +14,7 @@ import tyro
 from tqdm import tqdm
 
 from common import config as run_config
-from common import figures, report
+from common import distribution, figures, report
 from common.datasets import reid
 from common.files import write_json
 from common.reid import CODE, camera_table, draw_ranked_lists, embed, score_record
@@ -101,7 +101,8 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     finished = [trial for trial in planned if epochs_done(run / trial.name) >= config.epochs]
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
-    records = [evaluate_trial(run, config, trial, data, reranked) for trial in tqdm(finished, "evaluate")]
+    with distribution.evaluation_strategy(config.strategy).scope():
+        records = [evaluate_trial(run, config, trial, data, reranked) for trial in tqdm(finished, "evaluate")]
     query, gallery = load_embeddings(run / finished[-1].name / FEATURES)
     pictures = draw(run, config, finished, records)
     draw_ranked_lists(query, gallery, data, run / "figures/ranked_lists.png")

@@ -43,7 +43,7 @@ def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = 
 def train_stage(config: Config, trial: Trial, model: ReIDModel, data: reid.ReIDData, folder: Path, epochs: int) -> None:
     """Trains the layers that are trainable, into `folder`."""
     rate = WarmUpAndDrops(config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs)
-    with model.training.distribute_strategy.scope():
+    with distribution.strategy_of(model.training).scope():
         # XLA is off: it is slower on CPUs, and Keras has none beside deterministic kernels.
         model.training.compile(keras.optimizers.Adam(rate), losses(model, config.label_smoothing), jit_compile=False)
 

@@ -3,10 +3,12 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
-from common.distribution import scale_loss
+from common.distribution import need_tensorflow, scale_loss
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
 
 
 class AdversarialTraining(keras.Model):
@@ -26,6 +28,7 @@ class AdversarialTraining(keras.Model):
     """
 
     def __init__(self, pairs: keras.Model, discriminator: keras.Model, condition: str, weight: float, **kwargs: Any):
+        need_tensorflow("Adversarial training")
         super().__init__(**kwargs)
         self.pairs, self.discriminator, self.condition, self.weight = pairs, discriminator, condition, weight
         self._means = [keras.metrics.Mean(name) for name in ("loss", "difference", "adversarial", "discriminator")]
@@ -53,7 +56,7 @@ class AdversarialTraining(keras.Model):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self._means}
 
-    def _discriminator_step(self, inputs: dict[str, Any]) -> tf.Tensor:
+    def _discriminator_step(self, inputs: dict[str, Any]) -> "tf.Tensor":
         found = self.pairs(inputs, training=True)
         condition = inputs[self.condition]
         samples = ops.concatenate([found["truth"], ops.stop_gradient(found["sample"])], axis=0)
@@ -66,7 +69,7 @@ class AdversarialTraining(keras.Model):
         self.discriminator_optimizer.apply(tape.gradient(scaled, variables), variables)
         return loss
 
-    def _generator_step(self, inputs: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _generator_step(self, inputs: dict[str, Any]) -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
         with tf.GradientTape() as tape:
             found = self.pairs(inputs, training=True)
             scores = self.discriminator([found["sample"], inputs[self.condition]], training=True)

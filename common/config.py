@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from common.files import write_json
+from common.files import about_disk, write_json
 
 Config = TypeVar("Config", bound="RunConfig")
 
@@ -68,11 +68,16 @@ def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | 
 def run_command(command: Callable[[], None]) -> None:
     """Runs a program's `main`; an error that this repository raises is told in its sentence alone.
 
-    Errors from elsewhere keep their traceback: they are not of the user's making.
+    So is a disk that is full or may not be written to. Other errors from elsewhere keep their traceback: they are not
+    of the user's making.
     """
     try:
         command()
-    except (ValueError, ArithmeticError) as error:
+    except OSError as error:
+        if (sentence := about_disk(error)) is None:
+            raise
+        sys.exit(sentence)
+    except (ValueError, ArithmeticError, MemoryError) as error:
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
         if Path(__file__).resolve().parents[1] not in raised_in.parents or ".venv" in raised_in.parts:
             raise
@@ -154,7 +159,8 @@ def open_run(config: RunConfig, project: str) -> Path:
                 f"{folder} holds a run with another config ({'; '.join(changes)}). "
                 "Choose another --name, or remove that folder to start over."
             )
-    elif folder.exists() and any(folder.iterdir()):
+    # A hidden file is what a killed process has left of its config.json.
+    elif folder.exists() and not all(path.name.startswith(".") for path in folder.iterdir()):
         raise ValueError(
             f"{folder} is not empty and has no config.json, so it is not a run folder. "
             "Choose another --name, or remove that folder."

@@ -1,21 +1,67 @@
 """Where a model trains: one device, all devices of this machine, or several machines.
 
 NOTE: `keras.distribution` trains on one plain variable under TensorFlow without an error, so
-`tf.distribute` is used. Its traps are handled here once: losses written by hand (`scale_loss`), equal
-random numbers on all replicas (`replica_seed`), and `Model.fit` under several workers
-(`enable_multi_worker`).
+`tf.distribute` is used. Its traps are handled here once: losses written by hand (`scale_loss`) or over pairs
+of samples (`gathered`), equal random numbers on all replicas (`replica_seed`), statistics of a replica's own
+share, and `Model.fit` under several workers (`adapt`). Other backends train on one device.
 """
 
+import contextlib
 import os
+import sys
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-Strategy = tf.distribute.Strategy
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
 
 
-def strategy(kind: str = "auto") -> tf.distribute.Strategy:
+class OneDevice:
+    """The strategy of backends without `tf.distribute`, with as much of its form as is used here."""
+
+    num_replicas_in_sync = 1
+    cluster_resolver = None
+
+    def scope(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext()
+
+
+Strategy = tf.distribute.Strategy if keras.backend.backend() == "tensorflow" else OneDevice
+
+
+def need_tensorflow(what: str) -> None:
+    """Raises ValueError, which says what it is that needs TensorFlow, if that is not the backend."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(f"{what} needs TensorFlow, but the backend is {backend}; set KERAS_BACKEND=tensorflow.")
+
+
+def devices() -> list[str]:
+    """Names of the devices that this process can train on."""
+    if keras.backend.backend() == "tensorflow":
+        return [device.name for device in tf.config.list_logical_devices()]
+    return [str(keras.ops.convert_to_tensor(0).device)]
+
+
+def use_deterministic_kernels() -> None:
+    """For the rest of this process; the CPU kernels of other backends are."""
+    if keras.backend.backend() == "tensorflow":
+        tf.config.experimental.enable_op_determinism()
+
+
+def jit() -> bool:
+    """The `jit_compile` of a training: JAX runs one operation after the other without it, and is ten times slower.
+
+    TensorFlow has graphs of its own; XLA is slower than they are on CPUs, and Keras has none beside deterministic
+    kernels.
+    """
+    return keras.backend.backend() == "jax"
+
+
+def strategy(kind: str = "auto") -> Strategy:
     """The strategy to build, compile and fit a model under.
 
     With several workers this must be the first thing that a process asks of TensorFlow.
@@ -26,13 +72,19 @@ def strategy(kind: str = "auto") -> tf.distribute.Strategy:
             "multi_worker" if `TF_CONFIG` is set, "mirrored" if there are several GPUs, else "one".
 
     Raises:
-        ValueError: unknown kind, one device for "mirrored", no cluster for "multi_worker".
+        ValueError: unknown kind, one device for "mirrored", no cluster for "multi_worker", either of these two on
+            another backend than TensorFlow.
     """
+    if keras.backend.backend() != "tensorflow" and kind in ("auto", "one"):
+        _tell_of_cpu()
+        return OneDevice()
+    need_tensorflow(f"--strategy {kind}")
     if kind == "auto" and "TF_CONFIG" in os.environ:
         kind = "multi_worker"
     if kind == "auto":
         kind = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
     if kind == "one":
+        _tell_of_cpu()
         return tf.distribute.get_strategy()
     if kind == "mirrored":
         gpus, cpus = (tf.config.list_logical_devices(name) for name in ("GPU", "CPU"))
@@ -56,7 +108,33 @@ def strategy(kind: str = "auto") -> tf.distribute.Strategy:
     raise ValueError(f"Unknown strategy {kind!r}; expected 'auto', 'one', 'mirrored' or 'multi_worker'.")
 
 
-def is_chief(used: tf.distribute.Strategy) -> bool:
+def evaluation_strategy(kind: str) -> Strategy:
+    """The strategy to evaluate a run under that trained under `strategy(kind)`.
+
+    One process evaluates, on whatever this machine has: "one" device, or all GPUs for the others; for "mirrored"
+    all logical CPU devices, if there is no GPU.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return OneDevice()
+    found = tf.config.list_logical_devices("GPU")
+    if kind == "mirrored" and not found:
+        found = tf.config.list_logical_devices("CPU")
+    several = kind != "one" and len(found) > 1
+    return strategy("mirrored") if several else tf.distribute.get_strategy()
+
+
+def _tell_of_cpu() -> None:
+    """Whoever has a GPU and waits for hours would like to know that it is not used."""
+    if all("cpu" in name.lower() for name in devices()):
+        print(f"No GPU is visible to {keras.backend.backend()}: this trains on the CPU.", file=sys.stderr)
+
+
+def strategy_of(model: keras.Model) -> Strategy:
+    """The strategy that a model was built under."""
+    return getattr(model, "distribute_strategy", OneDevice())
+
+
+def is_chief(used: Strategy) -> bool:
     """Whether this process writes the files of the run."""
     resolver = used.cluster_resolver
     return (
@@ -70,7 +148,7 @@ def is_chief(used: tf.distribute.Strategy) -> bool:
     )
 
 
-def scale_loss(loss: tf.Tensor) -> tf.Tensor:
+def scale_loss(loss: "tf.Tensor") -> "tf.Tensor":
     """Divides a loss computed by hand in a training step by the number of replicas.
 
     Gradients are summed over replicas, so a mean over the local batch would otherwise train with
@@ -80,7 +158,7 @@ def scale_loss(loss: tf.Tensor) -> tf.Tensor:
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def replica_seed(seed: tf.Tensor) -> tf.Tensor:
+def replica_seed(seed: "tf.Tensor") -> "tf.Tensor":
     """Folds the replica's number into a stateless seed of shape (2,), so that replicas draw differently."""
     context = tf.distribute.get_replica_context()
     return tf.random.experimental.stateless_fold_in(
@@ -88,16 +166,69 @@ def replica_seed(seed: tf.Tensor) -> tf.Tensor:
     )
 
 
-def enable_multi_worker(model: keras.Model) -> None:
-    """Makes `model.fit` work under `MultiWorkerMirroredStrategy`; no effect under other strategies.
+def gathered(rows: Any) -> Any:
+    """The rows of all replicas, (G, ...) from this one's (B, ...), in the replicas' order, for a loss over pairs of them.
 
-    Keras 3.15 fails there in two places (keras issue 20585): the symbolic build reduces a batch of
-    per-replica values as if it were a tensor, and logs are reduced along an axis that scalars lack.
+    Each replica is to compute the whole loss, whose gradient by its own rows it then knows without the others: `gathered`
+    passes that back times the number of replicas, because Keras divides a loss by it. The same rows come back from one
+    replica, and outside of a replica's step, as when Keras builds a model.
     """
-    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    context = tf.distribute.get_replica_context() if keras.backend.backend() == "tensorflow" else None
+    if context is None or context.num_replicas_in_sync == 1:
+        return rows
+    counts = context.all_gather(tf.shape(rows)[:1], axis=0)  # (replicas,)
+    first = tf.reduce_sum(counts[: context.replica_id_in_sync_group])
+
+    @tf.custom_gradient
+    def gather(own):
+        def gradient(upstream):
+            return context.num_replicas_in_sync * tf.convert_to_tensor(upstream)[first : first + tf.shape(own)[0]]
+
+        return context.all_gather(own, axis=0), gradient
+
+    return gather(rows)
+
+
+def adapt(model: keras.Model) -> None:
+    """Makes `model.fit` on several replicas what it is on one; no effect there.
+
+    Batch normalization takes the statistics of the whole batch; Keras' default are those of each replica's share, of
+    which it keeps the first replica's moving ones.
+
+    What layers add to the loss is kept for each replica apart. Keras 3.15 has one list for all, whose threads take turns
+    where they wait for each other, as in that batch normalization, and clear or take each other's.
+
+    `fit` works under `MultiWorkerMirroredStrategy`. Keras 3.15 fails there in two places (keras issue 20585): the
+    symbolic build reduces a batch of per-replica values as if it were a tensor, and logs are reduced along an axis
+    that scalars lack.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    used = model.distribute_strategy
+    for layer in model._flatten_layers() if used.num_replicas_in_sync > 1 else ():
+        layer._losses = _LossesOfThread()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    if isinstance(used, tf.distribute.MultiWorkerMirroredStrategy):
         # The mixin adds methods and no state, so the class can change under a finished model.
         kind = type(model)
         model.__class__ = type(kind.__name__, (_MultiWorkerSteps, kind), {})
+
+
+class _LossesOfThread(threading.local):
+    """What Keras does with a layer's list of losses, with a list for each thread."""
+
+    def __init__(self) -> None:
+        self._found: list[Any] = []
+
+    def extend(self, losses: Iterable[Any]) -> None:
+        self._found.extend(losses)
+
+    def clear(self) -> None:
+        self._found.clear()
+
+    def __getitem__(self, index: slice) -> list[Any]:
+        return self._found[index]
 
 
 class _MultiWorkerSteps:

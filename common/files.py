@@ -1,14 +1,54 @@
 """Whole-file writes: a reader sees the old file or the new one, never half of one."""
 
 import contextlib
+import errno
+import glob
 import json
 import os
+import platform
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_FULL = "What was finished is kept, and the same command continues from it once there is room."
+_LOCKED = "could not be opened: permission denied. Change its permissions, or choose another folder."
+_FAULTS = {
+    errno.ENOSPC: f"could not be written: the disk is full. {_FULL}",
+    errno.EDQUOT: f"could not be written: your share of the disk is used up. {_FULL}",
+    errno.EROFS: "could not be written: the disk is read-only. Choose another folder, or copy the run to one first.",
+    errno.EACCES: _LOCKED,
+    errno.EPERM: _LOCKED,
+}
+
+
+def about_disk(error: OSError) -> str | None:
+    """The sentence about a disk that is full or may not be written to; None for any other error."""
+    told = _FAULTS.get(error.errno)
+    return told and f"{error.filename or 'A file'} {told}"
+
+
+def beside(path: Path) -> Path:
+    """A name of this process beside `path`; what processes that were killed left under theirs is removed."""
+    mark = f".{platform.node()}."  # processes of other machines may write to the same disk
+    for found in path.parent.glob(f".*.{glob.escape(path.name)}"):
+        owner = found.name.removeprefix(mark).removesuffix(f".{path.name}")
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            shutil.rmtree(found) if found.is_dir() else found.unlink(missing_ok=True)
+    return path.with_name(f"{mark}{os.getpid()}.{path.name}")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -17,16 +57,36 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffixes of `path`, because some writers choose the format by it.
     If the body raises, the temporary file is removed and `path` is left as it was.
+
+    Raises:
+        OSError: the disk is full, or may not be written to; it names `path`.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = beside(Path(path))
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:  # most writers do not tell the file, and h5py tells it in three lines
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or the disk is read-only, which has been told
+            temporary.unlink()
+
+
+def save_weights(model: Any, path: Path) -> None:
+    """Writes the weights of a Keras model to `path` in one rename.
+
+    Raises:
+        OSError: the disk is full, or may not be written to.
+    """
+    # HDF5 crashes the whole process on a full disk. Its headers take less than the numbers, or than a MiB.
+    if shutil.disk_usage(path.parent).free < 8 * model.count_params() + 2**20:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    with replacing(path) as temporary:
+        model.save_weights(temporary)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

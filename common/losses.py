@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from common.distribution import gathered
+
 
 @keras.saving.register_keras_serializable(package="common")
 class BatchHardTriplet(keras.losses.Loss):
@@ -14,8 +16,8 @@ class BatchHardTriplet(keras.losses.Loss):
     the Euclidean distance d, not squared. An anchor is its own positive at distance zero if it has no
     other; without a negative its loss is zero.
 
-    Under `tf.distribute` a loss sees the batch of its own replica: P identities × K images must be split into
-    whole identities. Keras hands identities to a loss as float32: number them from zero, or at least below 2^24.
+    Each of several replicas computes the loss of the samples of all, which are gathered. Keras hands identities to a
+    loss as float32: number them from zero, or at least below 2^24.
 
     Args:
         margin: a number, or "soft".
@@ -40,8 +42,8 @@ class BatchHardTriplet(keras.losses.Loss):
         Returns:
             (B,), float32 or wider.
         """
-        identities = ops.reshape(y_true, (-1,))  # (B,)
-        embeddings = ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32")
+        identities = gathered(ops.reshape(y_true, (-1,)))  # (B,)
+        embeddings = gathered(ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32"))
         # The Gram matrix mines; the chosen distances are computed from differences, which do not cancel.
         squares = ops.sum(ops.square(embeddings), axis=1)
         distances = (
@@ -68,7 +70,7 @@ class LiftedStructured(keras.losses.Loss):
     A batch without positive pairs, or without negatives, has a loss of zero.
 
     Distances are computed from differences, B² · D numbers at once: equal embeddings are exactly at distance zero.
-    Under `tf.distribute` and for the identities the same holds as for `BatchHardTriplet`.
+    For several replicas and for the identities the same holds as for `BatchHardTriplet`.
 
     Args:
         margin: α; negatives count the more, the closer they are.
@@ -93,8 +95,8 @@ class LiftedStructured(keras.losses.Loss):
         Returns:
             (B,), float32 or wider.
         """
-        identities = ops.reshape(y_true, (-1,))  # (B,)
-        embeddings = ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32")
+        identities = gathered(ops.reshape(y_true, (-1,)))  # (B,)
+        embeddings = gathered(ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32"))
         distances = _length(embeddings[:, None] - embeddings[None, :])  # (B, B)
         same = ops.equal(identities[:, None], identities[None, :])
         ones = ops.ones_like(distances)

@@ -9,7 +9,7 @@ from common.config import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 # What the original measured is no claim of the copy.
-LEFT_OUT = ("__pycache__", "results.json", "figures")
+LEFT_OUT = ("__pycache__", "results.json", "figures", "weights")
 
 
 def new_project(source: str, name: str, root: Path = ROOT) -> Path:

@@ -16,11 +16,12 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm import tqdm
 
 from common import distribution
-from common.files import replacing, write_json, write_text
+from common.datasets.batches import Dataset
+from common.files import replacing, save_weights, write_json, write_text
+from common.memory import naming_full_memory
 
 BEST_WEIGHTS = "best.weights.h5"
 _CHECKPOINT = Path("checkpoint") / "state.npz"
@@ -32,7 +33,7 @@ class NonFiniteLossError(ArithmeticError):
 
 def write_environment(run: Path) -> None:
     """Writes `environment.json`: versions, commit, devices and command of the process that trains."""
-    packages = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn")
+    packages = (keras.backend.backend(), "keras", "numpy", "scipy", "scikit-learn")
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
@@ -44,7 +45,7 @@ def write_environment(run: Path) -> None:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},
             "commit": commit or "unknown",
-            "devices": [device.name for device in tf.config.list_logical_devices()],
+            "devices": distribution.devices(),
             "command": sys.argv,
         },
     )
@@ -53,7 +54,7 @@ def write_environment(run: Path) -> None:
 def seed_everything(seed: int) -> None:
     """Seeds initialisers and dropout, and makes the kernels deterministic; call before building a model."""
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    distribution.use_deterministic_kernels()
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def precision(policy: str) -> Iterator[None]:
 
 def fit(
     model: keras.Model,
-    batches: Callable[[int], tf.data.Dataset],
+    batches: Callable[[int], Dataset],
     *,
     steps_per_epoch: int,
     epochs: int,
@@ -88,7 +89,7 @@ def fit(
         batches: first epoch -> endless data set of training batches from that epoch on.
         steps_per_epoch: batches in an epoch.
         epochs: total number, those before an interruption included.
-        folder: takes `log.csv`, `tensorboard/`, `checkpoint/` and `best.weights.h5`.
+        folder: takes `log.csv`, `tensorboard/` (on TensorFlow), `checkpoint/` and `best.weights.h5`.
         monitor: the logged value whose minimum decides which weights are the best; None: the last ones.
         callbacks: further callbacks; they must not have state that decides the result. Values that they
             add to the logs at an epoch's end are logged too.
@@ -98,14 +99,15 @@ def fit(
 
     Raises:
         NonFiniteLossError: with the step; the last whole epoch stays on disk.
+        MemoryError: with the batch size; the last whole epoch stays on disk.
         ValueError: the checkpoint belongs to another model.
         SystemExit: after SIGINT (130) or SIGTERM (143); the last whole epoch stays on disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    distribution.enable_multi_worker(model)
+    distribution.adapt(model)
     state = _State(model, folder, monitor)
     if state.epoch < epochs:
-        with _SignalStop(folder) as stop:
+        with _SignalStop(folder) as stop, naming_full_memory(folder, lambda: state.epoch, batches):
             model.fit(
                 batches(state.epoch),
                 steps_per_epoch=steps_per_epoch,
@@ -141,7 +143,7 @@ class _State(keras.callbacks.Callback):
     def __init__(self, model: keras.Model, folder: Path, monitor: str | None):
         super().__init__()
         self.path, self.monitor, self.folder = folder / _CHECKPOINT, monitor, folder
-        self.writes = distribution.is_chief(model.distribute_strategy)
+        self.writes = distribution.is_chief(distribution.strategy_of(model))
         self.log: list[dict[str, float]] = []
         self._variables = _all_variables(model)
         if self.path.exists():
@@ -155,9 +157,10 @@ class _State(keras.callbacks.Callback):
 
     @property
     def tensorboard(self) -> list[keras.callbacks.Callback]:
-        """The callback that writes TensorBoard's files, in the process that writes."""
-        folder = self.folder / "tensorboard"
-        return [keras.callbacks.TensorBoard(folder, write_graph=False)] if self.writes else []
+        """The callback that writes TensorBoard's files, in the process that writes; it needs TensorFlow."""
+        if not self.writes or keras.backend.backend() != "tensorflow":
+            return []
+        return [keras.callbacks.TensorBoard(self.folder / "tensorboard", write_graph=False)]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
@@ -170,8 +173,7 @@ class _State(keras.callbacks.Callback):
         if not self.writes:
             return
         if best:
-            with replacing(self.folder / BEST_WEIGHTS) as temporary:
-                self.model.save_weights(temporary)
+            save_weights(self.model, self.folder / BEST_WEIGHTS)
         self.path.parent.mkdir(exist_ok=True)
         with replacing(self.path) as temporary:
             # By position: Keras numbers unnamed layers through the life of a process.
@@ -208,7 +210,7 @@ def _all_variables(model: keras.Model) -> list[keras.Variable]:
     """Variables of the model, seeds included, and of each of its optimizers."""
     optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
     if model.optimizer is not None and not model.optimizer.built:
-        with model.distribute_strategy.scope():
+        with distribution.strategy_of(model).scope():
             model.optimizer.build(model.trainable_variables)
     unbuilt = [optimizer.name for optimizer in optimizers if not optimizer.built]
     if unbuilt:

@@ -135,3 +135,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
     # PRESET=mobilenet ARGS="--data-dir DIR --weights FILE"; no row of the publication.
     "mobilenet": ("Market-1501 or a part of it at a CPU's scale, the learned aggregator too", MOBILENET),
 }
+
+# make reproduce-flipreid DATA=DIR: preset -> field -> path below DIR.
+_FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
+DATA: dict[str, dict[str, str]] = {
+    "demo": {},
+    "mobilenet": {"data_dir": _FOLDERS["market1501"], "weights": "mobilenet_2_5_224_tf_no_top.h5"},
+    **{f"{dataset}_resnet50": {"data_dir": folder} for dataset, folder in _FOLDERS.items()},
+}

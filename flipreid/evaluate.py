@@ -14,7 +14,7 @@ import tyro
 from tqdm import tqdm
 
 from common import config as run_config
-from common import figures, report
+from common import distribution, figures, report
 from common.datasets import reid
 from common.metrics import cosine_distances
 from common.reid import CODE, camera_table, draw_ranked_lists, embed, score_record
@@ -91,7 +91,8 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     finished = [trial for trial in planned if epochs_done(run / trial.name) >= config.epochs]
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
-    records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
+    with distribution.evaluation_strategy(config.strategy).scope():
+        records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
     query, gallery = load_embeddings(run / finished[-1].name / features_file("double"))
     draw_ranked_lists(query, gallery, data, run / "figures/ranked_lists.png")
     report.write_report(

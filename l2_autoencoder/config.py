@@ -120,3 +120,10 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
 }
+
+# make reproduce-l2_autoencoder DATA=DIR: preset -> field -> path below DIR.
+DATA: dict[str, dict[str, str]] = {
+    "demo": {},
+    **{preset: {"data_dir": preset.split("_")[0]} for preset in PRESETS if preset.startswith(("mnist", "usps"))},
+    "anomaly_mnist": {"data_dir": "mnist"},
+}

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from common import training
+from common import distribution, training
 from common.datasets import batches
 from common.files import replacing
 
@@ -92,7 +92,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._autoencoder = self._build(seed)
         model = self._autoencoder.training
-        model.compile(keras.optimizers.Adam(self.learning_rate), "mse", jit_compile=False)
+        model.compile(keras.optimizers.Adam(self.learning_rate), "mse", jit_compile=distribution.jit())
         with tempfile.TemporaryDirectory() as folder:
             log = training.fit(
                 model,

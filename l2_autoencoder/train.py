@@ -52,8 +52,7 @@ def train_trial(
     images, _ = training_images(config, trial, data)
     with strategy.scope():
         model = build(config, trial, images.shape[1:]).training
-        # XLA is off: it is slower on CPUs (README, Speed), and Keras has none beside deterministic kernels.
-        model.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=False)  # Eq. 5.4
+        model.compile(keras.optimizers.Adam(config.learning_rate), "mse", jit_compile=distribution.jit())  # Eq. 5.4
 
     def image_pairs(first_epoch: int) -> batches.Dataset:
         shuffled = batches.shuffled_batches(images, config.batch_size, seed=trial.seed, first_epoch=first_epoch)

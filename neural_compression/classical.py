@@ -1,10 +1,11 @@
 """The codecs that a learned one is judged against: JPEG, WebP, JPEG 2000, AVIF and HEVC intra, as their files.
 
-All come from Pillow but HEVC intra, the successor of BPG: that needs `pip install pillow-heif`, whose wheel bundles
-x265 (GPL-2), so it is no requirement.
+All come from Pillow but HEVC intra, the successor of BPG: its wheel bundles x265 (GPL-2), so it is
+in requirements-heif.txt, apart from the others.
 """
 
 import bisect
+import contextlib
 import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +69,7 @@ def installed() -> tuple[dict[str, Codec], list[str]]:
     try:
         import pillow_heif
     except ImportError:
-        missing.append("HEVC intra left out: pillow-heif is not installed; run pip install pillow-heif.")
+        missing.append("HEVC intra left out: pillow-heif is not installed; install requirements-heif.txt.")
     else:
         codecs += _hevc(pillow_heif)
     return {codec.name: codec for codec in codecs}, missing
@@ -108,11 +109,24 @@ def at_rate(codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float) -
         ValueError: no images, one that is not such an array, or a rate that the codec does not reach.
     """
     _check(images)
-    pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    return _bracket(codec, images, bits_per_pixel, functools.cache(lambda setting: _encoded(codec, images, setting)))
 
-    @functools.cache
-    def files(setting: int) -> list[bytes]:
-        return _encoded(codec, images, setting)
+
+def points_at(codec: Codec, images: Sequence[np.ndarray], rates: Sequence[float]) -> list[Point]:
+    """The points of a codec's curve at exactly those of the rates, in bits per pixel, that it reaches."""
+    _check(images)
+    files, found = functools.cache(lambda setting: _encoded(codec, images, setting)), []
+    for rate in rates:
+        with contextlib.suppress(ValueError):
+            found.append(_bracket(codec, images, rate, files).interpolated)
+    return found
+
+
+def _bracket(
+    codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float, files: Callable[[int], list[bytes]]
+) -> Bracket:
+    """`files` gives those of a setting; other arguments and errors as for `at_rate`."""
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
 
     def rate(setting: int) -> float:
         return 8 * sum(len(file) - codec.container(file) for file in files(setting)) / pixels

@@ -7,6 +7,7 @@ python -m PROJECT.codec info FILE
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -35,15 +36,24 @@ class Encoded:
 
     Attributes:
         bits_per_pixel: of the whole file.
-        psnr: dB, of the decoded image's 8-bit samples; infinite without any error.
         networks: (R, C) uint8, of each block.
-        reconstruction: (H, W, 3) or (H, W) uint8, what `decode` gives.
     """
 
     bits_per_pixel: float
-    psnr: float
     networks: np.ndarray
-    reconstruction: np.ndarray
+    _attempt: Attempt
+
+    @cached_property
+    def reconstruction(self) -> np.ndarray:
+        """(H, W, 3) or (H, W) uint8, what `decode` gives; the decoders run when it is asked for."""
+        decoded = self._attempt.decoded(self.networks)
+        return np.ascontiguousarray(decoded[..., 0]) if self._attempt.grey else decoded
+
+    @cached_property
+    def psnr(self) -> float:
+        """dB, of the decoded image's 8-bit samples; infinite without any error."""
+        shown = self.reconstruction
+        return self._attempt.psnr(np.repeat(shown[..., None], 3, 2) if self._attempt.grey else shown)
 
 
 def encode(
@@ -88,9 +98,8 @@ def encode(
         networks = attempt.choose(selection, target_psnr)
     else:
         networks = attempt.choose(selection, dial_for(attempt, selection, target_psnr, target_bpp))
-    data, decoded = attempt.file(networks), attempt.decoded(networks)
-    shown = np.ascontiguousarray(decoded[..., 0]) if attempt.grey else decoded
-    return data, Encoded(attempt.bits_per_pixel(data), attempt.psnr(decoded), networks, shown)
+    data = attempt.file(networks)
+    return data, Encoded(attempt.bits_per_pixel(data), networks, attempt)
 
 
 def decode(codec: "TrainedCodec", data: bytes, max_pixels: int = container.MOST_PIXELS) -> np.ndarray:

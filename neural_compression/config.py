@@ -21,6 +21,7 @@ class Config(RunConfig):
     normalization: Literal["l2", "none", "batch"] = "l2"  # of the decoder's input, section 2.1 (pub)
     entropy_weight: float = 0.001  # λ of the entropy-friendly loss, Eq. 4.1
     half_overlapping: bool = True  # whether training blocks overlap by half, section 3.1 (pub)
+    chain: int = 0  # rounds over the networks, each of which begins with the weights of the last; 0: each for itself
     epochs: int = 20  # joint passes over the blocks
     expert_epochs: int = 0  # more of them on the blocks for which a network reaches the target PSNR, section 2.3 (pub)
     decoder_epochs: int = 0  # passes of the decoders alone, on binary codes of those blocks, section 2.3 (pub)
@@ -35,7 +36,7 @@ class Config(RunConfig):
         super().__post_init__()
         self._check(
             above_zero=("scale", "width", "epochs", "batch_size", "learning_rate", "deblocking_width"),
-            zero_or_more=("entropy_weight", "expert_epochs", "decoder_epochs", "deblocking_epochs"),
+            zero_or_more=("entropy_weight", "expert_epochs", "decoder_epochs", "deblocking_epochs", "chain"),
             different=("code_lengths",),
         )
         if self.scale > 1:
@@ -87,24 +88,26 @@ ROWS: dict[str, tuple[str, Config]] = {
 
 
 def on_cpu(config: Config) -> Config:
-    """The same method at a width that two CPU cores train: an eighth of the channels."""
-    return replace(config, width=8, scale=2 / 3, epochs=8, seeds=(0, 1, 2))
+    """The same method at a size that two CPU cores train: an eighth of the channels, and a rate that falls."""
+    stages = {name: min(1, getattr(config, name)) for name in ("expert_epochs", "decoder_epochs")}
+    small = {"width": 8, "deblocking_width": 8, "deblocking_epochs": min(3, config.deblocking_epochs)}
+    steps = {"epochs": 2, "batch_size": 128, "learning_rate": 2e-3, "decay": True}
+    return replace(config, scale=2 / 3, seeds=(0, 1, 2), **stages, **small, **steps)
 
 
 # What ships: two thirds of the size of BSDS500's photographs, and a rate that falls. Codes are rounded from the first
 # step on, so no passes on binary codes are needed; and each network learns from all blocks, as λ may choose it for any.
+# It begins with the weights of the one before, which is worth many times the steps (README).
 SHIPPED = replace(
     on_cpu(MULTIPLE),
     binarization="straight_through",
     alternate=False,
+    chain=2,
     deblocking_epochs=5,
-    batch_size=128,
-    learning_rate=2e-3,
-    decay=True,
     epochs=16,
     seeds=(0,),
 )
-DEMO = replace(SHIPPED, code_lengths=(64, 216), epochs=120, deblocking_epochs=20, scale=1.0)
+DEMO = replace(SHIPPED, code_lengths=(64, 216), epochs=60, deblocking_epochs=20, scale=1.0)
 
 PRESETS: dict[str, tuple[str, Config]] = {
     # make train-neural_compression PRESET=smoke; the numbers mean nothing. Seconds.
@@ -120,4 +123,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
     **ROWS,
     # PRESET=narrow_baseline: the same rows at an eighth of the width.
     **{f"narrow_{row}": (f"{text}, at a CPU's scale", on_cpu(config)) for row, (text, config) in ROWS.items()},
+}
+
+# make reproduce-neural_compression DATA=DIR: preset -> field -> path below DIR.
+_PHOTOGRAPHS = {"data_dir": "bsds500", "test_dir": "kodak"}
+DATA: dict[str, dict[str, str]] = {
+    "demo": {},
+    "shipped": _PHOTOGRAPHS,
+    **{preset: _PHOTOGRAPHS for preset in PRESETS if preset.startswith("narrow_")},
 }

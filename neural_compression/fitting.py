@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from common import training
+from common import distribution, training
 from common.datasets import batches
 
 from . import context
@@ -28,16 +28,26 @@ def fit(
     size = max(1, config.batch_size * BLOCK**2 * 3 // images[0][0].size)  # as many pixels a step, whatever their size
     steps = batches.steps_per_epoch(len(images[0]), size)
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * epochs)
-    with model.distribute_strategy.scope():
-        # XLA is off: it is slower on CPUs, and Keras has none beside deterministic kernels.
-        optimizer = keras.optimizers.Adam(rate if config.decay else config.learning_rate)
-        model.compile(optimizer, "mse", jit_compile=False)
+    with distribution.strategy_of(model).scope():
+        optimizer = RestingAdam(rate if config.decay else config.learning_rate)
+        model.compile(optimizer, "mse", jit_compile=distribution.jit())
 
     def scaled(first_epoch: int) -> batches.Dataset:
         shuffled = batches.shuffled_batches(images, size, seed=trial.seed, first_epoch=first_epoch)
         return shuffled.map(lambda *pair: tuple(keras.ops.cast(image, "float32") / 255 for image in pair))
 
     training.fit(model, scaled, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None, callbacks=callbacks)
+
+
+class RestingAdam(keras.optimizers.Adam):
+    """On JAX, too, the variables that rest in a pass keep their values and their moments; Keras expects all to move."""
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        moving = [variable for variable in self._trainable_variables if variable.trainable]
+        state = [*zip(moving, trainable_variables), *zip(self.variables, optimizer_variables)]
+        with keras.StatelessScope(state) as scope:
+            self.apply(grads, moving)
+        return tuple([scope.get_current_value(v) for v in variables] for variables in (moving, self.variables))
 
 
 def binary_codes(model: Autoencoder, blocks: np.ndarray) -> np.ndarray:

@@ -167,9 +167,9 @@ def optimised(
         ValueError: the input does not fit.
     """
     _check(codec, network, blocks, steps, learning_rate)
-    length = codec.code_lengths[network]
-    _check_codes(codes, (len(blocks), length))
-    neighbours = [_neighbours(array, name, (len(blocks), length)) for name, array in (("left", left), ("up", up))]
+    shape = len(blocks), codec.code_lengths[network]
+    _check_codes(codes, shape)
+    neighbours = [_neighbours(array, name, shape) for name, array in (("left", left), ("up", up))]
     if not (0 <= rate_weight < math.inf and batch_size >= 1):
         raise ValueError(
             f"rate_weight must be a number from 0 on and batch_size at least 1, got {rate_weight} and {batch_size}."
@@ -178,14 +178,14 @@ def optimised(
     search.decoder.set_weights(codec.decoders[network].get_weights())
     logits, found = _first_logits(codes), []
     starts = range(0, len(blocks), batch_size)
-    with tqdm(total=len(starts) * steps, desc="optimise codes", unit="step", delay=2, leave=False) as bar:
+    with _bar("optimise codes", len(starts) * steps) as bar:
         for start in starts:
             rows = np.minimum(np.arange(start, start + batch_size), len(blocks) - 1)  # the last block fills up
             search.source.logits.assign(logits[rows])
             if rate_weight:
                 search.set_rate(rate_weight, codec.bit_models[network], *(array[rows] for array in neighbours))
             found.append(search.best(blocks[rows], steps, learning_rate, bar.update))
-    return _joined(found, len(blocks), length)
+    return _joined(found, *shape)
 
 
 def encoder_optimised(
@@ -201,11 +201,15 @@ def encoder_optimised(
     search = _encoder_search(encoder, decoder)
     search.decoder.set_weights(decoder.get_weights())
     weights, found = encoder.get_weights(), []
-    with tqdm(total=len(blocks) * steps, desc="optimise encoder", unit="step", delay=2, leave=False) as bar:
+    with _bar("optimise encoder", len(blocks) * steps) as bar:
         for block in blocks:
             search.source.set_weights(weights)
             found.append(search.best(block[None], steps, learning_rate, bar.update))
     return _joined(found, len(blocks), codec.code_lengths[network])
+
+
+def _bar(doing: str, steps: int) -> tqdm:
+    return tqdm(total=steps, desc=doing, unit="step", delay=2, leave=False)
 
 
 def _first_logits(codes: np.ndarray) -> np.ndarray:

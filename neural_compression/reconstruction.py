@@ -80,7 +80,7 @@ def _eight_bits(pixels: np.ndarray) -> np.ndarray:
 def run(network: "keras.Model", rows: np.ndarray) -> np.ndarray:
     """A batch of up to its size, filled up with its last row."""
     filled = np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), 0)])
-    return np.asarray(network(filled, training=False))[: len(rows)]
+    return np.asarray(network.predict_on_batch(filled))[: len(rows)]
 
 
 def progress(steps: Sequence, doing: str, length: int | None = None) -> Iterator:

@@ -32,10 +32,10 @@ def read(config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return [i[:, :edge] for i, edge in zip(images, edges)], [i[:, edge:] for i, edge in zip(images, edges)]
 
 
-def build(config: Config, trial: Trial, code_length: int) -> Autoencoder:
-    """One of a trial's networks with its initial weights."""
+def build(config: Config, trial: Trial, code_length: int, before: Autoencoder | None = None) -> Autoencoder:
+    """One of a trial's networks with its initial weights: where shapes agree those of another, if that is given."""
     training.seed_everything(trial.seed)
-    return build_autoencoder(
+    model = build_autoencoder(
         code_length,
         width=config.width,
         binarization=config.binarization,
@@ -43,6 +43,10 @@ def build(config: Config, trial: Trial, code_length: int) -> Autoencoder:
         entropy_weight=config.entropy_weight,
         seed=trial.seed,
     )
+    for old, new in zip(before.training.weights if before else (), model.training.weights):
+        if old.shape == new.shape:
+            new.assign(np.array(old))  # a copy: JAX gives a network's arrays away when it trains
+    return model
 
 
 def train_network(config: Config, trial: Trial, model: Autoencoder, blocks: np.ndarray, folder: Path) -> None:
@@ -65,11 +69,14 @@ def train_trial(
     if (folder / CODEC).exists():
         return
     blocks = training_blocks(images, config.half_overlapping)
-    networks = []
-    for length in config.code_lengths:
-        with strategy.scope():
-            networks.append(build(config, trial, length))
-        train_network(config, trial, networks[-1], blocks, folder / f"bits{length}")
+    before = None
+    for number in reversed(range(max(1, config.chain))):  # the last round, 0, is the one that counts
+        networks, place = [], folder / f"earlier{number}" if number else folder
+        for length in config.code_lengths:
+            with strategy.scope():
+                networks.append(build(config, trial, length, before))
+            train_network(config, trial, networks[-1], blocks, place / f"bits{length}")
+            before = networks[-1] if config.chain else None
     deblocking = None
     if config.deblocking_epochs:
         with strategy.scope():

@@ -19,6 +19,7 @@ from common import config as run_config
 from common import figures, report
 from common.datasets import reid
 from common.datasets.images import read_image
+from common.files import replacing
 from common.metrics import cosine_distances
 from common.training import BEST_WEIGHTS, epochs_done
 
@@ -102,7 +103,8 @@ def write_images(files: Sequence[str], images: np.ndarray) -> None:
     """Writes images (N, H, W, 3) uint8, RGB."""
     for file, image in zip(files, images):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(file, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        with replacing(Path(file)) as temporary:
+            temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
 
 
 def evaluate_trial(

@@ -12,7 +12,7 @@ from common import distribution, training
 from common.augmentation import Augmentation
 from common.backbones import build_backbone
 from common.datasets import identities, images
-from common.files import replacing
+from common.files import save_weights
 from common.schedules import WarmUpAndDrops
 
 from .blackbox import Parts, read
@@ -57,8 +57,7 @@ def train(config: Config, parts: Parts, strategy: distribution.Strategy, run: Pa
     with images.naming_damaged_images():
         training.fit(model.training, batches, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None)
     if epochs == 0:  # the backbone as it comes
-        with replacing(folder / training.BEST_WEIGHTS) as temporary:
-            model.training.save_weights(temporary)
+        save_weights(model.training, folder / training.BEST_WEIGHTS)
 
 
 def restore_embedder(run: Path) -> keras.Model:

@@ -1,9 +1,14 @@
-"""Running Python apart from the test's own process."""
+"""Running Python apart from the test's own process, and gradients on any backend."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,3 +31,29 @@ def run_python(*arguments: str, status: int = 0, cwd: Path = ROOT, **environment
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, f"exit status {process.returncode}, expected {status}\n{out}\n{err}"
     return out, err
+
+
+def value_and_gradients(
+    function: Callable[[], Any], variables: Sequence[keras.Variable]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The scalar that a function returns, and its gradients by Keras variables."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = function()
+        found = tape.gradient(value, [variable.value for variable in variables])
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        def pure(values):
+            with keras.StatelessScope(zip(variables, values), collect_losses=True):
+                return function()
+
+        value, found = jax.value_and_grad(pure)([variable.value for variable in variables])
+    else:
+        import torch
+
+        value = function()
+        found = torch.autograd.grad(value, [variable.value for variable in variables])
+    return keras.ops.convert_to_numpy(value), [keras.ops.convert_to_numpy(gradient) for gradient in found]

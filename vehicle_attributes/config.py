@@ -181,3 +181,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(MOBILENET, held_out=2, classes_per_batch=4, images_per_class=15, epochs=8, drop_epochs=(5, 7)),
     ),
 }
+
+# make reproduce-vehicle_attributes DATA=DIR: preset -> field -> path below DIR.
+_TYPES = {"data_dir": "vehicle_type_zenodo6634554", "weights": "mobilenet_2_5_224_tf_no_top.h5"}
+DATA: dict[str, dict[str, str]] = {
+    **{preset: {} for preset in ("demo", "demo_joint", "demo_dynamic")},
+    "mobilenet": _TYPES,
+    "mobilenet_dynamic": _TYPES,
+    **{preset: {"data_dir": "VERI-Wild"} for preset in PRESETS if preset.startswith("veri_wild")},
+}

@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
 from common import config as run_config
-from common import figures, report
+from common import distribution, figures, report
 from common.datasets.images import boxes_of, read_image
 from common.datasets.vehicles import VehicleData
 from common.files import replacing
@@ -81,7 +81,8 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     finished = [trial for trial in planned if (run / trial.name / NETWORK).exists()]
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
-    records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
+    with distribution.evaluation_strategy(config.strategy).scope():
+        records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
     pictures = _draw_losses(run, finished)
     heading = f"Paper and this run ({len(finished)} of {len(planned)} trainings)"
     if config.held_out:

@@ -39,7 +39,7 @@ def build(config: Config, trial: Trial, num_classes: dict[str, int]) -> Attribut
 def train_model(config: Config, trial: Trial, model: AttributeModel, rows: pd.DataFrame, folder: Path) -> None:
     """Trains a network on the images of `rows`, into `folder`."""
     rate = WarmUpAndDrops(config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs)
-    with model.training.distribute_strategy.scope():
+    with distribution.strategy_of(model.training).scope():
         # XLA is off: it is slower on CPUs, and Keras has none beside deterministic kernels.
         model.training.compile(
             keras.optimizers.Adam(rate), losses(model, trial.loss, config.label_smoothing), jit_compile=False

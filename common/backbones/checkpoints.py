@@ -9,7 +9,7 @@ import tyro
 
 from common.backbones.ibn_resnet import ibn_resnet50
 from common.backbones.resnest import resnest50
-from common.files import replacing
+from common.files import save_weights
 
 NETWORKS = {"ibn_resnet50": ibn_resnet50, "resnest50": resnest50}
 _ARRAYS = {  # Keras' names of arrays, and PyTorch's
@@ -84,8 +84,7 @@ def import_checkpoint(
             )
         variable.assign(arrays[key].transpose(np.argsort(axes)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as temporary:
-        keras.Sequential(blocks).save_weights(temporary)
+    save_weights(keras.Sequential(blocks), out)
     print(f"{out}: {len(variables)} arrays of {network}")
 
 

@@ -2,16 +2,23 @@
 
 `Model.fit` on arrays after `keras.utils.set_random_seed` repeats one batch order in every epoch
 (Keras 3.15: the array adapter re-iterates a stateful `Dataset.map`), and any generator with state
-starts over after a resume. Here nothing has state.
+starts over after a resume. Here nothing has state. Backends other than TensorFlow get the same batches as arrays.
 """
 
 import math
 from typing import Any
 
 import keras
-import tensorflow as tf
+import numpy as np
 
-Dataset = tf.data.Dataset
+from common.datasets import array_batches
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    Dataset = tf.data.Dataset
+else:
+    Dataset = array_batches.ArrayBatches
 
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
@@ -19,19 +26,21 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
     return math.ceil(num_samples / batch_size)
 
 
-def epoch_order(num_samples: int, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
+def epoch_order(num_samples: int, seed: int, epoch: "int | tf.Tensor") -> "tf.Tensor | np.ndarray":
     """The order of the samples in an epoch: a permutation of range(N), shape (N,), int32.
 
     All permutations are equally likely, which those of `tf.random.experimental.index_shuffle` are not:
     over 2,000 epochs of 50 samples some come first 7 times and others 69 times instead of 40.
     """
+    if keras.backend.backend() != "tensorflow":
+        return array_batches.epoch_order(num_samples, seed, epoch)
     key = tf.stack([tf.cast(seed, tf.int32), tf.cast(epoch, tf.int32)])
     return tf.random.experimental.stateless_shuffle(tf.range(num_samples), key)
 
 
 def shuffled_batches(
     arrays: Any, batch_size: int, *, seed: int, first_epoch: int = 0, drop_remainder: bool = False
-) -> tf.data.Dataset:
+) -> Dataset:
     """Endless batches of samples, epoch after epoch from `first_epoch` on, each in its own order.
 
     Args:
@@ -42,18 +51,22 @@ def shuffled_batches(
         drop_remainder: whether the remainder is left out, so that all batches are of one size.
 
     Returns:
-        Data set of (B, ...) tensors in the structure of `arrays`; `steps_per_epoch(N, B)` of them are an epoch, or
-        N // B without the remainder.
+        Data set of (B, ...) tensors, or arrays, in the structure of `arrays`; `steps_per_epoch(N, B)` of them are an
+        epoch, or N // B without the remainder.
 
     Raises:
         ValueError: the arrays differ in length.
     """
-    samples = keras.tree.map_structure(tf.constant, arrays)
     length, *others = {len(array) for array in keras.tree.flatten(arrays)}
     if others:
         raise ValueError(f"Arrays that belong together must have equally many rows, got {sorted([length, *others])}.")
+    if keras.backend.backend() != "tensorflow":
+        return array_batches.shuffled_batches(
+            arrays, batch_size, seed=seed, first_epoch=first_epoch, drop_remainder=drop_remainder
+        )
+    samples = keras.tree.map_structure(tf.constant, arrays)
 
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+    def epoch_batches(epoch: tf.Tensor) -> Dataset:
         order = epoch_order(length, seed, epoch)
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder)
 
@@ -65,7 +78,7 @@ def shuffled_batches(
     return in_order(batches.map(gather, tf.data.AUTOTUNE))
 
 
-def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
+def in_order(batches: Dataset) -> Dataset:
     """The batches in their own order, prepared ahead; several workers share each batch."""
     options = tf.data.Options()
     options.deterministic = True

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from common.files import beside
 
 Color = tuple[float, float, float]  # red, green and blue
 
@@ -24,11 +25,10 @@ def draw_once(root: Path | None, name: str, draw: Callable[[Path], None]) -> Pat
     folder = Path(root) / name
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".drawing-{name}-", dir=folder.parent))
+    temporary = beside(folder)
+    temporary.mkdir(parents=True)
     try:
         draw(temporary)
-        temporary.chmod(0o755)  # mkdtemp's is for the user alone
         _rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -71,4 +71,6 @@ class Sensor:
 
     def write(self, path: Path, image: np.ndarray) -> None:
         """As JPEG of the camera's quality; (H, W, 3) uint8, RGB."""
-        cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, self.quality])
+        options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
+        # Unlike imwrite, it raises when the disk is full.
+        path.write_bytes(cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1])

@@ -26,8 +26,7 @@ def identity_batches(
         epoch: which one, from 0.
 
     Returns:
-        (S, P·K) int64 indices of samples; the K images of an identity follow each other, so that equal parts of a
-        batch hold whole identities if their number divides P (`check_parts`).
+        (S, P·K) int64 indices of samples; the K images of an identity follow each other.
 
     Raises:
         ValueError: fewer identities than P, or a number below 1.
@@ -50,7 +49,7 @@ def identity_batches(
 
 
 def check_parts(identities_per_batch: int, parts: int) -> None:
-    """A batch that is split over replicas must be split between identities.
+    """A batch must split into equally many identities for each replica, whose means of losses count alike.
 
     Raises:
         ValueError: the number of parts does not divide the number of identities.

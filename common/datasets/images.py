@@ -15,15 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from common.augmentation import Augmentation, augment
-from common.datasets.batches import in_order, shuffled_batches
+from common.datasets.batches import Dataset, in_order, shuffled_batches
 from common.datasets.identities import identity_batches
+from common.distribution import need_tensorflow
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
 
 BOX = ["left", "top", "right", "bottom"]  # columns of a table: pixels, half-open: image[top:bottom, left:right]
+_PIPELINE = "Reading image files in batches"
 
 
 def read_image(
@@ -64,6 +69,7 @@ def naming_damaged_images() -> Iterator[None]:
 
     tf.data turns errors into its own, with stack traces of several threads in the message.
     """
+    need_tensorflow(_PIPELINE)
     sentence = None
     try:
         yield
@@ -86,7 +92,7 @@ def training_batches(
     augmentation: Augmentation,
     seed: int,
     first_epoch: int = 0,
-) -> tf.data.Dataset:
+) -> Dataset:
     """Endless batches of P identities with K images each, epoch after epoch from `first_epoch` on.
 
     Args:
@@ -103,6 +109,7 @@ def training_batches(
     Returns:
         Data set of images (P·K, H, W, 3) uint8, RGB, and labels (P·K,) or (P·K, A) int32.
     """
+    need_tensorflow(_PIPELINE)
     paths, boxes, size = list(table["path"]), boxes_of(table), identities_per_batch * images_per_identity
     labels = np.asarray(labels, "int32")
     chosen_by = labels if labels.ndim == 1 else labels[:, -1]
@@ -117,7 +124,7 @@ def training_batches(
             epoch=int(epoch),
         )
 
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+    def epoch_batches(epoch: tf.Tensor) -> Dataset:
         indices = _numpy_function(choose, [epoch], tf.int64, (steps_per_epoch, size))
         steps = tf.range(steps_per_epoch, dtype=tf.int64)
         return tf.data.Dataset.from_tensor_slices((steps, indices)).map(lambda step, index: (epoch, step, index))
@@ -143,7 +150,7 @@ def shuffled_image_batches(
     batch_size: int,
     seed: int,
     first_epoch: int = 0,
-) -> tf.data.Dataset:
+) -> Dataset:
     """Endless batches of images with what belongs to them, each epoch in its own order and without its remainder.
 
     Args:
@@ -157,6 +164,7 @@ def shuffled_image_batches(
     Returns:
         Data set of companions, (B, ...) each, and images (B, H, W, 3) uint8, RGB.
     """
+    need_tensorflow(_PIPELINE)
     paths, shape = list(paths), (batch_size, *image_size, 3)
 
     def load(index: np.ndarray) -> np.ndarray:
@@ -175,7 +183,7 @@ def boxes_of(table: pd.DataFrame) -> np.ndarray | None:
 
 def image_batches(
     paths: Sequence[str | Path], *, boxes: np.ndarray | None = None, image_size: tuple[int, int], batch_size: int
-) -> tf.data.Dataset:
+) -> Dataset:
     """The images (B, H, W, 3) uint8, RGB, of files, in their order; the last batch has the remainder.
 
     Args:
@@ -187,6 +195,7 @@ def image_batches(
     Raises:
         ValueError: the boxes have another shape or type.
     """
+    need_tensorflow(_PIPELINE)
     paths = list(paths)
     if boxes is not None:
         boxes = np.asarray(boxes)
@@ -249,8 +258,8 @@ _calls = functools.cache(_Calls)
 
 
 def _numpy_function(
-    function: Callable[..., np.ndarray], inputs: list[tf.Tensor], kind: tf.DType, shape: tuple[int | None, ...]
-) -> tf.Tensor:
+    function: Callable[..., np.ndarray], inputs: "list[tf.Tensor]", kind: "tf.DType", shape: tuple[int | None, ...]
+) -> "tf.Tensor":
     # Stateful functions would run one at a time under tf.config.experimental.enable_op_determinism.
     result = tf.numpy_function(_calls().guarded(function), inputs, kind, stateful=False)
     return tf.ensure_shape(result, shape)

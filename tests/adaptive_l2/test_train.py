@@ -16,6 +16,8 @@ from adaptive_l2.train import build, read, train
 from common.datasets.images import read_image
 from common.retrieval import load_embeddings, score
 
+pytest.importorskip("tensorflow")
+
 SMOKE = replace(PRESETS["smoke"][1], name="run", regularizations=("adaptive",), regional_branches=True)
 
 

@@ -21,7 +21,7 @@ def train(kind, run):
     """20 steps of the convolutional autoencoder on global batches of 64."""
     from l2_autoencoder.model import build_autoencoder
 
-    return trained(kind, run, lambda: build_autoencoder(IMAGES.shape[1:]).training)
+    return trained(kind, run, lambda: reproducing(build_autoencoder(IMAGES.shape[1:]).training))
 
 
 def adaptive(kind, run):
@@ -31,7 +31,7 @@ def adaptive(kind, run):
         image = keras.Input(IMAGES.shape[1:])
         x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
         network = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(x))
-        return keras.Model(image, AdaptiveL2(network)(image))
+        return reproducing(keras.Model(image, AdaptiveL2(network)(image)))
 
     return trained(kind, run, build)
 
@@ -46,36 +46,53 @@ def adversarial(kind, run):
         judged = keras.Input(IMAGES.shape[1:])
         features = keras.layers.Flatten()(keras.layers.Concatenate()([judged, image]))
         discriminator = keras.Model([judged, image], keras.layers.Dense(1)(features))
-        return AdversarialTraining(keras.Model({"image": image}, outputs), discriminator, "image", 0.06)
-
-    def compile_model(model):
+        model = AdversarialTraining(keras.Model({"image": image}, outputs), discriminator, "image", 0.06)
         model.compile(*(keras.optimizers.Adam(1e-3) for _ in range(2)))
+        return model, lambda x: ({"image": x}, x)
 
-    return trained(kind, run, build, compile_model, lambda x: ({"image": x}, x))
+    return trained(kind, run, build)
 
 
-def mean_squares(model):
+def projects(kind, run):
+    """16 steps of every model of `project_trainings.py` on global batches of 16."""
+    from tests.common import project_trainings
+
+    found = {}
+    for name, build in project_trainings.TRAININGS.items():
+        values = trained(kind, Path(run) / name, build, project_trainings.ARRAYS, 16)
+        found |= {f"{name}_{key}": value for key, value in values.items()}
+    return found
+
+
+def reproducing(model):
     model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+    return model, lambda x: (x, x)
 
 
-def trained(kind, run, build, compile_model=mean_squares, paired=lambda x: (x, x)):
+def trained(kind, run, build, arrays=IMAGES[:320], batch_size=64):
+    """Trains for four epochs what `build` compiles; it also gives what turns a batch into inputs and targets."""
     strategy = distribution.strategy(kind)
     training.seed_everything(0)
     with strategy.scope():
-        model = build()
-        compile_model(model)
+        model, paired = build()
+    before = values_of(model)
     log = training.fit(
         model,
-        lambda epoch: shuffled_batches(IMAGES[:320], 64, seed=0, first_epoch=epoch).map(paired),
-        steps_per_epoch=5,
+        lambda epoch: shuffled_batches(arrays, batch_size, seed=0, first_epoch=epoch).map(paired),
+        steps_per_epoch=len(keras.tree.flatten(arrays)[0]) // batch_size,
         epochs=4,
         folder=Path(run),
     )
     return {
-        "weights": np.concatenate([np.asarray(weight).ravel() for weight in model.weights]),
+        "before": before,
+        "weights": values_of(model),
         "loss": log["loss"].to_numpy(),
         "replicas": strategy.num_replicas_in_sync,
     }
+
+
+def values_of(model):
+    return np.concatenate([np.asarray(weight).ravel() for weight in model.weights])
 
 
 def gradient():
@@ -139,7 +156,7 @@ def statistics():
     return {"local": moving_mean(False), "synchronized": moving_mean(True)}
 
 
-TASKS = (train, adaptive, adversarial, gradient, noise, statistics)
+TASKS = (train, adaptive, adversarial, projects, gradient, noise, statistics)
 
 if __name__ == "__main__":
     count = int(os.environ.get("LOGICAL_CPUS", "2"))

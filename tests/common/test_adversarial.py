@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from common import training
 from common.adversarial import AdversarialTraining
+
+tf = pytest.importorskip("tensorflow")
 
 
 def build(weight=0.5, generator=2.0, discriminator=(1.0, 3.0)):

@@ -1,13 +1,16 @@
+from itertools import islice
+
 import numpy as np
 import pytest
 
+from common.datasets import array_batches
 from common.datasets.batches import epoch_order, shuffled_batches, steps_per_epoch
 
 
 def epochs(first_epoch=0, count=3, seed=0, n=10, size=4):
     steps = steps_per_epoch(n, size)
     data = shuffled_batches(np.arange(n), size, seed=seed, first_epoch=first_epoch)
-    taken = [batch.numpy() for batch in data.take(count * steps)]
+    taken = [np.asarray(batch) for batch in islice(data, count * steps)]
     return [np.concatenate(taken[i * steps : (i + 1) * steps]).tolist() for i in range(count)]
 
 
@@ -25,7 +28,7 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 def test_first_and_last_positions_are_spread_over_the_samples():
     # Each sample comes first in 1/50 of the epochs: chi-squared with 49 degrees of freedom, 0.1 % tails.
-    orders = np.array([epoch_order(50, 7, epoch).numpy() for epoch in range(2000)])
+    orders = np.array([np.asarray(epoch_order(50, 7, epoch)) for epoch in range(2000)])
     for position in (0, 25, 49):
         counts = np.bincount(orders[:, position], minlength=50)
         assert 23 < np.sum((counts - 40) ** 2 / 40) < 86
@@ -38,14 +41,45 @@ def test_steps_per_epoch(n, size, steps):
 
 def test_arrays_that_belong_together_stay_together():
     arrays = (np.arange(10), {"square": np.arange(10.0) ** 2})
-    batches = list(shuffled_batches(arrays, 4, seed=0, drop_remainder=True).take(4))  # 2 an epoch
+    batches = list(islice(shuffled_batches(arrays, 4, seed=0, drop_remainder=True), 4))  # 2 an epoch
     assert [len(index) for index, _ in batches] == [4] * 4
     for index, rows in batches:
-        np.testing.assert_array_equal(rows["square"], index.numpy() ** 2.0)
-    whole = np.concatenate([index.numpy() for index, _ in shuffled_batches(arrays, 4, seed=0).take(2)])
-    np.testing.assert_array_equal(np.concatenate([index.numpy() for index, _ in batches[:2]]), whole)
+        np.testing.assert_array_equal(rows["square"], np.asarray(index) ** 2.0)
+    whole = np.concatenate([np.asarray(index) for index, _ in islice(shuffled_batches(arrays, 4, seed=0), 2)])
+    np.testing.assert_array_equal(np.concatenate([np.asarray(index) for index, _ in batches[:2]]), whole)
 
 
 def test_arrays_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"must have equally many rows, got \[3, 4\]"):
         shuffled_batches((np.zeros(3), np.zeros(4)), 2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("n", "seed", "epoch", "order"),
+    [
+        (7, 0, 0, [5, 4, 0, 2, 6, 3, 1]),
+        (7, 2**31 - 1, 3, [3, 4, 1, 0, 2, 6, 5]),
+    ],
+)
+def test_orders_are_those_of_every_backend_and_version(n, seed, epoch, order):
+    """Values of TensorFlow 2.21: the numbers in the READMEs depend on them."""
+    assert np.asarray(epoch_order(n, seed, epoch)).tolist() == order
+    assert array_batches.epoch_order(n, seed, epoch).tolist() == order
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 1797, 70001])
+def test_orders_without_tensorflow_are_the_same(n):
+    for seed, epoch in ((0, 0), (0, 1), (123456789, 4000)):
+        np.testing.assert_array_equal(array_batches.epoch_order(n, seed, epoch), epoch_order(n, seed, epoch))
+
+
+@pytest.mark.parametrize("drop_remainder", [False, True])
+def test_batches_without_tensorflow_are_the_same(drop_remainder):
+    arrays = (np.arange(10), {"square": np.arange(10.0) ** 2})
+    options = {"seed": 3, "first_epoch": 2, "drop_remainder": drop_remainder}
+    made = [module(arrays, 4, **options) for module in (shuffled_batches, array_batches.shuffled_batches)]
+    for (index, rows), (same_index, sum_of_both) in zip(
+        islice(made[0], 9), islice(made[1].map(lambda i, rows: (i, i + rows["square"])), 9)
+    ):
+        np.testing.assert_array_equal(index, same_index)
+        np.testing.assert_array_equal(np.asarray(index) + np.asarray(rows["square"]), sum_of_both)

@@ -98,6 +98,12 @@ def test_folder_with_other_content_is_not_touched(tmp_path):
     assert [path.name for path in (tmp_path / "project/run").iterdir()] == ["thesis.txt"]
 
 
+def test_folder_that_was_killed_before_its_config_is_opened(tmp_path):
+    (tmp_path / "project/run").mkdir(parents=True)
+    (tmp_path / "project/run/.host.1.config.json").write_text('{"name":')
+    assert load_config(open_run(Example(name="run", runs_dir=tmp_path), "project"), Example).rate == 0.5
+
+
 def test_not_a_run_folder(tmp_path):
     with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
         load_config(tmp_path, Example)

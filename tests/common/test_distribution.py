@@ -9,6 +9,8 @@ import pytest
 from common import distribution
 from tests.helpers import run_python, start_python
 
+pytest.importorskip("tensorflow")
+
 SCRIPT = "tests/common/distribution_script.py"
 
 

@@ -1,6 +1,13 @@
+import os
+import platform
+import shutil
+from types import SimpleNamespace
+
+import keras
 import pytest
 
-from common.files import replacing, write_json, write_text
+from common.files import replacing, save_weights, write_json, write_text
+from tests.helpers import start_python
 
 
 def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
@@ -18,6 +25,29 @@ def test_temporary_name_keeps_the_suffixes(tmp_path):
         assert temporary.name.endswith(".weights.h5") and temporary.parent == tmp_path
         temporary.write_bytes(b"new")
     assert (tmp_path / "best.weights.h5").read_bytes() == b"new"
+
+
+def test_what_killed_processes_leave_is_removed_by_the_next_write(tmp_path):
+    ended = start_python("-c", "")
+    ended.communicate()
+    host, dead = platform.node(), ended.pid
+    kept = [f".{host}.{os.getppid()}.a.json", f".elsewhere.{dead}.a.json", f".{host}.{dead}.b.a.json", ".mine.a.json"]
+    left = [f".{host}.{dead}.a.json", *kept]
+    for name in left:
+        (tmp_path / name).write_text("half of")
+    write_json(tmp_path / "a.json", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "a.json"])
+
+
+def test_weights_are_not_begun_on_a_disk_without_room(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    enough = 2**20 + 8 * 16
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=enough - 1))
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/a.weights.h5'"):
+        save_weights(model, tmp_path / "a.weights.h5")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=enough))
+    save_weights(model, tmp_path / "a.weights.h5")
+    model.load_weights(tmp_path / "a.weights.h5")
 
 
 def test_json_ends_with_a_newline(tmp_path):

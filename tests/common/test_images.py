@@ -2,7 +2,6 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from common.augmentation import Augmentation, augment
@@ -17,6 +16,8 @@ from common.datasets.images import (
     training_batches,
 )
 from tests.helpers import run_python
+
+tf = pytest.importorskip("tensorflow")
 
 NOTHING = Augmentation(mirror=0, padding=0, erasing=0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, 16, 8, 3), dtype="uint8")

@@ -7,27 +7,13 @@ from hypothesis.extra.numpy import arrays
 from keras import ops
 
 from common.layers import CosineDense, L2Normalize
+from tests.helpers import value_and_gradients
 
 
 def gradient(layer, x):
     """d sum(w · layer(x)) / dx with w = 1, 2, 3 …, by the backend's own differentiation."""
-    weights = np.arange(1, x.shape[-1] + 1, dtype="float32")
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        x = tf.constant(x)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = ops.sum(layer(x) * weights)
-        return tape.gradient(y, x).numpy()
-    if backend == "jax":
-        import jax
-
-        return np.asarray(jax.grad(lambda x: ops.sum(layer(x) * weights))(x))
-    x = ops.convert_to_tensor(x).requires_grad_()
-    ops.sum(layer(x) * ops.convert_to_tensor(weights)).backward()
-    return x.grad.numpy()
+    weights, point = np.arange(1, x.shape[-1] + 1, dtype="float32"), keras.Variable(x)
+    return value_and_gradients(lambda: ops.sum(layer(point.value) * weights), [point])[1][0]
 
 
 def test_known_vectors():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from common import training
+from common.datasets import array_batches
 from common.datasets.batches import shuffled_batches, steps_per_epoch
 from tests.helpers import run_python, start_python
 
@@ -111,11 +112,14 @@ def test_signals_stop_cleanly(tmp_path, number, status):
 
 
 def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_epoch(tmp_path):
-    def poisoned(first_epoch):
-        import tensorflow as tf
+    whole = array_batches.shuffled_batches(SAMPLES, 8, seed=0)
 
-        data = batches(first_epoch).enumerate(first_epoch * STEPS)
-        return data.map(lambda i, xy: (xy[0], tf.where(i == STEPS + 1, np.nan, 1.0) * xy[1]))
+    def load(epoch, step):
+        x = whole[epoch * STEPS + step]
+        return x, x * np.float32(np.nan if (epoch, step) == (1, 1) else 1)
+
+    def poisoned(first_epoch):
+        return array_batches.ArrayBatches(load, STEPS, first_epoch)
 
     with pytest.raises(training.NonFiniteLossError, match=rf"at step {STEPS + 2} \(epoch 2\).*after epoch 1 is kept"):
         fit(tmp_path, 4, data=poisoned)
@@ -148,6 +152,8 @@ def test_unknown_monitor_is_named(tmp_path):
 def test_second_optimizer_is_part_of_the_state(tmp_path):
     """As in a GAN: Keras' own BackupAndRestore skips it with a warning."""
 
+    tf = pytest.importorskip("tensorflow")
+
     class TwoOptimizers(keras.Model):
         def __init__(self):
             super().__init__()
@@ -163,8 +169,6 @@ def test_second_optimizer_is_part_of_the_state(tmp_path):
             self.other.build(self.second.trainable_variables)
 
         def train_step(self, data):
-            import tensorflow as tf
-
             x, y = data
             with tf.GradientTape(persistent=True) as tape:
                 loss = self.compute_loss(x=x, y=y, y_pred=self(x, training=True))
@@ -187,12 +191,10 @@ def test_second_optimizer_is_part_of_the_state(tmp_path):
 
 def test_keras_fit_on_arrays_repeats_one_order_and_ours_does_not(tmp_path):
     """The trap that cost 15 points of accuracy; when Keras mends it, this says so."""
-    seen = []
+    tf, seen = pytest.importorskip("tensorflow"), []
 
     class Record(keras.layers.Layer):
         def call(self, x):
-            import tensorflow as tf
-
             tf.py_function(lambda v: seen.append(v.numpy().ravel().tolist()), [x], [])
             return x
 
@@ -221,4 +223,4 @@ def test_environment_names_versions_and_devices(tmp_path):
 
     training.write_environment(tmp_path)
     written = json.loads((tmp_path / "environment.json").read_text())
-    assert written["keras"] == keras.__version__ and written["devices"][0].endswith("CPU:0")
+    assert written["keras"] == keras.__version__ and "cpu" in written["devices"][0].lower()

@@ -131,6 +131,8 @@ def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
 
 LOAD = """
 import sys, numpy as np, tensorflow as tf
+
+pytest.importorskip("tensorflow")
 assert not any(name.split(".")[0] in ("flipreid", "common") for name in sys.modules)
 model = tf.saved_model.load(sys.argv[1])
 images = np.load(sys.argv[2])

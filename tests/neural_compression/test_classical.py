@@ -134,7 +134,7 @@ def test_missing_codecs_are_left_out_with_a_sentence(monkeypatch):
     assert missing == [
         "JPEG 2000 left out: this Pillow was built without jpg_2000; install its wheel from PyPI.",
         "AVIF and AVIF 4:4:4, tuned left out: this Pillow was built without avif; install its wheel from PyPI.",
-        "HEVC intra left out: pillow-heif is not installed; run pip install pillow-heif.",
+        "HEVC intra left out: pillow-heif is not installed; install requirements-heif.txt.",
     ]
 
 

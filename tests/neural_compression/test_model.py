@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from neural_compression.model import Binarization, Passes, build_autoencoder, build_deblocking, entropy_friendly_loss
+from neural_compression.model import (
+    Binarization,
+    GrowingConv2D,
+    Passes,
+    build_autoencoder,
+    build_deblocking,
+    entropy_friendly_loss,
+)
 
 BLOCKS = np.random.default_rng(0).random((8, 32, 32, 3), dtype="float32")
 
@@ -16,6 +23,19 @@ def test_widths_and_code_length_of_the_publication():
     kernels = [w.shape for w in model.decoder.weights if w.name == "kernel"]
     assert [shape[-1] for shape in kernels] == [1024, 512, 256, 128, 64, 3]
     assert model.encoder.output_shape == (None, 216) and model.decoder.output_shape == (None, 32, 32, 3)
+
+
+def test_growing_convolution_is_up_sampling_and_convolution():
+    small = np.random.default_rng(1).normal(size=(2, 3, 5, 4)).astype("float32")
+    layer = GrowingConv2D(6)
+    found = layer(small)
+    grown = keras.layers.UpSampling2D(2)(small)
+    convolution = keras.layers.Conv2D(6, 3, padding="same")
+    convolution.build(grown.shape)
+    convolution.set_weights([layer.kernel, np.arange(6.0)])
+    layer.bias.assign(np.arange(6.0))
+    assert layer.compute_output_shape(small.shape) == found.shape == (2, 6, 10, 6)
+    np.testing.assert_allclose(layer(small), convolution(grown), atol=1e-5)
 
 
 def test_entropy_friendly_loss_by_hand():

@@ -35,10 +35,11 @@ def run(tmp_path_factory):
 
 
 # Of the last pass of each stage of the first network, from seed 0. A change of these is a change of results.
-GOLDEN_LOSSES = {".": 0.10620, "expert": 0.08877, "decoder": 0.08638}
+GOLDEN_LOSSES = {".": 0.10529, "expert": 0.08668, "decoder": 0.08105}
 
 
 def test_golden_training_log(run):
+    pytest.importorskip("tensorflow")  # the initial weights of other backends are others
     folder = run[0] / "seed0/bits8"
     found = {stage: pd.read_csv(folder / stage / "log.csv")["loss"].iloc[-1] for stage in (".", "expert", "decoder")}
     print(found)

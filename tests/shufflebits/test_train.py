@@ -18,6 +18,8 @@ from shufflebits.evaluate import evaluate
 from shufflebits.scenarios import PLAIN
 from shufflebits.train import FEATURES, train
 
+pytest.importorskip("tensorflow")
+
 SMOKE = replace(PRESETS["smoke"][1], name="run", attacks=ALL_ATTACKS)
 
 

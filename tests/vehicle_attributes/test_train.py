@@ -17,6 +17,8 @@ from vehicle_attributes.evaluate import evaluate
 from vehicle_attributes.recognition import choose_gallery
 from vehicle_attributes.train import read, train
 
+pytest.importorskip("tensorflow")
+
 SMOKE = replace(PRESETS["smoke"][1], name="run", losses=tuple(LOSSES), attributes=("type", "make"))
 
 

@@ -1,0 +1,69 @@
+"""Which presets are run, in which order, with which data."""
+
+import importlib
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from common import reproduce
+from tests.helpers import ROOT, run_python
+
+PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_plans_name_presets_and_fields(project):
+    config = importlib.import_module(f"{project}.config")
+    names = {field.name for field in fields(config.Config)}
+    assert config.DATA.keys() <= config.PRESETS.keys() and config.DATA["demo"] == {}
+    assert all(paths.keys() <= names for paths in config.DATA.values())
+
+
+def commands_of(monkeypatch, status=0):
+    found = []
+
+    def run(command):
+        found.append(command[2:])
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return found
+
+
+def test_presets_without_their_data_are_left_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bsds500").mkdir()
+    found = commands_of(monkeypatch)
+    left_out = reproduce.reproduce("neural_compression", tmp_path, Path("runs"), ["--seeds", "0"])
+    assert found == [
+        ["neural_compression.train", "demo", "--runs-dir", "runs", "--seeds", "0"],
+        ["neural_compression.evaluate", "runs/neural_compression/demo", "--publish"],
+    ]
+    assert "shipped" in left_out and "narrow_baseline" in left_out
+    assert f"shipped: left out, as there is no {tmp_path / 'kodak'}." in capsys.readouterr().out
+    (tmp_path / "kodak").mkdir()
+    assert reproduce.reproduce("neural_compression", tmp_path, Path("runs")) == []
+    data = ["--data-dir", str(tmp_path / "bsds500"), "--test-dir", str(tmp_path / "kodak")]
+    assert ["neural_compression.train", "shipped", "--runs-dir", "runs", *data] in found
+
+
+def test_failures_and_missing_folders_are_told(tmp_path, monkeypatch):
+    commands_of(monkeypatch, status=1)
+    with pytest.raises(ValueError, match="flipreid.train demo ended with status 1; the same command goes on"):
+        reproduce.reproduce("flipreid", tmp_path, Path("runs"))
+    with pytest.raises(ValueError, match="DATA must be the folder of all data sets, got .*none, which does not exist"):
+        reproduce.reproduce("flipreid", tmp_path / "none", Path("runs"))
+
+
+def test_command(tmp_path):
+    """Of a copy, whose README and results are renewed."""
+    for name in ("common", "l2_autoencoder"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(tmp_path)], check=True)
+    config = tmp_path / "l2_autoencoder/config.py"
+    config.write_text(config.read_text() + '\nDATA = {"smoke": {}}\n')
+    (tmp_path / "l2_autoencoder/results.json").unlink()
+    arguments = ("-m", "common.reproduce", "l2_autoencoder", str(tmp_path), "--epochs", "1")
+    out, _ = run_python(*arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert out.count("$ python -m l2_autoencoder.") == 2 and (tmp_path / "l2_autoencoder/results.json").exists()
