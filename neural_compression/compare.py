@@ -25,6 +25,7 @@ from .results import FIGURES, TARGET_BPP
 
 _DIALS = np.linspace(11.0, 4.0, 6)  # log λ of the points of our curve
 _RATES = (0.12, TARGET_BPP, 0.18, 0.22)  # of the points of classical ones
+_SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
 
 
 def attempts_at(codec: trained.TrainedCodec, images: Sequence[np.ndarray]) -> list[Attempt]:
@@ -125,6 +126,8 @@ def draw(
     rate, decoded = attempt.bits_per_pixel(attempt.file(networks)), attempt.decoded(networks)
     columns = {"original": image, pictures.caption("ours", rate, _psnr(image, decoded)): decoded}
     for name, other in classical.installed()[0].items():
+        if name not in _SHOWN:
+            continue
         try:
             setting = int(classical.at_rate(other, [image], rate).below.setting)
         except ValueError:  # its lowest rate is higher

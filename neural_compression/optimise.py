@@ -70,10 +70,10 @@ class _Search(keras.Model):
         codes = self.binarization(self.source(blocks, training=False))  # (B, K) of exactly 0 and 1
         errors = ops.sum(ops.square(self.decoder(codes, training=False) - blocks), axis=(1, 2, 3))
         objectives = errors + self.rate_weight * self._rates(codes) if self.rated else errors
-        better = objectives < self.best_objectives
-        self.best_codes.assign(ops.where(better[:, None], codes, self.best_codes))
-        self.best_errors.assign(ops.where(better, errors, self.best_errors))
-        self.best_objectives.assign(ops.where(better, objectives, self.best_objectives))
+        better = objectives < self.best_objectives.value
+        self.best_codes.assign(ops.where(better[:, None], codes, self.best_codes.value))
+        self.best_errors.assign(ops.where(better, errors, self.best_errors.value))
+        self.best_objectives.assign(ops.where(better, objectives, self.best_objectives.value))
         self.add_loss(ops.sum(objectives))  # a sum, so that blocks do not change each other's gradients
         return objectives
 

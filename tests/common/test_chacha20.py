@@ -101,6 +101,8 @@ def test_exported_model_alone(tmp_path):
     ],
 )
 def test_bad_inputs_are_told(change, message):
+    if keras.backend.backend() == "jax" and "float64" in message:
+        pytest.skip("JAX casts to float32 before the layer sees it")
     inputs = dict(enumerate([np.ones((1, 2), "float32"), *stream(KEY, NONCE, 0)])) | change
     with pytest.raises(ValueError, match=message):
         ChaCha20()(list(inputs.values()))

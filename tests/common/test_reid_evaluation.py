@@ -24,6 +24,7 @@ def people(tmp_path):
 
 
 def test_features_of_each_output_in_the_order_of_the_table(people):
+    pytest.importorskip("tensorflow")
     image = keras.Input((8, 4, 3), dtype="uint8")
     mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(image))
     model = keras.Model(image, {"rgb": mean, "red": mean[:, :1]})

@@ -77,7 +77,7 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path, seconds):
         "import pathlib, sys, time, keras\n"
         "from tests.common.test_training import fit\n"
         "class Slow(keras.callbacks.Callback):\n"
-        "    def on_train_batch_end(self, batch, logs=None): time.sleep(0.1)\n"
+        "    def on_train_batch_end(self, batch, logs=None): time.sleep(0.2)\n"
         "fit(pathlib.Path(sys.argv[1]), 6, callbacks=[Slow()])\n"
     )
     process = start_python("-c", script, str(tmp_path / "killed"))

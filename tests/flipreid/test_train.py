@@ -18,6 +18,8 @@ from flipreid.export import export
 from flipreid.train import build, read, train
 from tests.helpers import run_python
 
+pytest.importorskip("tensorflow")
+
 SMOKE = replace(PRESETS["smoke"][1], name="run", trainings=("aggregator",), regional_branches=True, frozen_epochs=1)
 
 
@@ -132,7 +134,6 @@ def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
 LOAD = """
 import sys, numpy as np, tensorflow as tf
 
-pytest.importorskip("tensorflow")
 assert not any(name.split(".")[0] in ("flipreid", "common") for name in sys.modules)
 model = tf.saved_model.load(sys.argv[1])
 images = np.load(sys.argv[2])
