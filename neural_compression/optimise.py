@@ -124,7 +124,8 @@ def _encoder_search(encoder: keras.Model, decoder: keras.Model) -> _Search:
 
 def _copy(network: keras.Model, trainable: bool) -> keras.Model:
     copied = keras.models.clone_model(network)
-    copied.trainable = trainable
+    for layer in copied.layers:  # those of a loaded codec rest; the copy itself says that it does not, whatever they do
+        layer.trainable = trainable
     return copied
 
 

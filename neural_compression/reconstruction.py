@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # The sums of a convolution depend in their last bits on the shape of a batch, so all batches have this one.
 BATCH = 64
 _ALIGNMENT = 8  # the deblocking network halves height and width three times
-_TILE = 512  # pixels of a tile of the deblocking network, without what it shares with others
+_TILE = 768  # pixels of a tile of the deblocking network, without what it shares with others
 # Two convolutions of 3×3 reach 2 pixels on each of the four levels, where a pixel is 1, 2, 4 and 8 wide, and again on
 # the way up to 4, 2 and 1: 44 in all, and up to 7 to the next multiple of 8. Farther pixels change nothing.
 _OVERLAP = 64
@@ -63,7 +63,7 @@ def deblocked(network: "keras.Model", image: np.ndarray, tile: int = _TILE) -> n
     for r, c in progress(corners, "deblock"):
         top, left = max(0, r - _OVERLAP), max(0, c - _OVERLAP)
         part = padded[top : r + tile + _OVERLAP, left : c + tile + _OVERLAP]
-        filtered = _eight_bits(network(part[None] / np.float32(255), training=False))[0, r - top :, c - left :]
+        filtered = _eight_bits(network.predict_on_batch(part[None] / np.float32(255)))[0, r - top :, c - left :]
         result[r : r + tile, c : c + tile] = filtered[:tile, :tile]
     return np.ascontiguousarray(result[:height, :width])
 

@@ -8,6 +8,7 @@ from neural_compression.context import BitModel
 from neural_compression.model import build_autoencoder
 from neural_compression.optimise import _logit_search, encoder_optimised, optimised
 from neural_compression.trained import TrainedCodec
+from tests.neural_compression.small_codec import save_codec
 from tests.neural_compression.synthetic_codes import random_model
 
 LENGTHS = (8, 16)
@@ -186,6 +187,14 @@ def test_encoder_way(codec, blocks):
     assert (errors <= first * (1 + 1e-6)).all() and errors.mean() < 0.999 * first.mean()
     backwards, _ = encoder_optimised(codec, 1, blocks[::-1], steps=20, learning_rate=0.02)
     np.testing.assert_array_equal(backwards[::-1], codes)
+
+
+def test_the_encoder_of_a_loaded_codec_learns(tmp_path, blocks):
+    """Its layers rest, which a copy of it takes over."""
+    loaded = save_codec(tmp_path / "codec.npz", deblocking=False)
+    first, found = (encoder_optimised(loaded, 1, blocks[:4], steps=steps, learning_rate=0.02)[1] for steps in (0, 20))
+    assert found.mean() < 0.999 * first.mean()
+    assert not loaded.encoders[1].trainable_variables
 
 
 def test_bits_are_the_coders(codec):
