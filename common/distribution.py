@@ -7,6 +7,8 @@ share, and `Model.fit` under several workers (`adapt`). Other backends train on 
 """
 
 import contextlib
+import functools
+import json
 import os
 import sys
 import threading
@@ -94,33 +96,50 @@ def strategy(kind: str = "auto") -> Strategy:
                 f"Strategy 'mirrored' needs at least two devices of one kind, found {devices}. "
                 "Use --strategy one, or make more GPUs visible."
             )
-        return tf.distribute.MirroredStrategy(devices)
+        return _mirrored(tuple(devices))
     if kind == "multi_worker":
+        if "TF_CONFIG" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ:
+            os.environ["TF_CONFIG"] = _cluster_of_slurm(int(os.environ["SLURM_STEP_NUM_TASKS"]))
         if "TF_CONFIG" in os.environ:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        if "SLURM_JOB_ID" in os.environ:
-            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
-            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         raise ValueError(
-            "Strategy 'multi_worker' needs a cluster: set TF_CONFIG on each worker, or start under "
-            "SLURM. For this machine alone use --strategy mirrored."
+            "Strategy 'multi_worker' needs a cluster: set TF_CONFIG on each worker, or start with srun "
+            "under SLURM. For this machine alone use --strategy mirrored."
         )
     raise ValueError(f"Unknown strategy {kind!r}; expected 'auto', 'one', 'mirrored' or 'multi_worker'.")
+
+
+def _cluster_of_slurm(tasks: int) -> str:
+    """`TF_CONFIG` of a task of `srun`.
+
+    TensorFlow's resolver tells addresses only: with its numbers of GPUs it fails on nodes without any, and binds those
+    that SLURM has bound. With the numbers given here it has nothing to ask nvidia-smi for.
+    """
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
+    )
+    cluster = resolver.cluster_spec().as_dict()
+    return json.dumps({"cluster": cluster, "task": {"type": resolver.task_type, "index": resolver.task_id}})
+
+
+@functools.cache
+def _mirrored(names: tuple[str, ...]) -> Strategy:
+    """One for all of a process: TensorFlow mixes up what the replicas of two of them exchange (2.21)."""
+    return tf.distribute.MirroredStrategy(names)
 
 
 def evaluation_strategy(kind: str) -> Strategy:
     """The strategy to evaluate a run under that trained under `strategy(kind)`.
 
-    One process evaluates, on whatever this machine has: "one" device, or all GPUs for the others; for "mirrored"
-    all logical CPU devices, if there is no GPU.
+    That is the same, but one device for "multi_worker", as one process evaluates, and where a machine has no others.
     """
     if keras.backend.backend() != "tensorflow":
         return OneDevice()
+    several = kind == "auto" and "TF_CONFIG" not in os.environ or kind == "mirrored"
     found = tf.config.list_logical_devices("GPU")
     if kind == "mirrored" and not found:
         found = tf.config.list_logical_devices("CPU")
-    several = kind != "one" and len(found) > 1
-    return strategy("mirrored") if several else tf.distribute.get_strategy()
+    return strategy("mirrored") if several and len(found) > 1 else tf.distribute.get_strategy()
 
 
 def _tell_of_cpu() -> None:
@@ -167,10 +186,10 @@ def replica_seed(seed: "tf.Tensor") -> "tf.Tensor":
 
 
 def gathered(rows: Any) -> Any:
-    """The rows of all replicas, (G, ...) from this one's (B, ...), in the replicas' order, for a loss over pairs of them.
+    """The rows of all replicas, (G, ...) from this one's (B, ...), in the replicas' order, for a loss over pairs.
 
-    Each replica is to compute the whole loss, whose gradient by its own rows it then knows without the others: `gathered`
-    passes that back times the number of replicas, because Keras divides a loss by it. The same rows come back from one
+    Each replica is to compute the whole loss, whose gradient by its own rows it then knows without the others. That is
+    passed back times the number of replicas, because Keras divides a loss by it. The same rows come back from one
     replica, and outside of a replica's step, as when Keras builds a model.
     """
     context = tf.distribute.get_replica_context() if keras.backend.backend() == "tensorflow" else None
@@ -195,8 +214,8 @@ def adapt(model: keras.Model) -> None:
     Batch normalization takes the statistics of the whole batch; Keras' default are those of each replica's share, of
     which it keeps the first replica's moving ones.
 
-    What layers add to the loss is kept for each replica apart. Keras 3.15 has one list for all, whose threads take turns
-    where they wait for each other, as in that batch normalization, and clear or take each other's.
+    What layers add to the loss is kept for each replica apart. Keras 3.15 has one list for all of them, whose threads
+    take turns where they wait for each other, as in that batch normalization, and clear or take each other's.
 
     `fit` works under `MultiWorkerMirroredStrategy`. Keras 3.15 fails there in two places (keras issue 20585): the
     symbolic build reduces a batch of per-replica values as if it were a tensor, and logs are reduced along an axis
@@ -209,7 +228,8 @@ def adapt(model: keras.Model) -> None:
         layer._losses = _LossesOfThread()
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-    if isinstance(used, tf.distribute.MultiWorkerMirroredStrategy):
+    several = isinstance(used, tf.distribute.MultiWorkerMirroredStrategy)
+    if several and not isinstance(model, _MultiWorkerSteps):  # a model may be fitted in two stages
         # The mixin adds methods and no state, so the class can change under a finished model.
         kind = type(model)
         model.__class__ = type(kind.__name__, (_MultiWorkerSteps, kind), {})
@@ -218,7 +238,7 @@ def adapt(model: keras.Model) -> None:
 class _LossesOfThread(threading.local):
     """What Keras does with a layer's list of losses, with a list for each thread."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # in each thread that uses it
         self._found: list[Any] = []
 
     def extend(self, losses: Iterable[Any]) -> None:

@@ -24,9 +24,7 @@ def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) 
         table: N rows with columns path, identity and camera.
         image_size: (H, W).
     """
-    batches = images.image_batches(table.path, image_size=image_size, batch_size=64)
-    with images.naming_damaged_images():
-        found = model.predict(batches, verbose=0)
+    found = images.predict(model, table.path, image_size=image_size)
     identities, cameras = table.identity.to_numpy(), table.camera.to_numpy()
     return {name: Embeddings(features, identities, cameras) for name, features in found.items()}
 

@@ -47,9 +47,7 @@ class Recognizer:
         Raises:
             ValueError: an image cannot be read, or a box lies outside of it; the sentence names the image.
         """
-        batches = images.image_batches(paths, boxes=boxes, image_size=self.network.input_shape[1:3], batch_size=64)
-        with images.naming_damaged_images():
-            return self.network.predict(batches, verbose=0)
+        return images.predict(self.network, paths, boxes=boxes, image_size=self.network.input_shape[1:3])
 
 
 def save(recognizer: Recognizer, folder: Path) -> None:

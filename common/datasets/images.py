@@ -22,13 +22,14 @@ import pandas as pd
 from common.augmentation import Augmentation, augment
 from common.datasets.batches import Dataset, in_order, shuffled_batches
 from common.datasets.identities import identity_batches
-from common.distribution import need_tensorflow
+from common.distribution import need_tensorflow, strategy_of
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
 BOX = ["left", "top", "right", "bottom"]  # columns of a table: pixels, half-open: image[top:bottom, left:right]
 _PIPELINE = "Reading image files in batches"
+_PREDICTED = 64  # images at once
 
 
 def read_image(
@@ -211,6 +212,25 @@ def image_batches(
     indices = tf.data.Dataset.range(len(paths)).batch(batch_size)
     shape = (None, *image_size, 3)
     return in_order(indices.map(lambda i: _numpy_function(load, [i], tf.uint8, shape), tf.data.AUTOTUNE))
+
+
+def predict(
+    model: keras.Model, paths: Sequence[str | Path], *, boxes: np.ndarray | None = None, image_size: tuple[int, int]
+) -> Any:
+    """The outputs of a model for N images, (N, ...) each, in their order; on all devices that it was built for.
+
+    Args and errors are those of `image_batches`, and of `naming_damaged_images`.
+    """
+    paths, count = list(paths), len(paths)
+    if strategy_of(model).num_replicas_in_sync > 1:
+        # A whole last batch: convolutions on CPUs fail on a replica that has no image of it.
+        missing = -count % _PREDICTED
+        paths += paths[-1:] * missing
+        boxes = None if boxes is None else np.concatenate([boxes, np.repeat(boxes[-1:], missing, axis=0)])
+    batches = image_batches(paths, boxes=boxes, image_size=image_size, batch_size=_PREDICTED)
+    with naming_damaged_images():
+        found = model.predict(batches, verbose=0)
+    return keras.tree.map_structure(lambda values: values[:count], found)
 
 
 def _read_images(

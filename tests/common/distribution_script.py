@@ -4,15 +4,19 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
-from common import distribution, training
+from common import distribution, reid, training
 from common.adversarial import AdversarialTraining
 from common.datasets import digits
 from common.datasets.batches import shuffled_batches
 from common.layers import AdaptiveL2
+from common.losses import BatchHardTriplet, LiftedStructured
+from tests.common import project_trainings
 
 IMAGES = digits.read_embedded().images
 
@@ -55,12 +59,68 @@ def adversarial(kind, run):
 
 def projects(kind, run):
     """16 steps of every model of `project_trainings.py` on global batches of 16."""
-    from tests.common import project_trainings
-
     found = {}
     for name, build in project_trainings.TRAININGS.items():
         values = trained(kind, Path(run) / name, build, project_trainings.ARRAYS, 16)
         found |= {f"{name}_{key}": value for key, value in values.items()}
+    return found
+
+
+def pairs():
+    """Losses over the pairs of seven samples and their gradients by the embeddings; replicas have four and three."""
+    random = np.random.default_rng(0)
+    embeddings, labels = random.standard_normal((7, 3)).astype("float32"), np.float32([0, 1, 2, 0, 1, 2, 0])
+
+    def step(strategy, loss):
+        def on_replica(x, y):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = loss(y, x)
+            # Keras has divided by the number of replicas, over which `fit` sums gradients.
+            return value[tf.newaxis] * strategy.num_replicas_in_sync, tape.gradient(value, x)
+
+        data = tf.data.Dataset.from_tensor_slices((embeddings, labels)).batch(7)
+        (batch,) = strategy.experimental_distribute_dataset(data)
+        found = tf.function(lambda: strategy.run(on_replica, args=batch))()
+        return [np.concatenate(strategy.experimental_local_results(each)) for each in found]
+
+    found = {}
+    for loss in (BatchHardTriplet("soft"), BatchHardTriplet(0.3), LiftedStructured()):
+        for kind in ("one", "mirrored"):
+            name = f"{loss.name}_{loss.margin}_{kind}"
+            found[name], found[f"{name}_gradient"] = step(distribution.strategy(kind), loss)
+    return found
+
+
+def embeddings(folder):
+    """What the projects' evaluations get for 65 images, one more than they take at once."""
+    from adaptive_l2.evaluate import with_mirror
+    from adaptive_l2.model import build_model as build_adaptive
+    from flipreid.model import build_model as build_flipreid
+    from vehicle_attributes import recognizer
+    from vehicle_attributes.model import build_model as build_vehicles
+
+    images = np.random.default_rng(0).integers(0, 256, (65, 32, 32, 3), "uint8")
+    paths = [str(Path(folder) / f"{number}.png") for number in range(len(images))]
+    for path, image in zip(paths, images):
+        cv2.imwrite(path, image)
+    table = pd.DataFrame({"path": paths, "identity": 0, "camera": 0})
+    found = {}
+    for kind in ("one", "mirrored"):
+        training.seed_everything(0)
+        with distribution.evaluation_strategy(kind).scope():
+            people = {
+                "adaptive_l2": with_mirror(build_adaptive(project_trainings.backbone(), 4).inference),
+                "flipreid": build_flipreid(project_trainings.backbone(), 4).both,
+            }
+            for project, model in people.items():
+                for name, embedded in reid.embed(model, table, (32, 32)).items():
+                    found[f"{kind}_{project}_{name}"] = embedded.features
+            network = build_vehicles(project_trainings.backbone(), {"color": 4}).inference
+            recognizer.save(recognizer.Recognizer(network, {}), Path(folder))
+            trained = recognizer.load(Path(folder))
+            found |= {f"{kind}_vehicles_{name}": values for name, values in trained.embed(paths).items()}
+        found[f"{kind}_replicas"] = trained.network.distribute_strategy.num_replicas_in_sync
     return found
 
 
@@ -76,6 +136,7 @@ def trained(kind, run, build, arrays=IMAGES[:320], batch_size=64):
     with strategy.scope():
         model, paired = build()
     before = values_of(model)
+    distribution.adapt(model)  # as a first stage of training would
     log = training.fit(
         model,
         lambda epoch: shuffled_batches(arrays, batch_size, seed=0, first_epoch=epoch).map(paired),
@@ -156,7 +217,7 @@ def statistics():
     return {"local": moving_mean(False), "synchronized": moving_mean(True)}
 
 
-TASKS = (train, adaptive, adversarial, projects, gradient, noise, statistics)
+TASKS = (train, adaptive, adversarial, projects, pairs, embeddings, gradient, noise, statistics)
 
 if __name__ == "__main__":
     count = int(os.environ.get("LOGICAL_CPUS", "2"))

@@ -1,12 +1,14 @@
 """Each test runs in processes of its own, because the devices are fixed when TensorFlow starts."""
 
 import json
+import os
 import socket
 
 import numpy as np
 import pytest
 
 from common import distribution
+from tests.common.project_trainings import TRAININGS
 from tests.helpers import run_python, start_python
 
 pytest.importorskip("tensorflow")
@@ -26,6 +28,46 @@ def test_two_devices_equal_one(tmp_path, task):
     assert one["replicas"] == 1 and two["replicas"] == 2
     np.testing.assert_allclose(two["weights"], one["weights"], atol=1e-6, rtol=0)
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def project_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("projects")
+    return [run("projects", folder, kind, str(folder / kind)) for kind in ("one", "mirrored")]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_every_project_trains_on_two_devices_as_on_one(project_runs, name):
+    one, two = ({key: found[f"{name}_{key}"] for key in ("loss", "weights", "before")} for found in project_runs)
+    assert project_runs[1][f"{name}_replicas"] == 2
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
+    np.testing.assert_allclose(two["weights"], one["weights"], atol=1e-5, rtol=0)
+    assert np.abs(one["weights"] - one["before"]).max() > 1e-3 and one["loss"][-1] != one["loss"][0]
+
+
+def test_losses_over_pairs_see_the_samples_of_all_replicas(tmp_path):
+    """Each class is on both replicas, which have unequal parts."""
+    found = run("pairs", tmp_path)
+    names = [name.removesuffix("_one") for name in found if name.endswith("_one")]
+    assert names == ["batch_hard_triplet_soft", "batch_hard_triplet_0.3", "lifted_structured_1.0"]
+    for name in names:
+        one, two = (found[f"{name}_{kind}_gradient"] for kind in ("one", "mirrored"))
+        np.testing.assert_allclose(found[f"{name}_mirrored"], found[f"{name}_one"].repeat(2), rtol=1e-6)
+        np.testing.assert_allclose(two, one, atol=1e-6, rtol=0)
+
+
+def test_images_are_embedded_in_order_on_two_devices(tmp_path):
+    """The last of 65 images is alone in its batch."""
+    found = run("embeddings", tmp_path, str(tmp_path))
+    assert found.pop("one_replicas") == 1 and found.pop("mirrored_replicas") == 2
+    names = [name.removeprefix("one_") for name in found if name.startswith("one_")]
+    assert names == [
+        "adaptive_l2_double", "flipreid_single", "flipreid_double", "vehicles_embedding", "vehicles_color_logits",
+    ]  # fmt: skip
+    for name in names:
+        one, two = found[f"one_{name}"], found[f"mirrored_{name}"]
+        assert len(one) == 65 and len(np.unique(one, axis=0)) == 65
+        np.testing.assert_allclose(two, one, atol=1e-5, rtol=0)
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -56,6 +98,20 @@ def test_two_processes_equal_one(tmp_path):
     assert (tmp_path / "shared/checkpoint/state.npz").exists()
 
 
+def test_tasks_of_slurm_know_each_other(monkeypatch):
+    monkeypatch.setattr(distribution.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "made")
+    names = ("NODELIST", "NUM_TASKS", "TASKS_PER_NODE")
+    values = dict(zip((f"SLURM_STEP_{name}" for name in names), ("node[1-2]", "4", "2(x2)")))
+    monkeypatch.setenv("TF_CONFIG", "")
+    for name, value in (values | {"SLURM_PROCID": "2"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TF_CONFIG")
+    assert distribution.strategy("multi_worker") == "made"
+    found = json.loads(os.environ["TF_CONFIG"])
+    assert found["cluster"] == {"worker": ["node1:8888", "node1:8889", "node2:8888", "node2:8889"]}
+    assert found["task"] == {"type": "worker", "index": 2}
+
+
 def test_loss_by_hand_is_doubled_on_two_replicas_unless_scaled(tmp_path):
     found = run("gradient", tmp_path)
     np.testing.assert_allclose(found["mirrored_unscaled"], 2 * found["one"], rtol=1e-6)
@@ -78,7 +134,7 @@ def test_batch_normalization_keeps_the_first_replicas_statistics_unless_synchron
 
 def test_impossible_strategies_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
     with pytest.raises(ValueError, match="'mirrored' needs at least two devices of one kind, found"):
         distribution.strategy("mirrored")
     with pytest.raises(ValueError, match="'multi_worker' needs a cluster: set TF_CONFIG"):
@@ -86,3 +142,5 @@ def test_impossible_strategies_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="Unknown strategy 'all'; expected 'auto'"):
         distribution.strategy("all")
     assert distribution.strategy("auto").num_replicas_in_sync == 1
+    for kind in ("auto", "one", "mirrored", "multi_worker"):  # a run may be evaluated where there is less
+        assert distribution.evaluation_strategy(kind).num_replicas_in_sync == 1

@@ -72,6 +72,7 @@ def test_bad_addresses_are_told(host, port, reason, monkeypatch):
 
 def test_saved_model_of_several_endpoints(tmp_path):
     """As flipreid.export writes them, and as another framework may: float32, of any size, a named output."""
+    pytest.importorskip("tensorflow")
     archive, model = keras.export.ExportArchive(), build_embedder()
     archive.track(model)
     signature = [keras.InputSpec(shape=(None, 16, 8, 3), dtype="uint8")]

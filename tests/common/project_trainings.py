@@ -1,0 +1,113 @@
+"""Every project's model with its own losses, at a tiny size, as `distribution_script.py` trains it on arrays."""
+
+from functools import partial
+
+import keras
+import numpy as np
+
+from common.backbones import Backbone
+
+_SIZE, _CLASSES = 32, 4
+_RANDOM = np.random.default_rng(0)
+_LABELS = _RANDOM.integers(0, _CLASSES, (64, 2), "int32")  # in any order: replicas get parts of identities
+_PLACES = _RANDOM.integers(0, 128, (_CLASSES, _SIZE, _SIZE, 3))
+# Images (64, 32, 32, 3) that differ between classes and a little within them, and labels of two attributes.
+ARRAYS = (np.uint8(_PLACES[_LABELS[:, 1]] + _RANDOM.integers(0, 128, (64, _SIZE, _SIZE, 3))), _LABELS)
+
+
+def backbone():
+    """Of two blocks with batch normalization, and smooth, so that no rounding error crosses a kink."""
+    image, features = keras.Input((_SIZE, _SIZE, 3)), keras.Input((4, 4, 8))
+    x = keras.layers.Conv2D(8, 8, strides=8)(keras.layers.Rescaling(1 / 255)(image))
+    y = keras.layers.Conv2D(16, 3, padding="same")(features)
+    x, y = (keras.ops.softplus(keras.layers.BatchNormalization(momentum=0.9)(maps)) for maps in (x, y))
+    return Backbone((keras.Model(image, x, name="block1"), keras.Model(features, y, name="block2")))
+
+
+def _optimizer():
+    # Adam makes whole steps of rounding errors where a gradient is zero, as of a bias before batch normalization.
+    return keras.optimizers.SGD(0.01, momentum=0.9)
+
+
+def _compiled(model, losses):
+    model.compile(_optimizer(), losses, jit_compile=False)
+    return model
+
+
+def adaptive_l2():
+    """All branches, with the factors of all arrays."""
+    from adaptive_l2.model import build_model, losses, targets
+
+    model = build_model(backbone(), _CLASSES)
+    return _compiled(model.training, losses(model, 0.1)), lambda x, y: (x, targets(model, y[:, 1]))
+
+
+def flipreid():
+    """Image and mirror in one model, with the flipping loss."""
+    from flipreid.model import build_model, losses
+
+    model = build_model(backbone(), _CLASSES)
+    return _compiled(model.training, losses(model)), lambda x, y: (x, dict.fromkeys(model.training.output, y[:, 1]))
+
+
+def _features(images):
+    return keras.ops.reshape(keras.ops.cast(images, "float32")[:, ::4, ::4] / 255, (-1, 192))
+
+
+def shufflebits_attributes():
+    """The threat model for attributes, with a weight of each label."""
+    from shufflebits.model import build_classifier
+
+    model = build_classifier(192, dict.fromkeys(("color", "type"), "abcd"))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def paired(x, y):
+        labels = {"color": y[:, 0], "type": y[:, 1]}
+        return _features(x), labels, {name: 1 / (1 + keras.ops.cast(y, "float32")) for name, y in labels.items()}
+
+    return _compiled(model, dict.fromkeys(model.output, loss)), paired
+
+
+def shufflebits_adversarial():
+    """The threat model for images: features of another network are compared, and a discriminator judges."""
+    from shufflebits.config import PRESETS, Trial
+    from shufflebits.threats import build_reconstructor
+
+    model = build_reconstructor(PRESETS["smoke"][1], Trial("adversarial", 0), 192, pretrained=False).training
+    model.compile(_optimizer(), _optimizer())
+    return model, lambda x, y: ({"features": _features(x), "image": x}, x)
+
+
+def vehicle_attributes(loss):
+    """One of the losses of two attributes."""
+    from vehicle_attributes.model import build_model, losses, targets
+
+    names = ("color", "type")
+    model = build_model(backbone(), dict.fromkeys(names, _CLASSES), loss=loss)
+    return _compiled(model.training, losses(model, loss, 0.1)), lambda x, y: (x, targets(model, loss, names, y))
+
+
+def neural_compression():
+    """An autoencoder of rounded codes with the entropy-friendly loss."""
+    from neural_compression.model import build_autoencoder
+
+    model = build_autoencoder(16, width=2, binarization="straight_through").training
+
+    def paired(x, y):
+        blocks = keras.ops.cast(x, "float32") / 255
+        return blocks, blocks
+
+    return _compiled(model, "mse"), paired
+
+
+TRAININGS = {
+    "adaptive_l2": adaptive_l2,
+    "flipreid": flipreid,
+    "shufflebits_attributes": shufflebits_attributes,
+    "shufflebits_adversarial": shufflebits_adversarial,
+    **{
+        f"vehicle_attributes_{loss}": partial(vehicle_attributes, loss)
+        for loss in ("cross_entropy", "arcface", "triplet", "lifted_structured")
+    },
+    "neural_compression": neural_compression,
+}
