@@ -142,6 +142,12 @@ def evaluation_strategy(kind: str) -> Strategy:
     return strategy("mirrored") if several and len(found) > 1 else tf.distribute.get_strategy()
 
 
+def need_one_process(used: Strategy, what: str) -> None:
+    """Raises ValueError, which says what it is that several processes cannot share, if the strategy has several."""
+    if used.cluster_resolver is not None:
+        raise ValueError(f"{what} trains in one process; use --strategy one or mirrored instead of multi_worker.")
+
+
 def _tell_of_cpu() -> None:
     """Whoever has a GPU and waits for hours would like to know that it is not used."""
     if all("cpu" in name.lower() for name in devices()):

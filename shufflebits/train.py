@@ -19,6 +19,7 @@ FEATURES = "features.npz"  # of the local images and the users', in the run fold
 def train(config: Config, strategy: distribution.Strategy | None = None) -> Path:
     """Trains all models of `config`, continuing where an earlier call stopped; returns the run folder."""
     strategy = strategy or distribution.strategy(config.strategy)
+    distribution.need_one_process(strategy, __package__)  # which serves the model that it trained, and asks it
     parts = read(config)
     run = run_config.open_run(config, __package__)
     training.write_environment(run)

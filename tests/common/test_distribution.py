@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,5 +143,8 @@ def test_impossible_strategies_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="Unknown strategy 'all'; expected 'auto'"):
         distribution.strategy("all")
     assert distribution.strategy("auto").num_replicas_in_sync == 1
+    with pytest.raises(ValueError, match="shufflebits trains in one process; use --strategy one or mirrored"):
+        distribution.need_one_process(SimpleNamespace(cluster_resolver=object()), "shufflebits")
+    distribution.need_one_process(distribution.strategy("one"), "shufflebits")
     for kind in ("auto", "one", "mirrored", "multi_worker"):  # a run may be evaluated where there is less
         assert distribution.evaluation_strategy(kind).num_replicas_in_sync == 1
