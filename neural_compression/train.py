@@ -68,8 +68,7 @@ def train_trial(
     """Trains one codec into `folder`."""
     if (folder / CODEC).exists():
         return
-    blocks = training_blocks(images, config.half_overlapping)
-    before = None
+    before, blocks = None, training_blocks(images, config.half_overlapping)
     for number in reversed(range(max(1, config.chain))):  # the last round, 0, is the one that counts
         networks, place = [], folder / f"earlier{number}" if number else folder
         for length in config.code_lengths:
@@ -93,6 +92,7 @@ def train_trial(
 def train(config: Config, strategy: distribution.Strategy | None = None) -> Path:
     """Trains all trials of `config`, continuing where an earlier call stopped; returns the run folder."""
     strategy = strategy or distribution.strategy(config.strategy)
+    distribution.need_one_process(strategy, __package__)  # the first one fits the bit models
     images, test = read(config)
     run = run_config.open_run(config, __package__)
     training.write_environment(run)
