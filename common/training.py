@@ -158,9 +158,8 @@ class _State(keras.callbacks.Callback):
     @property
     def tensorboard(self) -> list[keras.callbacks.Callback]:
         """The callback that writes TensorBoard's files, in the process that writes; it needs TensorFlow."""
-        if not self.writes or keras.backend.backend() != "tensorflow":
-            return []
-        return [keras.callbacks.TensorBoard(self.folder / "tensorboard", write_graph=False)]
+        written = self.writes and keras.backend.backend() == "tensorflow"
+        return [keras.callbacks.TensorBoard(self.folder / "tensorboard", write_graph=False)] if written else []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}

@@ -44,16 +44,19 @@ class Encoded:
     _attempt: Attempt
 
     @cached_property
-    def reconstruction(self) -> np.ndarray:
-        """(H, W, 3) or (H, W) uint8, what `decode` gives; the decoders run when it is asked for."""
-        decoded = self._attempt.decoded(self.networks)
-        return np.ascontiguousarray(decoded[..., 0]) if self._attempt.grey else decoded
+    def _decoded(self) -> np.ndarray:
+        # The decoders run when it is asked for.
+        return self._attempt.decoded(self.networks)
 
-    @cached_property
+    @property
+    def reconstruction(self) -> np.ndarray:
+        """(H, W, 3) or (H, W) uint8, what `decode` gives."""
+        return np.ascontiguousarray(self._decoded[..., 0]) if self._attempt.grey else self._decoded
+
+    @property
     def psnr(self) -> float:
         """dB, of the decoded image's 8-bit samples; infinite without any error."""
-        shown = self.reconstruction
-        return self._attempt.psnr(np.repeat(shown[..., None], 3, 2) if self._attempt.grey else shown)
+        return self._attempt.psnr(self._decoded)
 
 
 def encode(

@@ -74,9 +74,8 @@ def at_rate(attempts: Sequence[Attempt], bits_per_pixel: float) -> Point:
     return measured(attempts, chosen(attempts, dial), dial)
 
 
-def optimised_at_rate(attempts: Sequence[Attempt], bits_per_pixel: float, how: Optimise) -> Point:
-    """The same with codes that are optimised first, for the λ that has this rate without; changes the attempts."""
-    dial = at_rate(attempts, bits_per_pixel).setting
+def optimised_at_rate(attempts: Sequence[Attempt], bits_per_pixel: float, how: Optimise, dial: float) -> Point:
+    """The same with codes that are optimised first for a log λ, that of `at_rate`; changes the attempts."""
     for attempt in tqdm(attempts, "optimise", leave=False):
         attempt.optimise(float(np.exp(dial)), how, None)
     return at_rate(attempts, bits_per_pixel)
@@ -119,8 +118,8 @@ def draw(
         curves: ours.
         others: as of `classical_curves`.
     """
-    theirs = {name: [Point(**values) for values in points] for name, points in others.items() if points}
-    pictures.rate_distortion(folder / "figures/rate_distortion.png", curves | theirs)
+    lines = {name: [Point(**values) for values in points] for name, points in others.items() if points}
+    pictures.rate_distortion(folder / "figures/rate_distortion.png", curves | lines)
     attempt = Attempt(codec, image, "context")
     networks = attempt.choose("lagrangian", dial)
     rate, decoded = attempt.bits_per_pixel(attempt.file(networks)), attempt.decoded(networks)
@@ -134,7 +133,8 @@ def draw(
             continue
         file = other.encode(image, setting)
         bits = 8 * (len(file) - other.container(file)) / image[..., 0].size
-        columns[pictures.caption(name, bits, _psnr(image, other.decode(file)))] = other.decode(file)
+        theirs = other.decode(file)
+        columns[pictures.caption(name, bits, _psnr(image, theirs))] = theirs
     height, width = image.shape[:2]
     box = (width // 3, height // 3, min(width, width // 3 + 192), min(height, height // 3 + 192))
     pictures.crops(folder / "figures/crops.png", columns, [box])
@@ -154,7 +154,7 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimis
     record: dict[str, Any] = {"at_rate": asdict(at_rate(attempts, TARGET_BPP))}
     record["curve"] = [asdict(found) for found in curve(attempts)]
     if how != "off":
-        record["optimised"] = {how: asdict(optimised_at_rate(attempts, TARGET_BPP, how))}
+        record["optimised"] = {how: asdict(optimised_at_rate(attempts, TARGET_BPP, how, record["at_rate"]["setting"]))}
     others = classical_curves(images, folder)
     points = {"ours": [Point(**values) for values in record["curve"]]}
     captions = draw(folder, codec, images[0], record["at_rate"]["setting"], points, others)

@@ -52,12 +52,14 @@ def evaluate_trial(run: Path, config: Config, trial: Trial, images: Sequence[np.
     return report.made_once(folder / METRICS, [folder / CODEC, *_CODE], make)
 
 
-def optimised_trial(run: Path, trial: Trial, images: Sequence[np.ndarray], how: Optimise) -> dict[str, Any]:
-    """The point of one codec at the target rate with optimised codes; kept in its folder likewise."""
+def optimised_trial(
+    run: Path, trial: Trial, images: Sequence[np.ndarray], how: Optimise, dial: float
+) -> dict[str, Any]:
+    """The point of one codec at the target rate with codes optimised for a log λ; kept in its folder likewise."""
     folder = run / trial.name
 
     def make() -> dict[str, Any]:
-        found = optimised_at_rate(attempts_at(trained.load(folder / CODEC), images), TARGET_BPP, how)
+        found = optimised_at_rate(attempts_at(trained.load(folder / CODEC), images), TARGET_BPP, how, dial)
         return {how: asdict(found)}
 
     return report.made_once(folder / f"optimised-{how}.json", [folder / CODEC, *_CODE], make)
@@ -82,7 +84,9 @@ def evaluate(run: Path, publish: bool = False, how: Optimise = "off") -> list[di
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
     records = [evaluate_trial(run, config, trial, images) for trial in tqdm(finished, "evaluate")]
     if how != "off":
-        found = [optimised_trial(run, trial, images, how) for trial in tqdm(finished, "optimise")]
+        dials = [record["at_rate"]["setting"] for record in records]
+        pairs = zip(tqdm(finished, "optimise"), dials)
+        found = [optimised_trial(run, trial, images, how, dial) for trial, dial in pairs]
         records = [record | {"optimised": {how: values[how]}} for record, values in zip(records, found)]
     others = compare.classical_curves(images, run.parent)
     captions = _draw(run, config, finished, records, images, others)

@@ -67,7 +67,7 @@ def test_points_at_a_rate_are_those_of_files(trained):
 def test_optimised_codes_are_better_at_the_rate(trained):
     _, model = trained
     before = compare.at_rate(compare.attempts_at(model, IMAGES), 0.2)
-    after = compare.optimised_at_rate(compare.attempts_at(model, IMAGES), 0.2, "code")
+    after = compare.optimised_at_rate(compare.attempts_at(model, IMAGES), 0.2, "code", before.setting)
     assert after.bits_per_pixel <= 0.2 and after.dataset_psnr > before.dataset_psnr
 
 
