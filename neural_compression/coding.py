@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from common.retrieval.compiled import compiled
+
 from . import context
 from .blocks import BLOCK, to_blocks
 from .reconstruction import BATCH, decode_blocks, progress, run
@@ -113,61 +115,57 @@ def by_lagrangian(errors: np.ndarray, costs: np.ndarray, weight: float) -> np.nd
         (R, C) uint8.
     """
     alike = (errors + weight * costs[:, 1, 1]).argmin(0)
-    starts = [alike, *(np.full_like(alike, n) for n in range(len(errors)))]
-    ends = [_improved(start, errors, costs, weight) for start in starts]
+    ends = [alike, *(np.full_like(alike, n) for n in range(len(errors)))]
+    for networks in ends:
+        _improve(networks, errors, weight * costs)
     return min(ends, key=lambda networks: lagrangian(networks, errors, costs, weight)).astype(np.uint8)
 
 
 def lagrangian(networks: np.ndarray, errors: np.ndarray, costs: np.ndarray, weight: float) -> float:
     """Squared error + λ · bits of a choice; arguments as for `by_lagrangian`, networks (R, C)."""
     rows, columns = np.indices(networks.shape)
-    left, up, *_ = _neighbors(networks)
-    taken = costs[networks, (left == networks) * 1, (up == networks) * 1, rows, columns]
-    return float((errors[networks, rows, columns] + weight * taken).sum())
+    return float(errors[networks, rows, columns].sum() + weight * bits(networks, costs))
 
 
-def _improved(networks: np.ndarray, errors: np.ndarray, costs: np.ndarray, weight: float) -> np.ndarray:
-    """Blocks of a third at a time: a block's choice changes the costs of the next two, but none within its third."""
+def bits(networks: np.ndarray, costs: np.ndarray) -> float:
+    """What the codes of a choice (R, C) take; costs as of `Candidates.costs`."""
     rows, columns = np.indices(networks.shape)
+    padded = np.pad(networks.astype(np.int64), ((1, 0), (1, 0)), constant_values=-1)
+    left, up = padded[1:, :-1], padded[:-1, 1:]
+    return float(costs[networks, (left == networks) * 1, (up == networks) * 1, rows, columns].sum())
+
+
+@compiled(nogil=True)
+def _improve(networks, errors, costs):
+    """Gives one block after the other the network that is best while all others stay, until none changes."""
+    rows, columns = networks.shape
     for _ in range(_MOST_SWEEPS):
-        before = networks
-        for third in range(3):
-            best = _objectives(networks, errors, costs, weight)
-            now = np.take_along_axis(best, networks[None], 0)[0]
-            # Where two are equal the present one stays, so that the sweeps end.
-            change = ((rows + 2 * columns) % 3 == third) & (best.min(0) < now)
-            networks = np.where(change, best.argmin(0), networks)
-        if np.array_equal(networks, before):
+        changed = False
+        for r in range(rows):
+            for c in range(columns):
+                now, best, least = networks[r, c], 0, np.inf
+                for n in range(len(errors)):
+                    beside = c > 0 and networks[r, c - 1] == n, r > 0 and networks[r - 1, c] == n
+                    total = errors[n, r, c] + costs[n, int(beside[0]), int(beside[1]), r, c]
+                    if c + 1 < columns:  # the right block depends on this one
+                        other = networks[r, c + 1]
+                        up = r > 0 and networks[r - 1, c + 1] == other
+                        total += costs[other, int(n == other), int(up), r, c + 1]
+                    if r + 1 < rows:
+                        other = networks[r + 1, c]
+                        left = c > 0 and networks[r + 1, c - 1] == other
+                        total += costs[other, int(left), int(n == other), r + 1, c]
+                    # Where two are equal the present one stays, so that the sweeps end.
+                    if total < least or (total == least and n == now):
+                        best, least = n, total
+                networks[r, c] = best
+                changed = changed or best != now
+        if not changed:
             break
-    return networks
-
-
-def _objectives(networks: np.ndarray, errors: np.ndarray, costs: np.ndarray, weight: float) -> np.ndarray:
-    """(N, R, C): for each choice of each block what depends on it, while all others stay."""
-    rows, columns = np.indices(networks.shape)
-    choice = np.arange(len(errors))[:, None, None]
-    left, up, right, down = _neighbors(networks)
-    bits = costs[choice, (choice == left) * 1, (choice == up) * 1, rows, columns]
-    same_left, same_up = (left == networks) * 1, (up == networks) * 1
-    # What it takes the right and the lower block more if this one is of their network.
-    by_left = costs[networks, 1, same_up, rows, columns] - costs[networks, 0, same_up, rows, columns]
-    by_up = costs[networks, same_left, 1, rows, columns] - costs[networks, same_left, 0, rows, columns]
-    bits[:, :, :-1] += ((choice == right) * 1)[:, :, :-1] * by_left[:, 1:]
-    bits[:, :-1] += ((choice == down) * 1)[:, :-1] * by_up[1:]
-    return errors + weight * bits
-
-
-def _neighbors(networks: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Left, upper, right and lower networks, (R, C) each; -1 outside."""
-    padded = np.pad(networks.astype(np.int64), 1, constant_values=-1)
-    return padded[1:-1, :-2], padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1]
 
 
 def _context_costs(model: context.BitModel, codes: np.ndarray) -> np.ndarray:
-    own, left, up = _signs(codes)
-    absent = np.zeros_like(own)
-    parts = [model.costs(own, a, b) for a in (absent, left) for b in (absent, up)]
-    return np.reshape(parts, (2, 2, *codes.shape[:2]))
+    return model.costs_beside(*_signs(codes)).reshape(2, 2, *codes.shape[:2])
 
 
 def _signs(codes: np.ndarray) -> tuple[np.ndarray, ...]:

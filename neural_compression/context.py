@@ -36,6 +36,7 @@ def _probability_table() -> np.ndarray:
 
 
 PROBABILITIES = _probability_table()
+_BITS = -np.log2(PROBABILITIES / PRECISION)  # of a bit that has this logit of being what it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,21 +120,21 @@ class BitModel:
 
     def context_units(self, left: np.ndarray, up: np.ndarray) -> np.ndarray:
         """(n, K) int8 bits of the neighbours as ±1 or 0 -> (n, K) int32 part of the logits in units of 1 / 64."""
-        units = np.repeat(self.bias[None].astype(np.int32), len(left), 0)
-        _add_products(units, np.ascontiguousarray(left), self.left)
-        _add_products(units, np.ascontiguousarray(up), self.up)
-        return units
+        return self.bias + _products(left, self.left) + _products(up, self.up)
 
     def probabilities(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
         """(n, K) int8 bits as ±1 or 0 -> (n, K) int16 probabilities of a 1 in units of 1 / 4096, from 1 to 4095."""
-        units = self.context_units(left, up)
-        _add_products(units, np.ascontiguousarray(own), self.weights)
-        return PROBABILITIES[np.clip(units, -LARGEST, LARGEST) + LARGEST]
+        return PROBABILITIES[_index(self.context_units(left, up) + _products(own, self.weights))]
 
     def costs(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
         """(n,) float64 bits that each block takes when coded by `probabilities`."""
-        ones = self.probabilities(own, left, up)
-        return -np.log2(np.where(own > 0, ones, PRECISION - ones) / PRECISION).sum(1)
+        return _bits_of(own, self.context_units(left, up) + _products(own, self.weights))
+
+    def costs_beside(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """(2, 2, n) float64, `costs` without and with the left block, and without and with the upper one."""
+        alone = self.bias + _products(own, self.weights)
+        by_left, by_up = _products(left, self.left), _products(up, self.up)
+        return np.array([[_bits_of(own, alone + a * by_left + b * by_up) for b in (0, 1)] for a in (0, 1)])
 
 
 def signs(codes: np.ndarray, networks: np.ndarray, network: int, length: int) -> tuple[np.ndarray, ...]:
@@ -276,13 +277,25 @@ def _rounded(weights: np.ndarray, length: int) -> BitModel:
     return BitModel(own, left, up, bias[:, 0])
 
 
+def _index(units: np.ndarray) -> np.ndarray:
+    """Where the tables hold a logit."""
+    return np.clip(units, -LARGEST, LARGEST) + LARGEST
+
+
+def _bits_of(own: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """(n,) float64: what bits (n, K) as ±1 take, of which a 1 has logits (n, K)."""
+    return _BITS[_index(own * units)].sum(1)
+
+
 @compiled(nogil=True)
-def _add_products(units, bits_as_signs, weights):
-    """units (n, K) int32 += bits_as_signs (n, K) int8 · weightsᵀ (K, K) int16, exactly."""
+def _products(bits_as_signs, weights):
+    """(n, K) int8 · weightsᵀ (K, K) int16 -> (n, K) int32, exactly."""
+    units = np.empty(bits_as_signs.shape, np.int32)
     for n in range(len(units)):
         row = bits_as_signs[n]
         for k in range(len(weights)):
             total = np.int32(0)
             for j in range(len(row)):
                 total = np.int32(total + np.int32(np.int32(weights[k, j]) * np.int32(row[j])))
-            units[n, k] += total
+            units[n, k] = total
+    return units

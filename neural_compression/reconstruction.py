@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .trained import TrainedCodec
 
 # The sums of a convolution depend in their last bits on the shape of a batch, so all batches have this one.
-BATCH = 64
+BATCH = 128
 _ALIGNMENT = 8  # the deblocking network halves height and width three times
 _TILE = 768  # pixels of a tile of the deblocking network, without what it shares with others
 # Two convolutions of 3×3 reach 2 pixels on each of the four levels, where a pixel is 1, 2, 4 and 8 wide, and again on

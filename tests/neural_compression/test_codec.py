@@ -4,6 +4,7 @@ import struct
 import sys
 import time
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from neural_compression import codec as command
 from neural_compression import coding
+from neural_compression.attempt import Attempt
 from neural_compression.codec import decode, encode
+from neural_compression.context import BitModel
 from neural_compression.rate_distortion import dataset_psnr, squared_error
 from tests.neural_compression.small_codec import picture, save_codec
 
@@ -70,6 +73,18 @@ def test_the_file_has_the_rate_that_was_asked_for(plain, selection, mode):
     _, encoded = check(plain, image, target_bpp=target, selection=selection, mode=mode)
     assert len(np.unique(encoded.networks)) > 1
     assert 0.97 * target <= encoded.bits_per_pixel <= 1.01 * target
+
+
+def test_the_size_of_a_file_is_known_before_it_is_written(plain):
+    image = picture(380, 420)
+    codes = Attempt(plain, image, "context").candidates.codes
+    shares = [np.clip(c.mean((0, 1)), 0.01, 0.99) for c in codes]
+    biases = [np.rint(64 * np.log(share / (1 - share))).astype(int) for share in shares]
+    bits = [BitModel(*np.zeros((3, len(bias), len(bias)), int), bias) for bias in biases]
+    attempt = Attempt(replace(plain, bit_models=bits), image, "context")
+    networks = np.random.default_rng(0).integers(0, 3, codes[0].shape[:2]).astype(np.uint8)
+    size = attempt.expected(networks) * image[..., 0].size / 8
+    assert size - 1 <= len(attempt.file(networks)) <= size + 8
 
 
 def test_the_lagrangian_choice_beats_the_publications_at_one_rate(plain):
