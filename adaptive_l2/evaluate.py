@@ -98,9 +98,7 @@ def evaluate(run: Path, reranked: bool = False, publish: bool = False) -> list[d
     data = read(config)
     data = replace(data, gallery=data.gallery[data.gallery.identity != reid.JUNK])  # no neighbour in re-ranking either
     planned = list(trials(config))
-    finished = [trial for trial in planned if epochs_done(run / trial.name) >= config.epochs]
-    if not finished:
-        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    finished = run_config.finished(run, planned, lambda trial: epochs_done(run / trial.name) >= config.epochs)
     with distribution.evaluation_strategy(config.strategy).scope():
         records = [evaluate_trial(run, config, trial, data, reranked) for trial in tqdm(finished, "evaluate")]
     query, gallery = load_embeddings(run / finished[-1].name / FEATURES)
@@ -152,20 +150,16 @@ def draw_factors(run: Path, config: Config, log: pd.DataFrame, factors: dict[str
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(run_config.EvaluationArguments):
     """Evaluates a run and prints the table «paper | this run»."""
 
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
     rerank: bool = False  # also score the k-reciprocal re-ranking (k1 20, k2 6, λ 0.3)
-    publish: bool = False  # keep the numbers in results.json and renew the README's tables
 
 
 def main() -> None:
     """Command line."""
     arguments = tyro.cli(Arguments)
-    run = arguments.run or run_config.newest_run(arguments.runs_dir, __package__)
-    evaluate(run, arguments.rerank, arguments.publish)
+    evaluate(arguments.folder(__package__), arguments.rerank, arguments.publish)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The publication's numbers, this repository's numbers, and the tables that put them side by side."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,9 +73,7 @@ def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> Non
     """
     report.publish(RESULTS, config.name, to_json(config), records, left_out=_PLACE)
     if config.dataset == "people":
-        for name in FIGURES:
-            (HERE / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(run / "figures" / name, HERE / "figures" / name)
+        report.keep_figures(run, HERE, FIGURES)
     renew_readme()
 
 

@@ -19,6 +19,7 @@ import tyro
 from common.files import about_disk, write_json
 
 Config = TypeVar("Config", bound="RunConfig")
+Trial = TypeVar("Trial")
 
 
 @dataclass(frozen=True)
@@ -201,3 +202,28 @@ def newest_run(runs_dir: Path, project: str) -> Path:
     if not runs:
         raise ValueError(f"There is no run below {Path(runs_dir) / project}. Train first: make train-{project}")
     return runs[-1]
+
+
+@dataclass(frozen=True)
+class EvaluationArguments:
+    """Evaluates a run and prints the table «paper | this run»."""
+
+    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
+    runs_dir: Path = Path("runs")  # where to look for it
+    publish: bool = False  # keep the numbers in results.json and renew the README's tables
+
+    def folder(self, project: str) -> Path:
+        """The run folder; raises as `newest_run` does."""
+        return self.run or newest_run(self.runs_dir, project)
+
+
+def finished(run: Path, planned: Sequence[Trial], is_finished: Callable[[Trial], bool]) -> list[Trial]:
+    """The trials of a run that can be evaluated.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = [trial for trial in planned if is_finished(trial)]
+    if not found:
+        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,13 @@ def publish(
 
     results = published(path) | {name: {"config": kept(config), "trials": [kept(trial) for trial in trials]}}
     write_json(path, dict(sorted(results.items())))
+
+
+def keep_figures(run: Path, project: Path, names: Sequence[str]) -> None:
+    """Copies figures of a run to the folder of its project, whose README shows them."""
+    for name in names:
+        (project / "figures").mkdir(exist_ok=True)
+        shutil.copyfile(run / "figures" / name, project / "figures" / name)
 
 
 def published(path: Path) -> dict[str, Any]:

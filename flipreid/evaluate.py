@@ -4,7 +4,7 @@ python -m PROJECT.evaluate [RUN] [--publish]
 """
 
 import textwrap
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +88,7 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     data = read(config)
     data = replace(data, gallery=data.gallery[data.gallery.identity != reid.JUNK])  # no neighbour in re-ranking either
     planned = list(trials(config))
-    finished = [trial for trial in planned if epochs_done(run / trial.name) >= config.epochs]
-    if not finished:
-        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    finished = run_config.finished(run, planned, lambda trial: epochs_done(run / trial.name) >= config.epochs)
     with distribution.evaluation_strategy(config.strategy).scope():
         records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
     query, gallery = load_embeddings(run / finished[-1].name / features_file("double"))
@@ -132,20 +130,10 @@ def draw(run: Path, finished: list[Trial], records: list[dict[str, Any]]) -> dic
     }
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    publish: bool = False  # keep the numbers in results.json and renew the README's tables
-
-
 def main() -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
-    run = arguments.run or run_config.newest_run(arguments.runs_dir, __package__)
-    evaluate(run, arguments.publish)
+    arguments = tyro.cli(run_config.EvaluationArguments)
+    evaluate(arguments.folder(__package__), arguments.publish)
 
 
 if __name__ == "__main__":

@@ -151,9 +151,7 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     config = run_config.load_config(run, Config)
     data = digits.read(config.dataset, config.data_dir)
     planned = list(trials(config))
-    finished = [trial for trial in planned if epochs_done(run / trial.name) >= config.epochs]
-    if not finished:
-        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    finished = run_config.finished(run, planned, lambda trial: epochs_done(run / trial.name) >= config.epochs)
     records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
     if config.abnormal_digits:
         draw_anomaly(config, records, run / "figures/roc.png")
@@ -224,19 +222,10 @@ def draw_anomaly(config: Config, records: list[dict[str, Any]], path: Path) -> N
     figures.roc(path, panels)
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    publish: bool = False  # keep the numbers in results.json and renew the README's tables
-
-
 def main() -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
-    evaluate(arguments.run or run_config.newest_run(arguments.runs_dir, __package__), arguments.publish)
+    arguments = tyro.cli(run_config.EvaluationArguments)
+    evaluate(arguments.folder(__package__), arguments.publish)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from common.retrieval.compiled import compiled
 
 from . import context
 from .blocks import BLOCK, to_blocks
-from .reconstruction import BATCH, decode_blocks, progress, run
+from .reconstruction import BATCH, decode_blocks, encode_blocks, progress, run
 
 if TYPE_CHECKING:
     import keras
@@ -44,7 +44,8 @@ class Candidates:
     def of(cls, codec: "TrainedCodec", image: np.ndarray) -> "Candidates":
         """The codes that the encoders give for an image (H, W, 3) uint8, rounded."""
         blocks, inside = to_blocks(image), _inside(*image.shape[:2])
-        codes = [_encoded(encoder, blocks) for encoder in codec.encoders]
+        flat, grid = blocks.reshape(-1, BLOCK, BLOCK, 3), blocks.shape[:2]
+        codes = [encode_blocks(encoder, flat).reshape(*grid, -1) for encoder in codec.encoders]
         errors = [_errors(codec.decoders[n], codes[n], blocks, inside) for n in range(len(codes))]
         return cls(blocks, 3 * inside.sum((2, 3)), tuple(codes), np.stack(errors))
 
@@ -178,14 +179,6 @@ def _difference_costs(codes: np.ndarray) -> np.ndarray:
     changes = np.count_nonzero(np.diff(codes, axis=-1, prepend=np.uint8(0)), axis=-1)
     share = (changes.sum() + 0.5) / (codes.size + 1)
     return -changes * np.log2(share) - (codes.shape[-1] - changes) * np.log2(1 - share)
-
-
-def _encoded(encoder: "keras.Model", blocks: np.ndarray) -> np.ndarray:
-    """(R, C, 32, 32, 3) uint8 -> (R, C, K) uint8 bits."""
-    flat = blocks.reshape(-1, BLOCK, BLOCK, 3)
-    starts = progress(range(0, len(flat), BATCH), "encode", encoder.output_shape[-1])
-    codes = [np.rint(run(encoder, flat[s : s + BATCH] / np.float32(255))).astype(np.uint8) for s in starts]
-    return np.concatenate(codes).reshape(*blocks.shape[:2], -1)
 
 
 def _errors(decoder: "keras.Model", codes: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -103,21 +103,6 @@ class BitModel:
             raise ValueError(f"A bit model has the arrays {_NAMES}, got none of name {missing[0]!r}; save it again.")
         return cls(**{name: arrays[name] for name in _NAMES})
 
-    def logits(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """Logits in floats and without bounds, for code optimisation; never for coding.
-
-        Args:
-            own: (n, K) bits as ±1, or anything between while they are optimised.
-            left: (n, K) those of the left block, 0 where there is none of this network.
-            up: (n, K) those of the upper block.
-
-        Returns:
-            (n, K) float32 logits of a 1.
-        """
-        terms = ((own, self.weights), (left, self.left), (up, self.up))
-        products = (np.asarray(x, np.float32) @ w.T.astype(np.float32) for x, w in terms)
-        return (sum(products) + self.bias.astype(np.float32)) / np.float32(UNIT)
-
     def context_units(self, left: np.ndarray, up: np.ndarray) -> np.ndarray:
         """(n, K) int8 bits of the neighbours as ±1 or 0 -> (n, K) int32 part of the logits in units of 1 / 64."""
         return self.bias + _products(left, self.left) + _products(up, self.up)
@@ -187,26 +172,6 @@ def separated(bits: np.ndarray, networks: np.ndarray, lengths: Sequence[int]) ->
     codes = np.zeros(own.shape, np.uint8)
     codes[own] = bits
     return codes
-
-
-def bits_per_block(models: Sequence[BitModel], codes: np.ndarray, networks: np.ndarray) -> np.ndarray:
-    """(R, C) float64: what each block takes, from the integer probabilities.
-
-    Args:
-        models: one per network.
-        codes: (R, C, Kmax) uint8 bits.
-        networks: (R, C) uint8, below `len(models)`.
-    """
-    costs = np.zeros(networks.shape)
-    for network, model in enumerate(models):
-        if np.any(networks == network):
-            costs[networks == network] = model.costs(*signs(codes, networks, network, model.length))
-    return costs
-
-
-def bits(models: Sequence[BitModel], codes: np.ndarray, networks: np.ndarray) -> float:
-    """What all blocks take together; the coder adds less than 64 bits. Arguments as for `bits_per_block`."""
-    return float(bits_per_block(models, codes, networks).sum())
 
 
 @dataclass(frozen=True)

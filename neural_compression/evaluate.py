@@ -79,9 +79,7 @@ def evaluate(run: Path, publish: bool = False, how: Optimise = "off") -> list[di
     config = run_config.load_config(run, Config)
     _, images = read(config)
     planned = list(trials(config))
-    finished = [trial for trial in planned if (run / trial.name / CODEC).exists()]
-    if not finished:
-        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    finished = run_config.finished(run, planned, lambda trial: (run / trial.name / CODEC).exists())
     records = [evaluate_trial(run, config, trial, images) for trial in tqdm(finished, "evaluate")]
     if how != "off":
         dials = [record["at_rate"]["setting"] for record in records]
@@ -128,12 +126,9 @@ def _draw(
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(run_config.EvaluationArguments):
     """Evaluates a run and prints the table «paper | this run»."""
 
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    publish: bool = False  # keep the numbers in results.json and renew the README's tables
     optimise: Optimise = "off"  # also change the codes of blocks: all at once, or by the encoder as in the publication
 
 
@@ -145,8 +140,7 @@ def main() -> None:
         print(f"There is no run below {runs}: this is the codec that ships with the repository.")
         compare.compare(MODEL, read_photographs(None), runs / "comparison", "code")
         return
-    run = arguments.run or run_config.newest_run(arguments.runs_dir, __package__)
-    evaluate(run, arguments.publish, arguments.optimise)
+    evaluate(arguments.folder(__package__), arguments.publish, arguments.optimise)
 
 
 if __name__ == "__main__":

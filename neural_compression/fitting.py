@@ -16,9 +16,9 @@ from .coding import by_quality
 from .config import Config, Trial
 from .context import BitModel
 from .model import Autoencoder
+from .reconstruction import decode_blocks, encode_blocks
 
 _CROP = 4  # blocks, height and width of what the deblocking network is trained on
-_BATCH = 256
 
 
 def fit(
@@ -50,18 +50,6 @@ class RestingAdam(keras.optimizers.Adam):
         return tuple([scope.get_current_value(v) for v in variables] for variables in (moving, self.variables))
 
 
-def binary_codes(model: Autoencoder, blocks: np.ndarray) -> np.ndarray:
-    """(N, K) uint8 codes of blocks (N, 32, 32, 3) uint8."""
-    codes = model.encoder.predict(np.float32(blocks) / 255, batch_size=_BATCH, verbose=0)
-    return np.rint(codes).astype("uint8")
-
-
-def decoded(model: Autoencoder, codes: np.ndarray) -> np.ndarray:
-    """(N, 32, 32, 3) uint8 blocks of binary codes (N, K)."""
-    blocks = model.decoder.predict(np.float32(codes), batch_size=_BATCH, verbose=0)
-    return np.rint(255 * blocks).astype("uint8")
-
-
 def block_psnr(blocks: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(N,) dB between blocks (N, 32, 32, 3) uint8; equal ones count as differing by one level in one number."""
     squares = np.square(np.int32(blocks) - others).reshape(len(blocks), -1).sum(axis=1)
@@ -75,9 +63,7 @@ def reaching(model: Autoencoder, blocks: np.ndarray, target_psnr: float) -> np.n
         ValueError: there are none.
     """
     parts = np.array_split(blocks, max(1, len(blocks) // 16384))  # decoded ones need not all be in memory
-    reached = (
-        np.concatenate([block_psnr(part, decoded(model, binary_codes(model, part))) for part in parts]) >= target_psnr
-    )
+    reached = np.concatenate([block_psnr(part, _decoded(model, part)) for part in parts]) >= target_psnr
     if not reached.any():
         raise ValueError(
             f"No block of the training photographs reaches {target_psnr} dB with the network of "
@@ -97,7 +83,7 @@ def fit_bit_models(models: Sequence[Autoencoder], images: Sequence[np.ndarray]) 
     grids = grids if len(grids) > 1 else np.array_split(grids[0], 2)
     found = []
     for number, model in enumerate(models):
-        codes = [binary_codes(model, grid.reshape(-1, BLOCK, BLOCK, 3)).reshape(*grid.shape[:2], -1) for grid in grids]
+        codes = [encode_blocks(model.encoder, g.reshape(-1, BLOCK, BLOCK, 3)).reshape(*g.shape[:2], -1) for g in grids]
         shares = [1.0 if i % 2 == 0 else 0.5 for i in range(len(codes))]
         maps = [
             np.where(random.random(c.shape[:2]) < s, number, len(models)).astype("uint8") for c, s in zip(codes, shares)
@@ -120,7 +106,7 @@ def deblocking_pairs(
     for image in images:
         grid = to_blocks(image)
         blocks = grid.reshape(-1, BLOCK, BLOCK, 3)
-        versions = np.stack([decoded(model, binary_codes(model, blocks)) for model in models])
+        versions = np.stack([_decoded(model, blocks) for model in models])
         errors = np.square(np.int32(versions) - blocks).sum(axis=(2, 3, 4))  # (networks, blocks)
         chosen = by_quality(errors, np.full(len(blocks), blocks[0].size), target_psnr)
         result = versions[chosen, np.arange(len(blocks))]
@@ -137,3 +123,8 @@ def deblocking_pairs(
             f"No photograph has {_CROP} × {_CROP} blocks to train the deblocking network on. Add larger ones."
         )
     return np.stack(pairs[0]), np.stack(pairs[1])
+
+
+def _decoded(model: Autoencoder, blocks: np.ndarray) -> np.ndarray:
+    """(N, 32, 32, 3) uint8 blocks after a network's binary codes."""
+    return decode_blocks(model.decoder, encode_blocks(model.encoder, blocks))

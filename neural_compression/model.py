@@ -127,6 +127,8 @@ def build_autoencoder(
     """
     encoder = _encoder(code_length, width, normalization == "batch")
     decoder = _decoder(code_length, width, normalization)
+    for part in (encoder, decoder):
+        part.jit_compile = False  # XLA takes seconds to compile, and is slower on CPUs
     block = keras.Input((BLOCK, BLOCK, 3), name="block")
     layer = Binarization(binarization, seed, name="binarization")
     codes = layer(EntropyFriendly(entropy_weight, name="entropy_friendly")(encoder(block)))

@@ -36,11 +36,8 @@ def reconstruct(codec: "TrainedCodec", networks: np.ndarray, codes: np.ndarray, 
     image = np.empty((rows * BLOCK, columns * BLOCK, 3), np.uint8)
     blocks = image.reshape(rows, BLOCK, columns, BLOCK, 3).swapaxes(1, 2)  # a view: what it gets, the image gets
     for n in np.unique(networks):
-        places = np.argwhere(networks == n)
-        own = codes[..., : codec.code_lengths[n]]
-        for part in progress(range(0, len(places), BATCH), "decode", codec.code_lengths[n]):
-            r, c = places[part : part + BATCH].T
-            blocks[r, c] = decode_blocks(codec.decoders[n], own[r, c])
+        own = networks == n
+        blocks[own] = decode_blocks(codec.decoders[n], codes[own, : codec.code_lengths[n]])
     image = image[:height, :width]
     return np.ascontiguousarray(image) if codec.deblocking is None else deblocked(codec.deblocking, image)
 
@@ -68,9 +65,20 @@ def deblocked(network: "keras.Model", image: np.ndarray, tile: int = _TILE) -> n
     return np.ascontiguousarray(result[:height, :width])
 
 
+def encode_blocks(encoder: "keras.Model", blocks: np.ndarray) -> np.ndarray:
+    """(n, 32, 32, 3) uint8 -> (n, K) uint8 bits."""
+    starts = progress(range(0, len(blocks), BATCH), "encode", encoder.output_shape[-1])
+    codes = [run(encoder, blocks[start : start + BATCH] / np.float32(255)) for start in starts]
+    return np.rint(np.concatenate(codes)).astype(np.uint8)
+
+
 def decode_blocks(decoder: "keras.Model", codes: np.ndarray) -> np.ndarray:
-    """(n, K) uint8 bits -> (n, 32, 32, 3) uint8, n up to a batch."""
-    return _eight_bits(run(decoder, codes.astype(np.float32)))
+    """(n, K) uint8 bits -> (n, 32, 32, 3) uint8."""
+    blocks = np.empty((len(codes), BLOCK, BLOCK, 3), np.uint8)
+    for start in progress(range(0, len(codes), BATCH), "decode", codes.shape[-1]):
+        part = slice(start, start + BATCH)
+        blocks[part] = _eight_bits(run(decoder, codes[part].astype(np.float32)))
+    return blocks
 
 
 def _eight_bits(pixels: np.ndarray) -> np.ndarray:

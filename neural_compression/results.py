@@ -1,6 +1,5 @@
 """The publication's numbers, this repository's numbers, and the tables that put them side by side."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,9 +114,7 @@ def publish(
     records = [records[0] | {"classical": others}, *records[1:]]
     report.publish(RESULTS, config.name, to_json(config), records, left_out=_PLACE)
     if config.name == "shipped":  # judged by Kodak's photographs, which may be handed on
-        (HERE / "figures").mkdir(exist_ok=True)
-        for name in FIGURES:
-            shutil.copyfile(run / "figures" / name, HERE / "figures" / name)
+        report.keep_figures(run, HERE, FIGURES)
     renew_readme()
 
 

@@ -5,7 +5,7 @@ python -m PROJECT.evaluate [RUN] [--publish]
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +159,9 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     parts = read(config)
     local, users = load(run / FEATURES)
     planned = list(trials(config))
-    finished = [t for t in planned if epochs_done(run / t.name) >= epochs_of(config, t, len(local))]
-    if not finished:
-        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    finished = run_config.finished(
+        run, planned, lambda trial: epochs_done(run / trial.name) >= epochs_of(config, trial, len(local))
+    )
     stolen = functools.cache(lambda seed: scenarios.stolen(local, users, seed))
 
     def feed(trial: Trial) -> Fed:
@@ -233,20 +233,10 @@ def draw_reconstructions(run: Path, parts: Parts, made: list[tuple[Trial, dict[s
     figures.image_rows(run / "figures/reconstructions.png", images)
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    publish: bool = False  # keep the numbers in results.json and renew the README's tables
-
-
 def main() -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
-    run = arguments.run or run_config.newest_run(arguments.runs_dir, __package__)
-    evaluate(run, arguments.publish)
+    arguments = tyro.cli(run_config.EvaluationArguments)
+    evaluate(arguments.folder(__package__), arguments.publish)
 
 
 if __name__ == "__main__":

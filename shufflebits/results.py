@@ -1,6 +1,5 @@
 """The publication's numbers, this repository's numbers, and the tables that put them side by side."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,9 +119,7 @@ def publish(config: Config, records: Records, study: Records, run: Path) -> None
     report.publish(RESULTS, config.name, to_json(config), records, left_out=_PLACE)
     report.publish(RESULTS, f"{config.name}, cipher", {}, study, left_out=_PLACE)
     if config.dataset == "people":
-        for name in FIGURES:
-            (HERE / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(run / "figures" / name, HERE / "figures" / name)
+        report.keep_figures(run, HERE, FIGURES)
     renew_readme()
 
 

@@ -10,7 +10,7 @@ from dataclasses import fields
 
 import pytest
 
-from common.config import from_json, to_json
+from common.config import EvaluationArguments, from_json, to_json
 from common.new_project import new_project
 from tests.helpers import ROOT
 
@@ -103,7 +103,8 @@ def test_readme_commands_are_real(path):
             presets = importlib.import_module(f"{project[1]}.config").PRESETS
             preset = re.search(r"PRESET=(\w+)", command)
             assert preset is None or preset[1] in presets, command
-            arguments = importlib.import_module(f"{project[1]}.evaluate").Arguments
+            module = importlib.import_module(f"{project[1]}.evaluate")
+            arguments = getattr(module, "Arguments", EvaluationArguments)
             names = {field.name for field in (*fields(presets["demo"][1]), *fields(arguments))}
             for flag in re.findall(r"--([a-z-]+)", command):
                 assert flag.replace("-", "_") in names, command

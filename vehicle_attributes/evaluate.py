@@ -3,7 +3,7 @@
 python -m PROJECT.evaluate [RUN] [--publish]
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,7 @@ def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
     config = run_config.load_config(run, Config)
     data = read(config)
     planned = list(trials(config))
-    finished = [trial for trial in planned if (run / trial.name / NETWORK).exists()]
-    if not finished:
-        raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
+    finished = run_config.finished(run, planned, lambda trial: (run / trial.name / NETWORK).exists())
     with distribution.evaluation_strategy(config.strategy).scope():
         records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
     pictures = _draw_losses(run, finished)
@@ -166,20 +164,10 @@ def _vehicle(table: pd.DataFrame, row: int) -> np.ndarray:
     return read_image(table["path"].iloc[row], (96, 96), None if box is None else tuple(box[0]))
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    publish: bool = False  # keep the numbers in results.json and renew the README's tables
-
-
 def main() -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
-    run = arguments.run or run_config.newest_run(arguments.runs_dir, __package__)
-    evaluate(run, arguments.publish)
+    arguments = tyro.cli(run_config.EvaluationArguments)
+    evaluate(arguments.folder(__package__), arguments.publish)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The publication's numbers, this repository's numbers, and the tables that put them side by side."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,9 +122,7 @@ def publish(config: Config, records: Sequence[dict[str, Any]], run: Path) -> Non
     Figures with vehicles are kept of drawn ones alone: photographs are not ours to hand on.
     """
     report.publish(RESULTS, config.name, to_json(config), records, left_out=_PLACE)
-    for name in _KEPT.get(config.name, ()):
-        (HERE / "figures").mkdir(exist_ok=True)
-        shutil.copyfile(run / "figures" / name, HERE / "figures" / name)
+    report.keep_figures(run, HERE, _KEPT.get(config.name, ()))
     renew_readme()
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from neural_compression.context import BitModel
+from neural_compression.context import BitModel, signs
 
 
 def random_model(length, seed, scale=40):
@@ -49,3 +49,8 @@ def drawn_codes(models, networks, seed):
             one = generator.random() < 1 / (1 + np.exp(-(base[k] + model.weights[k] @ own) / 64))
             codes[r, c, k], own[k] = one, 2 * one - 1
     return codes
+
+
+def bits(models, codes, networks):
+    """What all blocks take, from the integer probabilities; the coder adds less than 64 bits."""
+    return sum(m.costs(*signs(codes, networks, n, m.length)).sum() for n, m in enumerate(models))

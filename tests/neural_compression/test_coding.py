@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural_compression import coding, context, reconstruction
+from neural_compression import coding, reconstruction
 from neural_compression.attempt import Target, dialled
 from neural_compression.blocks import to_blocks
 from neural_compression.coding import Candidates, by_lagrangian, by_quality, lagrangian
 from neural_compression.reconstruction import BATCH, deblocked, decode_blocks, reconstruct
 from tests.neural_compression.small_codec import LENGTHS, picture, save_codec
+from tests.neural_compression.synthetic_codes import bits
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_costs_are_those_of_the_context_model(codec):
     found = Candidates.of(codec, picture(90, 130))
     costs = found.costs(codec.bit_models, "context")
     networks = np.random.default_rng(3).integers(0, 3, (3, 5)).astype(np.uint8)
-    expected = context.bits(codec.bit_models, found.chosen(networks), networks)
+    expected = bits(codec.bit_models, found.chosen(networks), networks)
     assert coding.bits(networks, costs) == pytest.approx(expected, rel=1e-12)
 
 

@@ -11,14 +11,13 @@ from neural_compression import regression
 from neural_compression.context import (
     PROBABILITIES,
     BitModel,
-    bits,
-    bits_per_block,
     concatenated,
     fit,
     separated,
     signs,
 )
 from tests.neural_compression.synthetic_codes import (
+    bits,
     drawn_codes,
     plain_probability,
     random_codes,
@@ -43,9 +42,15 @@ def test_probabilities_by_hand():
     costs = -2 * math.log2(2994 / 4096), -math.log2((4096 - 3349) / 4096 * (4096 - 194) / 4096), -math.log2(2994 / 8192)
     np.testing.assert_allclose(BY_HAND.costs(own, left, up), costs, rtol=1e-12)
     # The fourth block is of network 1 and knows none of its neighbours.
-    both = [BY_HAND, BY_HAND]
-    np.testing.assert_allclose(bits_per_block(both, codes, networks), [costs[:2], [costs[2], costs[0]]], rtol=1e-12)
-    assert bits(both, codes, networks) == pytest.approx(sum(costs) + costs[0])
+    np.testing.assert_allclose(BY_HAND.costs(*signs(codes, networks, 1, 2)), costs[:1], rtol=1e-12)
+
+
+def test_costs_beside_neighbours():
+    model, networks = random_model(9, 2), np.zeros((4, 6), np.uint8)
+    own, left, up = signs(random_codes([model], networks, 4), networks, 0, 9)
+    none = np.zeros_like(own)
+    expected = [[model.costs(own, a, b) for b in (none, up)] for a in (none, left)]
+    np.testing.assert_array_equal(model.costs_beside(own, left, up), expected)
 
 
 def test_table_is_the_logistic_function():
@@ -72,18 +77,6 @@ def test_probabilities_equal_the_definition():
         plain = [[plain_probability(models, networks, codes, r, c, k) for k in range(model.length)] for r, c in places]
         assert found.tolist() == plain
     assert {1, 4095} <= set(found.ravel())
-
-
-def test_float_logits_agree():
-    """And take bits that are not decided yet."""
-    model, networks = random_model(9, 2), np.zeros((4, 6), np.uint8)
-    own, left, up = signs(random_codes([model], networks, 4), networks, 0, 9)
-    logits = model.logits(own, left, up)
-    assert logits.dtype == np.float32
-    expected = np.clip(np.rint(4096 / (1 + np.exp(-logits.astype(float)))), 1, 4095)
-    np.testing.assert_array_equal(expected, model.probabilities(own, left, up))
-    between = model.logits(own / 2, left, up)
-    np.testing.assert_allclose(logits - between, between - model.logits(own * 0, left, up), atol=1e-4)
 
 
 def test_largest_weights_do_not_overflow():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural_compression.context import BitModel, bits, concatenated, separated
+from neural_compression.context import BitModel, concatenated, separated
 from neural_compression.entropy import (
     compare,
     decode_codes,
@@ -20,6 +20,7 @@ from neural_compression.entropy import (
     encode_networks,
 )
 from tests.neural_compression.synthetic_codes import (
+    bits,
     drawn_codes,
     plain_probability,
     random_codes,

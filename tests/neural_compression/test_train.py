@@ -13,6 +13,7 @@ from neural_compression import codec, evaluate, fitting, results, trained
 from neural_compression import train as training_program
 from neural_compression.config import PRESETS, ROWS, SHIPPED, Trial
 from neural_compression.model import build_autoencoder
+from neural_compression.reconstruction import decode_blocks, encode_blocks
 from neural_compression.train import CODEC, build, read, train
 
 SMOKE = replace(
@@ -160,9 +161,9 @@ def test_each_row_of_the_tables_is_a_preset_that_differs_by_its_part():
 def test_blocks_that_a_network_is_for():
     model = build_autoencoder(8, width=2, binarization="straight_through")
     blocks = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype="uint8")
-    mine = fitting.decoded(model, fitting.binary_codes(model, blocks[:2]))
+    mine = decode_blocks(model.decoder, encode_blocks(model.encoder, blocks[:2]))
     found = fitting.reaching(model, np.concatenate([blocks, mine]), 20.0)
-    psnr = fitting.block_psnr(found, fitting.decoded(model, fitting.binary_codes(model, found)))
+    psnr = fitting.block_psnr(found, decode_blocks(model.decoder, encode_blocks(model.encoder, found)))
     assert len(found) and psnr.min() >= 20.0
     with pytest.raises(ValueError, match="No block of the training photographs reaches 99.0 dB with the network of 8"):
         fitting.reaching(model, blocks, 99.0)
