@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,4 +105,5 @@ def measure(batches: Iterator[np.ndarray], warm_up: int, count: int) -> dict[str
 if __name__ == "__main__":
     name, folder = sys.argv[1:]
     files = sorted(str(path) for path in Path(folder).glob("*.jpg"))[:1000]
-    print(json.dumps({"images": len(files), **measure(CONTENDERS[name](files), warm_up=20, count=120)}))
+    found = {"images": len(files), **measure(CONTENDERS[name](files), warm_up=20, count=120)}
+    print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))

@@ -4,6 +4,7 @@ python -m tests.benchmarks.optimise_contenders NAME STEPS
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -51,4 +52,5 @@ def measured(codec: trained.TrainedCodec, name: str, steps: int) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(trained.load(SHIPPED), sys.argv[1], int(sys.argv[2]))))
+    found = measured(trained.load(SHIPPED), sys.argv[1], int(sys.argv[2]))
+    print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))

@@ -4,6 +4,7 @@ python -m tests.benchmarks.shufflebits_contenders NAME ROWS
 """
 
 import json
+import resource
 import struct
 import sys
 import time
@@ -146,4 +147,5 @@ if __name__ == "__main__":
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)
-    print(json.dumps({"gigabytes_per_second": features.nbytes / min(seconds) / 1e9}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"gigabytes_per_second": features.nbytes / min(seconds) / 1e9, "peak": peak}))

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from common import report
+from tests.benchmarks import summary
 from tests.benchmarks.codec_contenders import CONTENDERS, MODEL, SHAPE
 from tests.helpers import ROOT, run_python
 
@@ -34,3 +35,7 @@ def test_codec_speed():
     table = report.table(columns, rows)
     print(f"\n{table}")
     report.update_between(ROOT / "neural_compression/README.md", "speed", table)
+    ours = found["ours, file to file"]
+    for key in ("encode", "decode"):
+        peers = {name.split(",")[0] + "'s networks": value[key] for name, value in found.items() if "PyTorch" in name}
+        summary.record(key, ours[key], "core-s", peer=peers, memory=ours["peak"])

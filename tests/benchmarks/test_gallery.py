@@ -6,6 +6,7 @@ import json
 import pytest
 
 from common import report
+from tests.benchmarks import summary
 from tests.benchmarks.gallery_contenders import ADDED, BATCH, CONTENDERS
 from tests.helpers import ROOT, start_python
 
@@ -54,5 +55,15 @@ def test_gallery_speed(tmp_path):
     table = speed_table(found)
     print(f"\n{table}")
     report.update_between(README, "gallery", table)
+    for width in SIZES:
+        queries = {name: 1e3 * found[name, width]["query"] for name in names}
+        summary.record(
+            f"gallery {width}",
+            queries["`gallery`"],
+            "ms",
+            straightforward={name: queries[f"{name}; npz"] for name in ("NumPy, sorted", "scikit-learn")},
+            peer={name: value for name, value in queries.items() if name == "faiss, float32"},
+            memory=found["`gallery`", width]["peak"],
+        )
     for (name, width), value in found.items():
         assert "not exact" in name or value["answers"] == found["`gallery`", width]["answers"], name

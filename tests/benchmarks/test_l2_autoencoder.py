@@ -6,6 +6,7 @@ import json
 import pytest
 
 from common import report
+from tests.benchmarks import summary
 from tests.benchmarks.l2_autoencoder_contenders import CONTENDERS
 from tests.helpers import ROOT, run_python
 
@@ -27,3 +28,12 @@ def test_training_speed():
     table = report.table(["training", "s per MNIST epoch", "ratio to the fastest other", "peak memory (GiB)"], rows)
     print(f"\n{table}")
     report.update_between(ROOT / "l2_autoencoder/README.md", "speed", table)
+    seconds = {name: value["seconds"] for name, value in found.items()}
+    summary.record(
+        "l2_autoencoder",
+        seconds["ours"],
+        "s",
+        straightforward={name: value for name, value in seconds.items() if name.startswith("Keras")},
+        peer={name: value for name, value in seconds.items() if name.startswith("PyTorch")},
+        memory=found["ours"]["peak_gib"],
+    )

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from common import report
+from tests.benchmarks import summary
 from tests.benchmarks.retrieval_contenders import CONTENDERS, PART, SIZES
 from tests.helpers import ROOT, start_python
 
@@ -72,11 +73,20 @@ def test_ranking_speed():
     table = ranking_table(found)
     print(f"\n{table}")
     report.update_between(README, "ranking-speed", table)
+    for size in SIZES:
+        ours, plain = found["ranking_ours", size], found["ranking_plain", size]
+        name = "`argsort`" if size == "Market-1501" else f"`argsort`, scaled from {PART} queries"
+        others = {name: plain["wall"]}
+        summary.record(f"ranking {size}", ours["wall"], "s", straightforward=others, memory=ours["peak"])
 
 
 @pytest.mark.bench
 def test_reranking_speed():
     wanted = [("reranking_plain", "Market-1501"), ("reranking_ours", "Market-1501"), ("reranking_ours", "MSMT17")]
-    table = reranking_table({(name, size): measure(name, size) for name, size in wanted})
+    found = {(name, size): measure(name, size) for name, size in wanted}
+    table = reranking_table(found)
     print(f"\n{table}")
     report.update_between(README, "reranking-speed", table)
+    plain, ours = (found[key] for key in wanted[:2])
+    others = {"whole matrices": plain["wall"]}
+    summary.record("re-ranking", ours["wall"], "s", straightforward=others, memory=ours["peak"])

@@ -1,0 +1,66 @@
+"""The tables of the first page, without the measurements that fill them."""
+
+import json
+
+import pytest
+
+from tests.benchmarks import summary
+from tests.benchmarks.test_waiting import waiting_table
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """Paths of a first page and of kept rows, both still empty."""
+    readme, kept = tmp_path / "README.md", tmp_path / "summary.json"
+    readme.write_text("a\n<!-- bench:begin -->\n<!-- bench:end -->\nb\n", encoding="utf-8")
+    kept.write_text("{}\n", encoding="utf-8")
+    monkeypatch.setattr(summary, "README", readme)
+    monkeypatch.setattr(summary, "KEPT", kept)
+    return readme, kept
+
+
+def cells(readme):
+    lines = readme.read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["a", "<!-- bench:begin -->"] and lines[-2:] == ["<!-- bench:end -->", "b"]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:-2]]
+
+
+def test_times_and_rates_both_give_a_ratio_below_one_where_ours_is_faster(page):
+    summary.record("encode", 0.5, "s", straightforward={"a": 4.0, "b": 2.0}, peer={"c": 1.0}, memory=0.25)
+    summary.record("input", 3061.4, "images/s", straightforward={"a": 680.0, "b": 340.0}, memory=1, rate=True)
+    assert cells(page[0]) == [
+        [summary.ROWS["input"], "3,061 images/s", "680 images/s (a)", "–", "0.22", "1.00"],
+        [summary.ROWS["encode"], "0.5 s", "2 s (b)", "1 s (c)", "0.50", "0.25"],
+    ]
+
+
+def test_a_row_without_contenders_has_dashes(page):
+    summary.record("decode", 0.28, "core-s", peer={}, memory=0.5)
+    assert cells(page[0]) == [[summary.ROWS["decode"], "0.28 core-s", "–", "–", "–", "0.50"]]
+
+
+def test_rows_are_renewed_alone_and_keep_their_order(page):
+    readme, kept = page
+    for key, seconds in (("encode", 1.0), ("l2_autoencoder", 2.0), ("ranking MSMT17", 3.0), ("encode", 4.0)):
+        summary.record(key, seconds, "s", memory=1)
+    assert [(row[0], row[1]) for row in cells(readme)] == [
+        (summary.ROWS["l2_autoencoder"], "2 s"),
+        (summary.ROWS["ranking MSMT17"], "3 s"),
+        (summary.ROWS["encode"], "4 s"),
+    ]
+    assert list(json.loads(kept.read_text(encoding="utf-8"))) == ["l2_autoencoder", "ranking MSMT17", "encode"]
+
+
+def test_first_page_shows_the_rows_that_are_kept():
+    text = summary.README.read_text(encoding="utf-8")
+    assert f"<!-- bench:begin -->\n{summary.table()}\n<!-- bench:end -->" in text
+
+
+def test_waiting_is_what_a_step_takes_longer_than_from_memory():
+    own = {"own": 0.1, "kept": 0.08, "own_cores": 0.1, "cores": 2}
+    rows = waiting_table({"a": own, "b": own | {"own_cores": 0.19}, "c": own | {"kept": 0.11}})
+    assert [[cell.strip() for cell in row.strip("|").split("|")][2:] for row in rows.splitlines()[2:]] == [
+        ["100.0", "80.0", "20", "input; cores 50 % busy"],
+        ["100.0", "80.0", "20", "cores, shared with the input; cores 95 % busy"],
+        ["100.0", "110.0", "0", "computation; cores 50 % busy"],
+    ]
