@@ -49,7 +49,7 @@ smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 	for project in $(PROJECTS); do $(PY) -m $$project.train smoke --runs-dir "$$runs"; done
 
 test: $(VENV)/.installed ## run the tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-jax: ## run the tests that need no TensorFlow without it, on JAX; so does BACKEND=jax with any command
 	@$(MAKE) --no-print-directory test BACKEND=jax
