@@ -44,8 +44,7 @@ class Candidates:
     def of(cls, codec: "TrainedCodec", image: np.ndarray) -> "Candidates":
         """The codes that the encoders give for an image (H, W, 3) uint8, rounded."""
         blocks, inside = to_blocks(image), _inside(*image.shape[:2])
-        flat, grid = blocks.reshape(-1, BLOCK, BLOCK, 3), blocks.shape[:2]
-        codes = [encode_blocks(encoder, flat).reshape(*grid, -1) for encoder in codec.encoders]
+        codes = [encode_blocks(encoder, blocks) for encoder in codec.encoders]
         errors = [_errors(codec.decoders[n], codes[n], blocks, inside) for n in range(len(codes))]
         return cls(blocks, 3 * inside.sum((2, 3)), tuple(codes), np.stack(errors))
 
@@ -115,10 +114,11 @@ def by_lagrangian(errors: np.ndarray, costs: np.ndarray, weight: float) -> np.nd
     Returns:
         (R, C) uint8.
     """
-    alike = (errors + weight * costs[:, 1, 1]).argmin(0)
+    weighted = weight * costs
+    alike = (errors + weighted[:, 1, 1]).argmin(0)
     ends = [alike, *(np.full_like(alike, n) for n in range(len(errors)))]
     for networks in ends:
-        _improve(networks, errors, weight * costs)
+        _improve(networks, errors, weighted)
     return min(ends, key=lambda networks: lagrangian(networks, errors, costs, weight)).astype(np.uint8)
 
 

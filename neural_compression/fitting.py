@@ -83,7 +83,7 @@ def fit_bit_models(models: Sequence[Autoencoder], images: Sequence[np.ndarray]) 
     grids = grids if len(grids) > 1 else np.array_split(grids[0], 2)
     found = []
     for number, model in enumerate(models):
-        codes = [encode_blocks(model.encoder, g.reshape(-1, BLOCK, BLOCK, 3)).reshape(*g.shape[:2], -1) for g in grids]
+        codes = [encode_blocks(model.encoder, grid) for grid in grids]
         shares = [1.0 if i % 2 == 0 else 0.5 for i in range(len(codes))]
         maps = [
             np.where(random.random(c.shape[:2]) < s, number, len(models)).astype("uint8") for c, s in zip(codes, shares)

@@ -127,8 +127,7 @@ def build_autoencoder(
     """
     encoder = _encoder(code_length, width, normalization == "batch")
     decoder = _decoder(code_length, width, normalization)
-    for part in (encoder, decoder):
-        part.jit_compile = False  # XLA takes seconds to compile, and is slower on CPUs
+    encoder.jit_compile = decoder.jit_compile = False  # XLA takes seconds to compile, and is slower on CPUs
     block = keras.Input((BLOCK, BLOCK, 3), name="block")
     layer = Binarization(binarization, seed, name="binarization")
     codes = layer(EntropyFriendly(entropy_weight, name="entropy_friendly")(encoder(block)))
@@ -233,7 +232,9 @@ def build_deblocking(width: int = 8, levels: int = 3) -> keras.Model:
         x = layers.UpSampling2D(2, name=f"grow{level}")(x)
         x = twice(layers.Concatenate(name=f"joined{level}")([x, skipped[level]]), width * 2**level, f"up{level}")
     change = layers.Conv2D(3, 1, kernel_initializer="zeros", name="change")(x)
-    return keras.Model(image, layers.Add(name="deblocked")([image, change]), name="deblocking")
+    network = keras.Model(image, layers.Add(name="deblocked")([image, change]), name="deblocking")
+    network.jit_compile = False  # as above; training may choose otherwise
+    return network
 
 
 class Passes(keras.callbacks.Callback):

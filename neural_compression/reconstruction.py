@@ -66,10 +66,11 @@ def deblocked(network: "keras.Model", image: np.ndarray, tile: int = _TILE) -> n
 
 
 def encode_blocks(encoder: "keras.Model", blocks: np.ndarray) -> np.ndarray:
-    """(n, 32, 32, 3) uint8 -> (n, K) uint8 bits."""
-    starts = progress(range(0, len(blocks), BATCH), "encode", encoder.output_shape[-1])
-    codes = [run(encoder, blocks[start : start + BATCH] / np.float32(255)) for start in starts]
-    return np.rint(np.concatenate(codes)).astype(np.uint8)
+    """(..., 32, 32, 3) uint8 -> (..., K) uint8 bits."""
+    flat = blocks.reshape(-1, BLOCK, BLOCK, 3)
+    starts = progress(range(0, len(flat), BATCH), "encode", encoder.output_shape[-1])
+    codes = [run(encoder, flat[start : start + BATCH] / np.float32(255)) for start in starts]
+    return np.rint(np.concatenate(codes)).astype(np.uint8).reshape(*blocks.shape[:-3], -1)
 
 
 def decode_blocks(decoder: "keras.Model", codes: np.ndarray) -> np.ndarray:

@@ -109,5 +109,4 @@ def _filled(network: keras.Model, arrays: dict[str, np.ndarray], name: str) -> k
     """The network with the file's weights; get_weights and set_weights have one order."""
     network.set_weights([np.float32(arrays[f"{name}/{n}"]) for n in range(len(network.weights))])
     network.trainable = False
-    network.jit_compile = False  # XLA takes seconds to compile, and is slower on CPUs
     return network

@@ -4,7 +4,6 @@ python -m tests.benchmarks.codec_contenders NAME
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 
 from neural_compression.blocks import read_photographs
 from neural_compression.codec import MODEL
+from tests.benchmarks.memory import peak_gib
 
 REPEATS = 5
 SHAPE = 512, 768
@@ -102,7 +102,7 @@ def measured(name: str) -> dict[str, float]:
     encode, decode = CONTENDERS[name]()
     found = {"encode": core_seconds(encode, 1 if "optimized" in name else REPEATS)}
     found["decode"] = core_seconds(decode, REPEATS)
-    return found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    return found | {"peak": peak_gib()}
 
 
 if __name__ == "__main__":

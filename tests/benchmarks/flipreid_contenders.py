@@ -5,12 +5,13 @@ python -m tests.benchmarks.flipreid_contenders NAME
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
+
+from tests.benchmarks.memory import peak_gib
 
 BATCH, IDENTITIES, SIZE = 16, 751, (256, 128)
 IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH, *SIZE, 3), dtype="uint8")
@@ -219,5 +220,5 @@ if __name__ == "__main__":
         begin = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_gib()
     print(json.dumps({"per_second": BATCH / float(np.median(seconds[WARM_UP:] or seconds)), "peak_gib": peak}))

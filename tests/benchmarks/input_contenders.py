@@ -8,12 +8,13 @@ import json
 import math
 import os
 import random
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from tests.benchmarks.memory import peak_gib
 
 BATCH, PADDING = 50, 10
 MEAN, STD = np.array([0.485, 0.456, 0.406], "float32"), np.array([0.229, 0.224, 0.225], "float32")
@@ -106,4 +107,4 @@ if __name__ == "__main__":
     name, folder = sys.argv[1:]
     files = sorted(str(path) for path in Path(folder).glob("*.jpg"))[:1000]
     found = {"images": len(files), **measure(CONTENDERS[name](files), warm_up=20, count=120)}
-    print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+    print(json.dumps(found | {"peak": peak_gib()}))

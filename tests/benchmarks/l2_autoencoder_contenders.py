@@ -4,7 +4,6 @@ python -m tests.benchmarks.l2_autoencoder_contenders NAME
 """
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -13,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
+from tests.benchmarks.memory import peak_gib
 
 IMAGES = np.random.default_rng(0).random((28 * 256, 28, 28, 1), dtype="float32")
 EPOCHS = 5  # the first one pays for tracing and is left out
@@ -149,5 +150,5 @@ CONTENDERS: dict[str, Callable[[], list[float]]] = {
 
 if __name__ == "__main__":
     per_epoch = CONTENDERS[sys.argv[1]]()[1:]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_gib()
     print(json.dumps({"seconds": float(np.median(per_epoch)) * 70000 / len(IMAGES), "peak_gib": peak}))

@@ -4,7 +4,6 @@ python -m tests.benchmarks.optimise_contenders NAME STEPS
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import numpy as np
 from neural_compression import trained
 from neural_compression.blocks import read_photographs, to_blocks
 from neural_compression.optimise import encoder_optimised, optimised
+from tests.benchmarks.memory import peak_gib
 
 SHIPPED = Path(trained.__file__).parent / "weights/shipped.npz"
 COMPARED = 32  # blocks that the gain is measured on, the same for each way
@@ -53,4 +53,4 @@ def measured(codec: trained.TrainedCodec, name: str, steps: int) -> dict[str, fl
 
 if __name__ == "__main__":
     found = measured(trained.load(SHIPPED), sys.argv[1], int(sys.argv[2]))
-    print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+    print(json.dumps(found | {"peak": peak_gib()}))

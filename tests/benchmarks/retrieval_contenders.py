@@ -4,7 +4,6 @@ python -m tests.benchmarks.retrieval_contenders NAME SIZE
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 
 from common.retrieval import Embeddings, rerank, score
 from common.retrieval.distances import BLOCK
+from tests.benchmarks.memory import peak_gib
 
 WIDTH = 2048
 SIZES = {
@@ -197,6 +197,6 @@ CONTENDERS: dict[str, Callable[[str], dict[str, float]]] = {
 
 if __name__ == "__main__":
     found = CONTENDERS[sys.argv[1]](sys.argv[2])
-    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    found["peak"] = peak_gib()
     found["features"] = sum(SIZES[sys.argv[2]][:2]) * WIDTH * 4 / 2**30
     print(json.dumps(found))

@@ -4,12 +4,13 @@ python -m tests.benchmarks.scaling_contenders NAME SIZE
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
+
+from tests.benchmarks.memory import peak_gib
 
 WIDTH = 2048  # features of a ResNet-50
 BATCH = 64
@@ -108,5 +109,5 @@ CONTENDERS = {function.__name__: function for function in (ranking, embedding, t
 
 if __name__ == "__main__":
     seconds = CONTENDERS[sys.argv[1]](int(sys.argv[2]))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_gib()
     print(json.dumps({"seconds": seconds, "peak": peak}))

@@ -4,13 +4,14 @@ python -m tests.benchmarks.shufflebits_contenders NAME ROWS
 """
 
 import json
-import resource
 import struct
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
+
+from tests.benchmarks.memory import peak_gib
 
 WIDTH, KEY = 2048, np.random.default_rng(0).permutation(32)
 REPEATS, LIMIT = 30, 20  # runs, and seconds after which no further run begins
@@ -147,5 +148,5 @@ if __name__ == "__main__":
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_gib()
     print(json.dumps({"gigabytes_per_second": features.nbytes / min(seconds) / 1e9, "peak": peak}))

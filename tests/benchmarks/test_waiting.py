@@ -7,8 +7,8 @@ import pytest
 from common import report
 from tests.benchmarks.waiting_contenders import PRESET
 from tests.helpers import ROOT, run_python
+from tests.test_repository import PROJECTS
 
-PROJECTS = ("adaptive_l2", "flipreid", "shufflebits", "vehicle_attributes", "neural_compression", "l2_autoencoder")
 COLUMNS = ("project", "preset", "ms per step", "ms per step from memory", "waiting (%)", "what bounds it")
 
 
