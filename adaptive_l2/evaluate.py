@@ -32,7 +32,7 @@ METRICS, FEATURES = "metrics.json", "features.npz"
 def with_mirror(inference: keras.Model) -> keras.Model:
     """Images (B, H, W, 3) -> `double`, the mean embedding (B, D) of each image and its horizontal mirror."""
     image = inference.input
-    mean = keras.layers.Average()([inference(image), inference(image[:, :, ::-1])])
+    mean = keras.layers.Average()([inference(image), inference(keras.ops.flip(image, axis=2))])
     return keras.Model(image, {"double": mean})
 
 

@@ -55,7 +55,7 @@ def build_model(
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     alone = extractor(image)
     # Image and mirror in one pass, as one batch.
-    found = extractor(ops.concatenate([image, image[:, :, ::-1]], axis=0))  # (2B, D)
+    found = extractor(ops.concatenate([image, ops.flip(image, axis=2)], axis=0))  # (2B, D)
     pairs = {branch: ops.reshape(value, (2, -1, value.shape[-1])) for branch, value in found.items()}  # (2, B, D)
     aggregate = _learned_aggregate if training == "aggregator" else _mean
     together = {branch: aggregate(branch, pair[0], pair[1]) for branch, pair in pairs.items()}  # (B, D)

@@ -82,7 +82,7 @@ def targets(model: AttributeModel, loss: str, attributes: Sequence[str], labels)
         attributes: A names.
         labels: (B, A) classes.
     """
-    columns = dict(zip(attributes, ops.unstack(labels, axis=1)))  # (B,) each
+    columns = dict(zip(attributes, ops.unstack(ops.convert_to_tensor(labels), axis=1)))  # (B,) each
     found = {name: columns[name.rpartition("_")[0]] for name in model.training.output}
     if loss != "cross_entropy":
         return found

@@ -48,7 +48,7 @@ def test_regions_are_the_upper_and_the_lower_half():
     network = model.regularizer.network
     outputs = network(IMAGES)
     for region, part in (("upper", maps[:, :2]), ("lower", maps[:, 2:])):
-        pooled = np.mean(network.get_layer(f"{region}_reduced")(part), axis=(1, 2))  # (4, 48)
+        pooled = np.asarray(network.get_layer(f"{region}_reduced")(part)).mean(axis=(1, 2))  # (4, 48)
         np.testing.assert_allclose(outputs[f"{region}_embedding"], np.clip(pooled, 0, 1), rtol=1e-4, atol=1e-6)
 
 

@@ -13,7 +13,7 @@ from tests.helpers import value_and_gradients
 def gradient(layer, x):
     """d sum(w · layer(x)) / dx with w = 1, 2, 3 …, by the backend's own differentiation."""
     weights, point = np.arange(1, x.shape[-1] + 1, dtype="float32"), keras.Variable(x)
-    return value_and_gradients(lambda: ops.sum(layer(point.value) * weights), [point])[1][0]
+    return value_and_gradients(lambda: ops.sum(ops.multiply(layer(point.value), weights)), [point])[1][0]
 
 
 def test_known_vectors():
