@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from . import coding, container, context, entropy
+from . import coding, container, entropy, streams
 from .rate_distortion import dataset_psnr, squared_error
 from .reconstruction import reconstruct
 
@@ -59,7 +59,7 @@ class Attempt:
         if self._mode == "context":
             image_code = entropy.encode_codes(models, networks, codes)
         else:
-            image_code = entropy.encode_difference(context.concatenated(codes, networks, self._codec.code_lengths))
+            image_code = entropy.encode_difference(streams.concatenated(codes, networks, self._codec.code_lengths))
         return self._pack(entropy.encode_networks(networks, len(models)), image_code)
 
     def expected(self, networks: np.ndarray) -> float:

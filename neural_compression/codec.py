@@ -19,7 +19,7 @@ from common import config as run_config
 from common.datasets.images import read_image
 from common.files import replacing
 
-from . import coding, container, context, entropy
+from . import coding, container, entropy, streams
 from .attempt import Attempt, Optimise, Selection, dial_for, mean_channel
 from .reconstruction import reconstruct
 
@@ -123,7 +123,7 @@ def decode(codec: "TrainedCodec", data: bytes, max_pixels: int = container.MOST_
     else:
         count = int(np.asarray(codec.code_lengths)[networks].sum())
         bits = entropy.decode_difference(held.image_code, count)
-        codes = context.separated(bits, networks, codec.code_lengths)
+        codes = streams.separated(bits, networks, codec.code_lengths)
     image = reconstruct(codec, networks, codes, held.height, held.width)
     return mean_channel(image) if held.grey else image
 

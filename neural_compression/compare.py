@@ -4,7 +4,7 @@ python -m PROJECT.compare [FOLDER] [--model FILE] [--optimise code]
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from .codec import MODEL
 from .rate_distortion import Point, dataset_psnr, point, squared_error
 from .results import FIGURES, TARGET_BPP
 
-_DIALS = np.linspace(11.0, 4.0, 6)  # log λ of the points of our curve
+_POINTS = 8  # of our curve
 _RATES = (0.12, TARGET_BPP, 0.18, 0.22)  # of the points of classical ones
 _SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
 
@@ -64,14 +64,24 @@ def chosen(attempts: Sequence[Attempt], dial: float) -> list[np.ndarray]:
 
 def at_rate(attempts: Sequence[Attempt], bits_per_pixel: float) -> Point:
     """With one λ for all images, the one whose files come nearest to a rate from below."""
-    pixels = sum(a.image[..., 0].size for a in attempts)
+    return _at_rate(attempts, bits_per_pixel, lambda attempt, networks: attempt.bits_per_pixel(attempt.file(networks)))
 
-    def rate(networks: Sequence[np.ndarray]) -> float:
-        return 8 * sum(len(a.file(n)) for a, n in zip(attempts, networks)) / pixels
 
+def _at_rate(attempts: Sequence[Attempt], bits_per_pixel: float, rate: Callable[[Attempt, np.ndarray], float]) -> Point:
     target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
-    dial = dialled(lambda value: chosen(attempts, value), rate, LOG_WEIGHTS, target, may_miss=True)
+
+    def mean_rate(networks: Sequence[np.ndarray]) -> float:
+        return _mean_rate(attempts, networks, rate)
+
+    dial = dialled(lambda value: chosen(attempts, value), mean_rate, LOG_WEIGHTS, target, may_miss=True)
     return measured(attempts, chosen(attempts, dial), dial)
+
+
+def _mean_rate(
+    attempts: Sequence[Attempt], networks: Sequence[np.ndarray], rate: Callable[[Attempt, np.ndarray], float]
+) -> float:
+    pixels = [a.image[..., 0].size for a in attempts]
+    return float(np.average([rate(a, n) for a, n in zip(attempts, networks)], weights=pixels))
 
 
 def optimised_at_rate(attempts: Sequence[Attempt], bits_per_pixel: float, how: Optimise, dial: float) -> Point:
@@ -82,8 +92,13 @@ def optimised_at_rate(attempts: Sequence[Attempt], bits_per_pixel: float, how: O
 
 
 def curve(attempts: Sequence[Attempt]) -> list[Point]:
-    """Points with one λ for all images each, from the lowest rate to the highest."""
-    return [measured(attempts, chosen(attempts, dial), dial) for dial in _DIALS]
+    """Points with one λ for all images each, from the lowest rate to the highest, evenly on a logarithmic axis.
+
+    λ is found by the rates that are expected, which takes no writing of files; the points are of real ones.
+    """
+    ends = [_mean_rate(attempts, chosen(attempts, dial), Attempt.expected) for dial in LOG_WEIGHTS]
+    points = [_at_rate(attempts, rate, Attempt.expected) for rate in np.geomspace(*ends, _POINTS)]
+    return list({p.bits_per_pixel: p for p in points}.values())  # few blocks have few choices
 
 
 def classical_curves(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -16,6 +16,7 @@ class Config(RunConfig):
     test_dir: Path | None = None  # folder of the photographs to judge by; None: parts of the others, kept apart
     width: int = 64  # channels of the first convolution, doubled four times; section 3.1 (pub)
     code_lengths: tuple[int, ...] = (64, 216, 368)  # bits of a block, one network each; section 3.1 (pub)
+    components: int = 0  # principal components in place of the publication's convolutions, see components.py; 0: those
     binarization: Literal["noise", "straight_through", "none"] = "noise"  # in joint passes, section 2.3 (pub)
     alternate: bool = True  # whether a pass of the decoder alone, on binary codes, follows each joint pass
     normalization: Literal["l2", "none", "batch"] = "l2"  # of the decoder's input, section 2.1 (pub)
@@ -36,7 +37,14 @@ class Config(RunConfig):
         super().__post_init__()
         self._check(
             above_zero=("scale", "width", "epochs", "batch_size", "learning_rate", "deblocking_width"),
-            zero_or_more=("entropy_weight", "expert_epochs", "decoder_epochs", "deblocking_epochs", "chain"),
+            zero_or_more=(
+                "entropy_weight",
+                "expert_epochs",
+                "decoder_epochs",
+                "deblocking_epochs",
+                "chain",
+                "components",
+            ),
             different=("code_lengths",),
         )
         if self.scale > 1:
@@ -96,10 +104,10 @@ def on_cpu(config: Config) -> Config:
     return replace(config, scale=2 / 3, seeds=(0, 1, 2), **stages, **small, **steps)
 
 
-# What ships: two thirds of the size of BSDS500's photographs, and a rate that falls. Codes are rounded from the first
-# step on, so no passes on binary codes are needed; and each network learns from all blocks, as λ may choose it for any.
-# It begins with the weights of the one before, which is worth many times the steps (README).
-SHIPPED = replace(
+# The publication's networks as far as two cores train them. Codes are rounded from the first step on, so no passes on
+# binary codes are needed; and each network learns from all blocks, as λ may choose it for any. It begins with the
+# weights of the one before, which is worth many times the steps (README).
+CONVOLUTIONS = replace(
     on_cpu(MULTIPLE),
     binarization="straight_through",
     alternate=False,
@@ -108,7 +116,9 @@ SHIPPED = replace(
     epochs=16,
     seeds=(0,),
 )
-DEMO = replace(SHIPPED, code_lengths=(64, 216), epochs=60, deblocking_epochs=20, scale=1.0)
+# What ships: networks of principal components, which need longer codes for the same rate.
+SHIPPED = replace(CONVOLUTIONS, components=800, code_lengths=(512, 1024, 1760, 2560), deblocking_epochs=15)
+DEMO = replace(CONVOLUTIONS, code_lengths=(64, 216), epochs=60, deblocking_epochs=20, scale=1.0)
 
 PRESETS: dict[str, tuple[str, Config]] = {
     # make train-neural_compression PRESET=smoke; the numbers mean nothing. Seconds.
@@ -120,6 +130,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
     "demo": ("two networks, two photographs", DEMO),
     # PRESET=shipped ARGS="--data-dir ~/data/bsds500 --test-dir ~/data/kodak"; writes what ships in weights/.
     "shipped": ("the codec that ships with the repository", SHIPPED),
+    "convolutions": ("the publication's networks at a CPU's scale, trained for longer", CONVOLUTIONS),
     # PRESET=baseline ARGS="--data-dir DIR" and so on; results.py has the publication's numbers.
     **ROWS,
     # PRESET=narrow_baseline: the same rows at an eighth of the width.
@@ -131,5 +142,6 @@ _PHOTOGRAPHS = {"data_dir": "bsds500", "test_dir": "kodak"}
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
     "shipped": _PHOTOGRAPHS,
+    "convolutions": _PHOTOGRAPHS,
     **{preset: _PHOTOGRAPHS for preset in PRESETS if preset.startswith("narrow_")},
 }

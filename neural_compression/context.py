@@ -1,13 +1,14 @@
 """The learned model of code bits: small integer weights, so that the same file decodes to the same bits everywhere.
 
-Bit k of a block's code is 1 with a probability that is logistic in all earlier bits of the block and in all bits of the
-left and of the upper block, where these were coded by the same network. Float sums differ between machines, and one
-unit in the last place garbles all that follows; so weights, sums and the table of probabilities are integers.
+Bit k of a block's code is 1 with a probability that is logistic in all earlier bits of the block and in the first bits
+of the left and of the upper block, where these were coded by the same network. Float sums differ between machines, and
+one unit in the last place garbles all that follows; so weights, sums and the table of probabilities are integers.
 """
 
 import decimal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from .regression import logistic_regression
 UNIT = 64  # a weight of 64 is a logit of 1
 PRECISION = 4096  # probabilities are multiples of 1 / 4096
 LARGEST = 511  # further from zero, the nearest probability is 1 / 4096 or 4095 / 4096 anyway
+_AT_ONCE = 1024  # blocks
 _MOST_BITS = 4096  # of a code; sums of products then stay far below 2^31
 _NAMES = ("weights", "left", "up", "bias")
 
@@ -45,8 +47,8 @@ class BitModel:
 
     Attributes:
         weights: (K, K), of bit j for bit k at [k, j], strictly lower triangular; all in units of 1 / 64.
-        left: (K, K), of bit j of the left block.
-        up: (K, K), of bit j of the upper block.
+        left: (K, M), of bit j of the left block; M is at most K.
+        up: (K, M), of bit j of the upper block.
         bias: (K,).
 
     Raises:
@@ -64,8 +66,10 @@ class BitModel:
             raise ValueError(
                 f"bias must be (K,), K from 1 to {_MOST_BITS}, got shape {np.shape(self.bias)}; fit a model."
             )
-        for name in _NAMES:
-            array, shape = np.asarray(getattr(self, name)), (length,) if name == "bias" else (length, length)
+        beside = min(length, np.shape(self.left)[1] if np.ndim(self.left) == 2 else length)
+        shapes = ((length, length), (length, beside), (length, beside), (length,))
+        for name, shape in zip(_NAMES, shapes):
+            array = np.asarray(getattr(self, name))
             if array.dtype.kind not in "iu" or array.shape != shape:
                 raise ValueError(
                     f"{name} must be integers of shape {shape}, got {array.dtype} of {array.shape}; "
@@ -103,22 +107,44 @@ class BitModel:
             raise ValueError(f"A bit model has the arrays {_NAMES}, got none of name {missing[0]!r}; save it again.")
         return cls(**{name: arrays[name] for name in _NAMES})
 
+    @property
+    def beside(self) -> int:
+        """M, bits of a neighbour that count."""
+        return self.left.shape[1]
+
+    @cached_property
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`weights`, `left` and `up` transposed, so that what one bit adds to all logits lies together."""
+        return tuple(np.ascontiguousarray(weights.T) for weights in (self.weights, self.left, self.up))
+
     def context_units(self, left: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """(n, K) int8 bits of the neighbours as ±1 or 0 -> (n, K) int32 part of the logits in units of 1 / 64."""
-        return self.bias + _products(left, self.left) + _products(up, self.up)
+        """(n, M or more) int8 bits of the neighbours as ±1 or 0 -> (n, K) int32 part of the logits in 1 / 64."""
+        _, by_left, by_up = self.columns
+        return self.bias + _products(left, by_left) + _products(up, by_up)
+
+    def own_units(self, own: np.ndarray) -> np.ndarray:
+        """(n, K) int8 bits as ±1 or 0 -> (n, K) int32, likewise."""
+        return _products(own, self.columns[0])
 
     def probabilities(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
         """(n, K) int8 bits as ±1 or 0 -> (n, K) int16 probabilities of a 1 in units of 1 / 4096, from 1 to 4095."""
-        return PROBABILITIES[_index(self.context_units(left, up) + _products(own, self.weights))]
+        found = np.empty(own.shape, np.int16)
+        for part in _parts(len(own)):
+            found[part] = PROBABILITIES[_index(self.context_units(left[part], up[part]) + self.own_units(own[part]))]
+        return found
 
     def costs(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
         """(n,) float64 bits that each block takes when coded by `probabilities`."""
-        return _bits_of(own, self.context_units(left, up) + _products(own, self.weights))
+        return _bits_of(own, self.context_units(left, up) + self.own_units(own))
 
     def costs_beside(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
         """(2, 2, n) float64, `costs` without and with the left block, and without and with the upper one."""
-        alone = self.bias + _products(own, self.weights)
-        by_left, by_up = _products(left, self.left), _products(up, self.up)
+        parts = [self._costs_beside(own[part], left[part], up[part]) for part in _parts(len(own))]
+        return np.concatenate(parts, axis=2)
+
+    def _costs_beside(self, own: np.ndarray, left: np.ndarray, up: np.ndarray) -> np.ndarray:
+        alone = self.bias + self.own_units(own)
+        by_left, by_up = (_products(bits, columns) for bits, columns in zip((left, up), self.columns[1:]))
         return np.array([[_bits_of(own, alone + a * by_left + b * by_up) for b in (0, 1)] for a in (0, 1)])
 
 
@@ -138,40 +164,6 @@ def signs(codes: np.ndarray, networks: np.ndarray, network: int, length: int) ->
     padded = np.zeros((networks.shape[0] + 1, networks.shape[1] + 1, length), np.int8)
     padded[1:, 1:][used] = 2 * codes[used, :length].astype(np.int8) - 1
     return padded[1:, 1:][used], padded[1:, :-1][used], padded[:-1, 1:][used]
-
-
-def concatenated(codes: np.ndarray, networks: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """(R, C, Kmax) uint8 codes -> (n,) uint8: the bits of all blocks in raster order, each as many as its network has.
-
-    Raises:
-        ValueError: shapes or values do not fit.
-    """
-    longest = max(lengths[n] for n in np.unique(networks))
-    if codes.dtype != np.uint8 or codes.shape[:-1] != networks.shape or codes.shape[-1] < longest:
-        raise ValueError(
-            f"Codes must be uint8 of shape {networks.shape} and {longest} bits or more, got "
-            f"{codes.dtype} of {codes.shape}; pad shorter codes with zeros."
-        )
-    own = np.arange(codes.shape[-1]) < np.asarray(lengths)[networks][..., None]
-    if codes.max() > 1 or np.any(codes[~own]):
-        raise ValueError(
-            "Codes must be 0 or 1, and 0 beyond the length of a block's network, got others; threshold them."
-        )
-    return codes[own]
-
-
-def separated(bits: np.ndarray, networks: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """Undoes `concatenated`: (R, C, Kmax) uint8, where Kmax is the largest of all lengths.
-
-    Raises:
-        ValueError: another number of bits.
-    """
-    own = np.arange(max(lengths)) < np.asarray(lengths)[networks][..., None]
-    if bits.shape != (own.sum(),):
-        raise ValueError(f"These networks take {own.sum()} bits, got shape {bits.shape}; pass those of the same image.")
-    codes = np.zeros(own.shape, np.uint8)
-    codes[own] = bits
-    return codes
 
 
 @dataclass(frozen=True)
@@ -197,6 +189,7 @@ def fit(
     network: int,
     length: int,
     *,
+    beside: int | None = None,
     held_out: float = 0.1,
     seed: int = 0,
     **options: float,
@@ -208,6 +201,7 @@ def fit(
         networks: (R, C) uint8 of each.
         network: whose blocks the model is for.
         length: K, the bits of that network.
+        beside: M, of the bits of a neighbour how many are looked at; None: all.
         held_out: share of the grids that decide when to stop, at least one.
         seed: of the order and the held-out grids; the same seed on the same machine gives the same model.
         options: of `regression.logistic_regression`, such as `epochs`.
@@ -223,23 +217,30 @@ def fit(
         )
     order = generator.permutation(len(grids))
     split = max(1, round(held_out * len(grids)))
-    checked, fitted = (_features([grids[i] for i in part]) for part in (order[:split], order[split:]))
+    beside = length if beside is None else min(beside, length)
+    checked, fitted = (_features([grids[i] for i in part], beside) for part in (order[:split], order[split:]))
     weights, loss, epoch = logistic_regression(fitted, checked, length, generator, **options)
     model = _rounded(weights, length)
-    parts = (checked[:, :length], checked[:, length : 2 * length], checked[:, 2 * length : 3 * length])
+    parts = np.split(checked, [length, length + beside, length + 2 * beside], 1)[:3]
     return model, FitReport(loss, float(model.costs(*parts).mean()) / length, epoch, len(fitted))
 
 
-def _features(grids: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
-    """-> (N, 3K + 1) int8: own bits, left, up, 1."""
-    ones = [np.ones((len(grid[0]), 1), np.int8) for grid in grids]
-    return np.concatenate([np.concatenate((*grid, one), 1) for grid, one in zip(grids, ones)])
+def _features(grids: Sequence[tuple[np.ndarray, ...]], beside: int) -> np.ndarray:
+    """-> (N, K + 2M + 1) int8: own bits, left, up, 1."""
+    parts = [(own, left[:, :beside], up[:, :beside], np.ones((len(own), 1), np.int8)) for own, left, up in grids]
+    return np.concatenate([np.concatenate(part, 1) for part in parts])
 
 
 def _rounded(weights: np.ndarray, length: int) -> BitModel:
     units = np.rint(weights.astype(np.float64) * UNIT).astype(np.int64)
-    own, left, up, bias = np.split(units, [length, 2 * length, 3 * length], 1)
+    beside = (units.shape[1] - length - 1) // 2
+    own, left, up, bias = np.split(units, [length, length + beside, length + 2 * beside], 1)
     return BitModel(own, left, up, bias[:, 0])
+
+
+def _parts(count: int) -> list[slice]:
+    """Of so many blocks: what is computed of a block takes ten times the memory of its bits."""
+    return [slice(start, start + _AT_ONCE) for start in range(0, max(1, count), _AT_ONCE)]
 
 
 def _index(units: np.ndarray) -> np.ndarray:
@@ -253,14 +254,24 @@ def _bits_of(own: np.ndarray, units: np.ndarray) -> np.ndarray:
 
 
 @compiled(nogil=True)
-def _products(bits_as_signs, weights):
-    """(n, K) int8 · weightsᵀ (K, K) int16 -> (n, K) int32, exactly."""
-    units = np.empty(bits_as_signs.shape, np.int32)
+def _products(bits_as_signs, columns):
+    """(n, J or more) int8 · (J, K) int16 -> (n, K) int32, exactly.
+
+    From the sum where all bits are -1, since most bits of most codes are; what the others change is added.
+    """
+    units = np.zeros((len(bits_as_signs), columns.shape[1]), np.int32)
+    lowest = np.zeros(columns.shape[1], np.int32)
+    for j in range(len(columns)):
+        for k in range(columns.shape[1]):
+            lowest[k] -= columns[j, k]
     for n in range(len(units)):
-        row = bits_as_signs[n]
-        for k in range(len(weights)):
-            total = np.int32(0)
-            for j in range(len(row)):
-                total = np.int32(total + np.int32(np.int32(weights[k, j]) * np.int32(row[j])))
-            units[n, k] = total
+        row, sums = bits_as_signs[n], units[n]
+        if not row.any():
+            continue  # absent
+        sums[:] = lowest
+        for j in range(len(columns)):
+            if row[j] >= 0:
+                times = np.int32(1 + row[j])
+                for k in range(columns.shape[1]):
+                    sums[k] += times * np.int32(columns[j, k])
     return units

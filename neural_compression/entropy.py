@@ -12,7 +12,8 @@ import numpy as np
 from common.retrieval.compiled import compiled
 
 from . import streams
-from .context import PRECISION, PROBABILITIES, BitModel, concatenated, separated, signs
+from .context import PRECISION, PROBABILITIES, BitModel, signs
+from .streams import concatenated, separated
 
 _RUN = 64  # symbols between two updates of the adaptive counts: a call of the coder for each would take longest
 _TABLE = streams.fractions(PROBABILITIES)
@@ -22,8 +23,9 @@ _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "
 def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.ndarray) -> bytes:
     """Codes with the learned context, in one stream; stored as they are where that is shorter.
 
-    Diagonal after diagonal, so that left and upper blocks are known; within one, network after network, bit position
-    after bit position, and there all blocks from top to bottom.
+    First the bits that count for neighbours: diagonal after diagonal, so that left and upper blocks are known; within
+    one, network after network, bit position after bit position, and there all blocks from top to bottom. Then any
+    other bits: network after network, bit position after bit position, and there all blocks in raster order.
 
     Args:
         models: one per network, those that decoding will use.
@@ -43,8 +45,13 @@ def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.nda
     symbols, probabilities = [], []
     for network, rows, columns in _groups(networks):
         group = ranks[rows, columns]
-        symbols.append(own[network][group].T.ravel())
-        probabilities.append(ones[network][group].T.ravel())
+        first = slice(models[network].beside)
+        symbols.append(own[network][group, first].T.ravel())
+        probabilities.append(ones[network][group, first].T.ravel())
+    for network in own:
+        rest = slice(models[network].beside, None)
+        symbols.append(own[network][:, rest].T.ravel())
+        probabilities.append(ones[network][:, rest].T.ravel())
     return streams.shorter(streams.encode(np.concatenate(symbols), np.concatenate(probabilities)), plain)
 
 
@@ -69,9 +76,10 @@ def decode_codes(models: Sequence[BitModel], networks: np.ndarray, data: bytes) 
     shape = networks.shape[0] + 1, networks.shape[1] + 1
     padded = {n: np.zeros((*shape, lengths[n]), np.int8) for n in np.flatnonzero(used)}
     for network, rows, columns in _groups(networks):
-        known = padded[network]
-        left, up = known[rows + 1, columns], known[rows, columns + 1]
-        known[rows + 1, columns + 1] = _decoded_group(decoder, models[network], left, up)
+        _decode_bits(decoder, models[network], padded[network], rows, columns, rest=False)
+    for network, known in padded.items():
+        if models[network].beside < models[network].length:
+            _decode_bits(decoder, models[network], known, *np.nonzero(networks == network), rest=True)
     decoder.finish()
     codes = np.zeros((*networks.shape, max(lengths)), np.uint8)
     for network, known in padded.items():
@@ -237,28 +245,36 @@ def _groups(networks: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]
         yield int(used[group[0]]), rows[group], columns[group]
 
 
-def _decoded_group(decoder: streams.Decoder, model: BitModel, left: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """(n, K) int8 neighbours -> (n, K) int8 bits as ±1 of blocks that do not depend on one another."""
-    units, own = model.context_units(left, up), np.zeros(left.shape, np.int8)
-    found, probabilities = np.zeros(len(left), np.int32), np.empty(len(left), np.float32)
-    for k in range(model.length):
-        _advance(k, found, own, units, model.weights, _TABLE, probabilities)
+def _decode_bits(
+    decoder: streams.Decoder, model: BitModel, known: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, rest: bool
+) -> None:
+    """Writes bits of blocks that do not depend on one another into `known` (R + 1, C + 1, K) int8, as ±1.
+
+    The bits are those that count for neighbours, or the rest.
+    """
+    own = known[rows + 1, columns + 1]
+    beside = model.beside
+    units = model.context_units(known[rows + 1, columns, :beside], known[rows, columns + 1, :beside])
+    first, end = (beside, model.length) if rest else (0, beside)
+    # A bit that is not known yet is 0, as one of -1 in what `_advance` adds to.
+    units += model.own_units(np.where(own, own, np.int8(-1)))
+    found, probabilities = np.zeros(len(own), np.int32), np.empty(len(own), np.float32)
+    for k in range(first, end):
+        _advance(k, found, units, model.columns[0], _TABLE, probabilities)
         found = decoder.decode(probabilities)
-    own[:, -1] = 2 * found - 1
-    return own
+        own[:, k] = 2 * found - 1
+    known[rows + 1, columns + 1] = own
 
 
 @compiled(nogil=True)
-def _advance(k, found, own, units, weights, table, probabilities):
-    """Keeps the bits found for position k - 1, and finds the probabilities for position k."""
+def _advance(k, found, units, columns, table, probabilities):
+    """Counts the bits found for position k - 1, and finds the probabilities for position k."""
     largest = np.int32(len(table) // 2)
-    for n in range(len(own)):
-        if k > 0:
-            own[n, k - 1] = 2 * found[n] - 1
-        total = units[n, k]
-        for j in range(k):
-            total = np.int32(total + np.int32(np.int32(weights[k, j]) * np.int32(own[n, j])))
-        probabilities[n] = table[min(max(total, -largest), largest) + largest]
+    for n in range(len(units)):
+        if found[n]:
+            for later in range(k, units.shape[1]):
+                units[n, later] += 2 * np.int32(columns[k - 1, later])
+        probabilities[n] = table[min(max(units[n, k], -largest), largest) + largest]
 
 
 def _lengths(models: Sequence[BitModel], networks: np.ndarray) -> list[int]:

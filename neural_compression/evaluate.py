@@ -88,10 +88,12 @@ def evaluate(run: Path, publish: bool = False, how: Optimise = "off") -> list[di
         records = [record | {"optimised": {how: values[how]}} for record, values in zip(records, found)]
     others = compare.classical_curves(images, run.parent)
     captions = _draw(run, config, finished, records, images, others)
+    convolutions = f"width {config.width}, {config.epochs} epochs"
+    kind = f"{config.components} principal components" if config.components else convolutions
     heading = f"Paper and this run ({len(finished)} of {len(planned)} codecs), {len(images)} photographs"
     report.write_report(
         run,
-        f"{config.name}: width {config.width}, {config.code_lengths} bits, {config.epochs} epochs",
+        f"{config.name}: {kind}, {config.code_lengths} bits",
         {
             heading: results.run_table(config, records),
             f"At {TARGET_BPP} bits per pixel": results.comparison_table(records, others),
@@ -114,15 +116,17 @@ def _draw(
 ) -> dict[str, str]:
     """Losses, the rate-distortion curve, and what became of the first photograph."""
     logs = {
-        f"{length} bits, {trial.name}": pd.read_csv(run / trial.name / f"bits{length}/log.csv")["loss"]
+        f"{log.parent.name}, {trial.name}": pd.read_csv(log)["loss"]
         for trial in finished
-        for length in config.code_lengths
+        for log in sorted((run / trial.name).glob("*/log.csv"))
     }
-    figures.curves(run / "figures/loss.png", logs, "pass", "loss")
+    losses = {"figures/loss.png": "Training loss of each pass."} if logs else {}
+    for path in losses:
+        figures.curves(run / path, logs, "pass", "loss")
     curves = {f"ours, {t.name}": [Point(**p) for p in r["curve"]] for t, r in zip(finished, records)}
     codec, dial = trained.load(run / finished[0].name / CODEC), records[0]["at_rate"]["setting"]
     drawn = compare.draw(run, codec, images[0], dial, curves, others)
-    return {"figures/loss.png": "Training loss of each pass."} | drawn
+    return losses | drawn
 
 
 @dataclass(frozen=True)

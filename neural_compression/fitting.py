@@ -15,7 +15,7 @@ from .blocks import BLOCK, to_blocks, to_image
 from .coding import by_quality
 from .config import Config, Trial
 from .context import BitModel
-from .model import Autoencoder
+from .model import Autoencoder, Passes
 from .reconstruction import decode_blocks, encode_blocks
 
 _CROP = 4  # blocks, height and width of what the deblocking network is trained on
@@ -37,6 +37,19 @@ def fit(
         return shuffled.map(lambda *pair: tuple(keras.ops.cast(image, "float32") / 255 for image in pair))
 
     training.fit(model, scaled, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None, callbacks=callbacks)
+
+
+def train_network(config: Config, trial: Trial, model: Autoencoder, blocks: np.ndarray, folder: Path) -> None:
+    """Trains one autoencoder into `folder`: on all blocks, then on those that it is for, then its decoder alone."""
+    kind, times = ("alternating", 2) if config.alternate else ("joint", 1)
+    stages = [(folder, kind, config.epochs * times)]
+    if config.expert_epochs:
+        stages.append((folder / "expert", kind, config.expert_epochs * times))
+    if config.decoder_epochs:
+        stages.append((folder / "decoder", "decoder", config.decoder_epochs))
+    for place, kind, epochs in stages:
+        chosen = blocks if place == folder else reaching(model, blocks, config.target_psnr)
+        fit(config, trial, model.training, (chosen, chosen), place, epochs, (Passes(model, kind),))
 
 
 class RestingAdam(keras.optimizers.Adam):
@@ -72,14 +85,18 @@ def reaching(model: Autoencoder, blocks: np.ndarray, target_psnr: float) -> np.n
     return blocks[reached]
 
 
-def fit_bit_models(models: Sequence[Autoencoder], images: Sequence[np.ndarray]) -> list[BitModel]:
+def fit_bit_models(
+    models: Sequence[Autoencoder], images: Sequence[np.ndarray], beside: int | None = None
+) -> list[BitModel]:
     """What the entropy coder expects of each network's codes, learned from those of the training images.
 
     In every second grid all blocks are of one network; in the others half of them are, by chance, so that the models
-    also know blocks whose neighbours another network has coded.
+    also know blocks whose neighbours another network has coded. `beside` is as for `context.fit`.
     """
     random = np.random.default_rng(0)
     grids = [to_blocks(image) for image in images]
+    if beside is not None:  # long codes have many weights, for which blocks that overlap by half are worth their time
+        grids += [to_blocks(image[BLOCK // 2 :, BLOCK // 2 :]) for image in images]
     grids = grids if len(grids) > 1 else np.array_split(grids[0], 2)
     found = []
     for number, model in enumerate(models):
@@ -88,36 +105,46 @@ def fit_bit_models(models: Sequence[Autoencoder], images: Sequence[np.ndarray]) 
         maps = [
             np.where(random.random(c.shape[:2]) < s, number, len(models)).astype("uint8") for c, s in zip(codes, shares)
         ]
-        # Its products are small: threads of BLAS would wait for each other.
-        with threadpool_limits(1, "blas"):
-            bits, _ = context.fit(codes, maps, number, codes[0].shape[-1])
+        length = codes[0].shape[-1]
+        # Products of short codes are so small that threads of BLAS would wait for each other.
+        with threadpool_limits(1 if length < 512 else None, "blas"):
+            bits, _ = context.fit(codes, maps, number, length, beside=beside)
         found.append(bits)
     return found
 
 
 def deblocking_pairs(
-    models: Sequence[Autoencoder], images: Sequence[np.ndarray], target_psnr: float
+    models: Sequence[Autoencoder], images: Sequence[np.ndarray], target_psnr: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crops (N, 128, 128, 3) uint8 of decoded images, and of the images themselves.
 
-    Each block is coded by the shortest network that reaches the target PSNR, or else by the longest.
+    Each block is coded by the shortest network that reaches the target PSNR, or else by the longest. Without a target,
+    all blocks of an image are coded by one network, and once more by another one, of all networks by chance.
     """
+    random = np.random.default_rng(0)
     pairs: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for image in images:
-        grid = to_blocks(image)
-        blocks = grid.reshape(-1, BLOCK, BLOCK, 3)
-        versions = np.stack([_decoded(model, blocks) for model in models])
-        errors = np.square(np.int32(versions) - blocks).sum(axis=(2, 3, 4))  # (networks, blocks)
-        chosen = by_quality(errors, np.full(len(blocks), blocks[0].size), target_psnr)
-        result = versions[chosen, np.arange(len(blocks))]
+
+    def cut(grid: np.ndarray, decoded: np.ndarray) -> None:
         rows, columns = grid.shape[:2]
-        seen = to_image(result.reshape(grid.shape), rows * BLOCK, columns * BLOCK)
+        seen = to_image(decoded.reshape(grid.shape), rows * BLOCK, columns * BLOCK)
         wanted = to_image(grid, rows * BLOCK, columns * BLOCK)
         for top in range(0, (rows - _CROP + 1) * BLOCK, _CROP * BLOCK):
             for start in range(0, (columns - _CROP + 1) * BLOCK, _CROP * BLOCK):
                 place = slice(top, top + _CROP * BLOCK), slice(start, start + _CROP * BLOCK)
                 pairs[0].append(seen[place])
                 pairs[1].append(wanted[place])
+
+    for image in images:
+        grid = to_blocks(image)
+        blocks = grid.reshape(-1, BLOCK, BLOCK, 3)
+        if target_psnr is None:
+            for number in random.permutation(len(models))[:2]:
+                cut(grid, _decoded(models[number], blocks))
+            continue
+        versions = np.stack([_decoded(model, blocks) for model in models])
+        errors = np.square(np.int32(versions) - blocks).sum(axis=(2, 3, 4))  # (networks, blocks)
+        chosen = by_quality(errors, np.full(len(blocks), blocks[0].size), target_psnr)
+        cut(grid, versions[chosen, np.arange(len(blocks))])
     if not pairs[0]:
         raise ValueError(
             f"No photograph has {_CROP} × {_CROP} blocks to train the deblocking network on. Add larger ones."

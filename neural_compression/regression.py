@@ -20,8 +20,8 @@ def logistic_regression(
     """All K regressions at once, as one masked matrix, with Adam.
 
     Args:
-        fitted: (N, 3K + 1) int8 bits as ±1 or 0: own, left block, upper block; then 1.
-        checked: (M, 3K + 1) the same of other images; decides which epoch is the best, and when to stop.
+        fitted: (N, K + 2M + 1) int8 bits as ±1 or 0: own, M of the left block, M of the upper block; then 1.
+        checked: (N', K + 2M + 1) the same of other images; decides which epoch is the best, and when to stop.
         length: K.
         generator: of the order of blocks.
         epochs: most passes; the learning rate falls to zero over them.
@@ -31,15 +31,15 @@ def logistic_regression(
         l2: of the weights, per block and bit.
 
     Returns:
-        (K, 3K + 1) float32 weights, natural logits; their bits per code bit on `checked`; and the epoch they are from.
+        (K, K + 2M + 1) float32 weights, natural logits; their bits per code bit on `checked`; and their epoch.
     """
-    weights, best, since = _start(fitted, length), None, 0
+    weights, mask, best, since = _start(fitted, length), _mask(length, fitted.shape[1]), None, 0
     adam = _Adam(weights, learning_rate, epochs * -(-len(fitted) // batch_size))
     for epoch in range(1, epochs + 1):
         order = generator.permutation(len(fitted))
         for start in range(0, len(fitted), batch_size):
             batch = fitted[order[start : start + batch_size]].astype(np.float32)
-            adam.apply(_gradient(weights, batch, length) + l2 * weights)
+            adam.apply(_gradient(weights, batch, mask) + l2 * weights)
         loss = _loss(weights, checked, length)
         if best is None or loss < best[1]:
             best, since = (weights.copy(), loss, epoch), 0
@@ -50,23 +50,23 @@ def logistic_regression(
     return best
 
 
-def _mask(length: int) -> np.ndarray:
-    """(K, 3K + 1): which features bit k may see."""
-    return np.concatenate((np.tri(length, k=-1), np.ones((length, 2 * length + 1))), 1).astype(np.float32)
+def _mask(length: int, features: int) -> np.ndarray:
+    """(K, K + 2M + 1): which features bit k may see."""
+    return np.concatenate((np.tri(length, k=-1), np.ones((length, features - length))), 1).astype(np.float32)
 
 
 def _start(features: np.ndarray, length: int) -> np.ndarray:
-    """(K, 3K + 1) float32 weights of bits that are independent."""
-    ones, weights = (features[:, :length] > 0).sum(0), np.zeros((length, 3 * length + 1), np.float32)
+    """(K, K + 2M + 1) float32 weights of bits that are independent."""
+    ones, weights = (features[:, :length] > 0).sum(0), np.zeros((length, features.shape[1]), np.float32)
     weights[:, -1] = np.log((ones + 1) / (len(features) - ones + 1))
     return weights
 
 
-def _gradient(weights: np.ndarray, batch: np.ndarray, length: int) -> np.ndarray:
+def _gradient(weights: np.ndarray, batch: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Of the mean over blocks of the sum over bits of log(1 + exp(-±z)), in nats."""
-    own = batch[:, :length]
+    own = batch[:, : len(weights)]
     towards = -own * (0.5 - 0.5 * np.tanh(0.5 * own * (batch @ weights.T)))  # the sigmoid of a tanh cannot overflow
-    return towards.T @ batch / np.float32(len(batch)) * _mask(length)
+    return towards.T @ batch / np.float32(len(batch)) * mask
 
 
 def _loss(weights: np.ndarray, features: np.ndarray, length: int) -> float:

@@ -1,8 +1,10 @@
-"""The range coder: the one place that touches `constriction`.
+"""The bits of all blocks in a row, and the range coder: the one place that touches `constriction`.
 
 Probabilities come as integers in units of 1 / 4096. Such fractions are exact in float32, so the coder sees the same
 numbers on every machine, and never a NaN, at which it would abort the process.
 """
+
+from collections.abc import Sequence
 
 import constriction
 import numpy as np
@@ -14,6 +16,40 @@ _BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 _LEAST = float(np.log2(PRECISION / (PRECISION - 1)))  # bits that the likeliest decision takes
 _SLACK = 64  # bits by which a stream may differ from the sum of its costs
 _DAMAGED = "The coded bits are damaged, or of other models; fetch the file again, or load the models that encoded it."
+
+
+def concatenated(codes: np.ndarray, networks: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """(R, C, Kmax) uint8 codes -> (n,) uint8: the bits of all blocks in raster order, each as many as its network has.
+
+    Raises:
+        ValueError: shapes or values do not fit.
+    """
+    longest = max(lengths[n] for n in np.unique(networks))
+    if codes.dtype != np.uint8 or codes.shape[:-1] != networks.shape or codes.shape[-1] < longest:
+        raise ValueError(
+            f"Codes must be uint8 of shape {networks.shape} and {longest} bits or more, got "
+            f"{codes.dtype} of {codes.shape}; pad shorter codes with zeros."
+        )
+    own = np.arange(codes.shape[-1]) < np.asarray(lengths)[networks][..., None]
+    if codes.max() > 1 or np.any(codes[~own]):
+        raise ValueError(
+            "Codes must be 0 or 1, and 0 beyond the length of a block's network, got others; threshold them."
+        )
+    return codes[own]
+
+
+def separated(bits: np.ndarray, networks: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Undoes `concatenated`: (R, C, Kmax) uint8, where Kmax is the largest of all lengths.
+
+    Raises:
+        ValueError: another number of bits.
+    """
+    own = np.arange(max(lengths)) < np.asarray(lengths)[networks][..., None]
+    if bits.shape != (own.sum(),):
+        raise ValueError(f"These networks take {own.sum()} bits, got shape {bits.shape}; pass those of the same image.")
+    codes = np.zeros(own.shape, np.uint8)
+    codes[own] = bits
+    return codes
 
 
 def fractions(probabilities: np.ndarray) -> np.ndarray:

@@ -11,11 +11,11 @@ import numpy as np
 from common import config as run_config
 from common import distribution, training
 
-from . import trained
+from . import components, trained
 from .blocks import read_photographs, training_blocks
 from .config import PRESETS, Config, Trial, trials
-from .fitting import deblocking_pairs, fit, fit_bit_models, reaching
-from .model import Autoencoder, Passes, build_autoencoder, build_deblocking
+from .fitting import deblocking_pairs, fit, fit_bit_models, train_network
+from .model import Autoencoder, build_autoencoder, build_deblocking
 
 CODEC = "codec.npz"
 
@@ -49,17 +49,19 @@ def build(config: Config, trial: Trial, code_length: int, before: Autoencoder | 
     return model
 
 
-def train_network(config: Config, trial: Trial, model: Autoencoder, blocks: np.ndarray, folder: Path) -> None:
-    """Trains one autoencoder into `folder`: on all blocks, then on those that it is for, then its decoder alone."""
-    kind, times = ("alternating", 2) if config.alternate else ("joint", 1)
-    stages = [(folder, kind, config.epochs * times)]
-    if config.expert_epochs:
-        stages.append((folder / "expert", kind, config.expert_epochs * times))
-    if config.decoder_epochs:
-        stages.append((folder / "decoder", "decoder", config.decoder_epochs))
-    for place, kind, epochs in stages:
-        chosen = blocks if place == folder else reaching(model, blocks, config.target_psnr)
-        fit(config, trial, model.training, (chosen, chosen), place, epochs, (Passes(model, kind),))
+def train_networks(
+    config: Config, trial: Trial, blocks: np.ndarray, strategy: distribution.Strategy, folder: Path
+) -> list[Autoencoder]:
+    """Trains the publication's autoencoders of a trial, in rounds if they are a chain."""
+    before = None
+    for number in reversed(range(max(1, config.chain))):  # the last round, 0, is the one that counts
+        networks, place = [], folder / f"earlier{number}" if number else folder
+        for length in config.code_lengths:
+            with strategy.scope():
+                networks.append(build(config, trial, length, before))
+            train_network(config, trial, networks[-1], blocks, place / f"bits{length}")
+            before = networks[-1] if config.chain else None
+    return networks
 
 
 def train_trial(
@@ -68,25 +70,22 @@ def train_trial(
     """Trains one codec into `folder`."""
     if (folder / CODEC).exists():
         return
-    before, blocks = None, training_blocks(images, config.half_overlapping)
-    for number in reversed(range(max(1, config.chain))):  # the last round, 0, is the one that counts
-        networks, place = [], folder / f"earlier{number}" if number else folder
-        for length in config.code_lengths:
-            with strategy.scope():
-                networks.append(build(config, trial, length, before))
-            train_network(config, trial, networks[-1], blocks, place / f"bits{length}")
-            before = networks[-1] if config.chain else None
+    blocks = training_blocks(images, config.half_overlapping)
+    if config.components:
+        networks = components.fitted(blocks, config.components, config.code_lengths)
+    else:
+        networks = train_networks(config, trial, blocks, strategy, folder)
     deblocking = None
     if config.deblocking_epochs:
         with strategy.scope():
             deblocking = build_deblocking(config.deblocking_width)
-        pairs = deblocking_pairs(networks, images, config.target_psnr)
+        pairs = deblocking_pairs(networks, images, None if config.components else config.target_psnr)
         fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)
     if distribution.is_chief(strategy):
-        names = ("code_lengths", "width", "normalization", "deblocking_width")
-        settings = {name: getattr(config, name) for name in names}
+        settings = {name: getattr(config, name) for name in trained.SETTINGS}
         parts = [(network.encoder, network.decoder) for network in networks]
-        trained.save(folder / CODEC, settings, parts, fit_bit_models(networks, images), deblocking)
+        bits = fit_bit_models(networks, images, components.BESIDE if config.components else None)
+        trained.save(folder / CODEC, settings, parts, bits, deblocking)
 
 
 def train(config: Config, strategy: distribution.Strategy | None = None) -> Path:

@@ -1,20 +1,23 @@
 """A trained codec in one file: the networks of all code lengths, their bit models and the deblocking network."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from common.files import read_arrays, replacing
 
-from . import container
+from . import components, container
 from .context import BitModel
-from .model import build_autoencoder, build_deblocking
+from .model import Autoencoder, build_autoencoder, build_deblocking
 
-VERSION = 1  # of the file
+VERSION = 2  # of the file
+SETTINGS = "code_lengths", "components", "width", "normalization", "deblocking_width"  # that networks are built with
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class TrainedCodec:
     settings: dict[str, object]
     arrays: dict[str, np.ndarray]
 
-    @property
+    @cached_property
     def fingerprint(self) -> bytes:
         """Eight bytes that stand in each coded file, as a function of all numbers."""
         return container.fingerprint(self.arrays)
@@ -56,7 +59,7 @@ def save(
 
     Args:
         path: npz to write.
-        settings: `code_lengths`, `width`, `normalization` and `deblocking_width`, as of `build_autoencoder`.
+        settings: `SETTINGS` of `Config`.
         networks: encoder and decoder of each code length.
         bit_models: one for each.
         deblocking: or None.
@@ -64,8 +67,12 @@ def save(
     arrays: dict[str, np.ndarray] = {}
     for i, ((encoder, decoder), bits) in enumerate(zip(networks, bit_models)):
         for part, network in (("encoder", encoder), ("decoder", decoder)):
-            arrays |= {f"{part}{i}/{n}": np.float16(array) for n, array in enumerate(network.get_weights())}
+            own = network.get_layer(components.OWN[part]) if settings["components"] else network
+            arrays |= {f"{part}{i}/{n}": np.float16(array) for n, array in enumerate(own.get_weights())}
         arrays |= {f"bits{i}/{name}": array for name, array in bits.save().items()}
+    if settings["components"]:  # all networks share them
+        basis, mean = networks[0][1].get_layer("pixels").get_weights()
+        arrays |= {"components/basis": np.float16(basis.T), "components/mean": np.float16(mean)}
     if deblocking is not None:
         arrays |= {f"deblocking/{n}": np.float16(array) for n, array in enumerate(deblocking.get_weights())}
     head = json.dumps({"version": VERSION, **settings}, sort_keys=True)
@@ -88,8 +95,7 @@ def load(path: Path) -> TrainedCodec:
         if settings.pop("version") != VERSION:
             raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
         encoders, decoders, bit_models = [], [], []
-        for i, length in enumerate(settings["code_lengths"]):
-            network = build_autoencoder(length, width=settings["width"], normalization=settings["normalization"])
+        for i, network in enumerate(_networks(settings, arrays)):
             encoders.append(_filled(network.encoder, arrays, f"encoder{i}"))
             decoders.append(_filled(network.decoder, arrays, f"decoder{i}"))
             prefix = f"bits{i}/"
@@ -105,8 +111,19 @@ def load(path: Path) -> TrainedCodec:
     return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)
 
 
-def _filled(network: keras.Model, arrays: dict[str, np.ndarray], name: str) -> keras.Model:
+def _networks(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[Autoencoder]:
+    """Of each code length; what is theirs alone is yet to be filled in."""
+    lengths = settings["code_lengths"]
+    if settings["components"]:
+        basis, mean = (np.float32(arrays[f"components/{name}"]) for name in ("basis", "mean"))
+        return components.build(lengths, components.Components(mean, basis))
+    options = {name: settings[name] for name in ("width", "normalization")}
+    return [build_autoencoder(length, **options) for length in lengths]
+
+
+def _filled(network: keras.Model, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
     """The network with the file's weights; get_weights and set_weights have one order."""
-    network.set_weights([np.float32(arrays[f"{name}/{n}"]) for n in range(len(network.weights))])
+    own = next((layer for layer in network.layers if layer.name in components.OWN.values()), network)
+    own.set_weights([np.float32(arrays[f"{name}/{n}"]) for n in range(len(own.weights))])
     network.trainable = False
     return network

@@ -22,7 +22,13 @@ def save_codec(path, seed=0, deblocking=True, width=2, lengths=LENGTHS):
         filtering = build_deblocking(2)
         kernel = filtering.get_layer("change").kernel
         kernel.assign(np.random.default_rng(seed).normal(0, 2, kernel.shape))
-    settings = {"code_lengths": lengths, "width": width, "normalization": "l2", "deblocking_width": 2}
+    settings = {
+        "code_lengths": lengths,
+        "components": 0,
+        "width": width,
+        "normalization": "l2",
+        "deblocking_width": 2,
+    }
     parts = [(network.encoder, network.decoder) for network in networks]
     bits = [random_model(length, length + seed, scale=8) for length in lengths]
     return trained.save(path, settings, parts, bits, filtering)

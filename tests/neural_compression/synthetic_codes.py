@@ -7,10 +7,12 @@ import numpy as np
 from neural_compression.context import BitModel, signs
 
 
-def random_model(length, seed, scale=40):
-    generator = np.random.default_rng(seed)
+def random_model(length, seed, scale=40, beside=None):
+    generator, beside = np.random.default_rng(seed), beside or length
     own, left, up = (np.rint(generator.normal(0, scale, (length, length))).astype(int) for _ in range(3))
-    return BitModel(np.tril(own, -1), left, up, np.rint(generator.normal(0, scale, length)).astype(int))
+    return BitModel(
+        np.tril(own, -1), left[:, :beside], up[:, :beside], np.rint(generator.normal(0, scale, length)).astype(int)
+    )
 
 
 def random_map(shape, number, seed):
@@ -31,7 +33,7 @@ def plain_probability(models, networks, codes, r, c, k):
     units = int(model.bias[k]) + sum(int(model.weights[k, j]) * (2 * int(codes[r][c][j]) - 1) for j in range(k))
     for row, column, weights in ((r, c - 1, model.left), (r - 1, c, model.up)):
         if row >= 0 and column >= 0 and networks[row][column] == network:
-            units += sum(int(weights[k, j]) * (2 * int(codes[row][column][j]) - 1) for j in range(model.length))
+            units += sum(int(weights[k, j]) * (2 * int(codes[row][column][j]) - 1) for j in range(model.beside))
     return min(4095, max(1, round(4096 / (1 + math.exp(-min(600, max(-600, units)) / 64)))))
 
 
@@ -44,7 +46,7 @@ def drawn_codes(models, networks, seed):
         base = model.bias.astype(float)
         for row, column, weights in ((r, c - 1, model.left), (r - 1, c, model.up)):
             if row >= 0 and column >= 0 and networks[row, column] == networks[r, c]:
-                base += weights @ (2.0 * codes[row, column, : model.length] - 1)
+                base += weights @ (2.0 * codes[row, column, : model.beside] - 1)
         for k in range(model.length):
             one = generator.random() < 1 / (1 + np.exp(-(base[k] + model.weights[k] @ own) / 64))
             codes[r, c, k], own[k] = one, 2 * one - 1

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_compression.container import Container, fingerprint, pack, unpack
-from neural_compression.context import concatenated, separated
 from neural_compression.entropy import (
     decode_codes,
     decode_difference,
@@ -20,6 +19,7 @@ from neural_compression.entropy import (
     encode_difference,
     encode_networks,
 )
+from neural_compression.streams import concatenated, separated
 from tests.neural_compression.synthetic_codes import drawn_codes, random_map, random_model
 
 MARK = b"\1\2\3\4\5\6\7\x08"

@@ -11,11 +11,10 @@ from neural_compression import regression
 from neural_compression.context import (
     PROBABILITIES,
     BitModel,
-    concatenated,
     fit,
-    separated,
     signs,
 )
+from neural_compression.streams import concatenated, separated
 from tests.neural_compression.synthetic_codes import (
     bits,
     drawn_codes,
@@ -51,6 +50,16 @@ def test_costs_beside_neighbours():
     none = np.zeros_like(own)
     expected = [[model.costs(own, a, b) for b in (none, up)] for a in (none, left)]
     np.testing.assert_array_equal(model.costs_beside(own, left, up), expected)
+
+
+def test_products_are_exact_whatever_the_signs():
+    """±1 and 0 in any mixture, rows of zeros, and more bits than count."""
+    model, random = random_model(9, 3, beside=4), np.random.default_rng(1)
+    own, left, up = random.integers(-1, 2, (3, 50, 9)).astype(np.int8)
+    left[::3] = 0
+    expected = model.bias + left[:, :4].astype(int) @ model.left.T + up[:, :4].astype(int) @ model.up.T
+    np.testing.assert_array_equal(model.context_units(left, up), expected)
+    np.testing.assert_array_equal(model.own_units(own), own.astype(int) @ model.weights.T)
 
 
 def test_table_is_the_logistic_function():
@@ -108,6 +117,8 @@ def arrays(**changed):
         ({"bias": np.zeros(3)}, r"bias must be integers of shape \(3,\), got float64 of \(3,\); take"),
         ({"left": np.full((3, 3), np.nan)}, r"left must be integers of shape \(3, 3\), got float64"),
         ({"up": np.zeros((3, 4), int)}, r"up must be integers of shape \(3, 3\), got int64 of \(3, 4\)"),
+        ({"left": np.zeros((3, 4), int)}, r"left must be integers of shape \(3, 3\), got int64 of \(3, 4\)"),
+        ({"left": np.zeros((3, 2), int)}, r"up must be integers of shape \(3, 2\), got int16 of \(3, 3\)"),
         ({"weights": np.eye(3, dtype=int)}, "must be zero on and above the diagonal"),
         ({"up": np.full((3, 3), 40_000)}, "up must fit 16 bits, got values up to 40000; fit"),
         ({"bias": np.zeros((3, 1), int)}, r"bias must be \(K,\), K from 1 to 4096, got shape \(3, 1\); fit"),
@@ -183,6 +194,13 @@ def test_fit_is_reproducible(drawn):
     assert np.any(first.left != other.left)
 
 
+def test_fit_knows_the_first_bits_of_neighbours_only(drawn):
+    _, networks, codes = drawn
+    found = fit(codes, networks, 0, 6, epochs=3, beside=2)[0]
+    assert found.left.shape == found.up.shape == (6, 2) and found.beside == 2
+    assert fit(codes, networks, 0, 6, epochs=1, beside=128)[0].beside == 6
+
+
 def test_regression_equals_scikit_learn(drawn):
     models, networks, codes = drawn
     grids = [np.concatenate(signs(c, n, 1, 10), 1) for c, n in zip(codes, networks)]
@@ -207,7 +225,7 @@ def test_gradient_is_that_of_the_loss():
     features = np.pad(generator.choice([-1, 1], (50, 9)), ((0, 0), (0, 1)), constant_values=1).astype(np.float64)
     weights = generator.normal(0, 0.3, (3, 10))
     weights[:, :3] = np.tril(weights[:, :3], -1)
-    found = regression._gradient(weights, features, 3)
+    found = regression._gradient(weights, features, regression._mask(3, 10))
     for k, j in np.ndindex(found.shape):
         if j < 3 and j >= k:
             assert found[k, j] == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural_compression.context import BitModel, concatenated, separated
+from neural_compression.context import BitModel
 from neural_compression.entropy import (
     compare,
     decode_codes,
@@ -19,6 +19,7 @@ from neural_compression.entropy import (
     encode_difference,
     encode_networks,
 )
+from neural_compression.streams import concatenated, separated
 from tests.neural_compression.synthetic_codes import (
     bits,
     drawn_codes,
@@ -30,6 +31,9 @@ from tests.neural_compression.synthetic_codes import (
 
 LENGTHS = [1, 5, 12]
 MODELS = [random_model(length, length) for length in LENGTHS]
+FIRST = [
+    random_model(length, length, beside=(length + 1) // 2) for length in LENGTHS
+]  # know half of a neighbour's bits
 SHAPES = st.sampled_from([(1, 1), (1, 9), (9, 1), (7, 5)])
 OURS = constriction.stream.model.Bernoulli(perfect=False)
 
@@ -45,9 +49,9 @@ def adaptive_cost(changes):
 
 
 @settings(deadline=None, max_examples=60)
-@given(SHAPES, st.integers(1, 3), st.integers(0, 999), st.booleans())
-def test_codes_come_back(shape, number, seed, likely):
-    models, networks = MODELS[:number], random_map(shape, number, seed)
+@given(st.sampled_from([MODELS, FIRST]), SHAPES, st.integers(1, 3), st.integers(0, 999), st.booleans())
+def test_codes_come_back(models, shape, number, seed, likely):
+    models, networks = models[:number], random_map(shape, number, seed)
     codes = (drawn_codes if likely else random_codes)(models, networks, seed)
     data = encode_codes(models, networks, codes)
     assert len(data) <= -(-len(concatenated(codes, networks, LENGTHS)) // 8)
@@ -72,7 +76,7 @@ def test_maps_come_back(shape, number, seed):
     np.testing.assert_array_equal(decode_networks(encode_networks(networks, number), shape, number), networks)
 
 
-def plain_order(networks):
+def plain_order(networks, models):
     """(r, c, k) in the order of the stream, by the definition."""
     rows, columns = networks.shape
     for diagonal in range(rows + columns - 1):
@@ -82,22 +86,26 @@ def plain_order(networks):
                 for r in range(rows)
                 if 0 <= diagonal - r < columns and networks[r, diagonal - r] == network
             ]
-            for k in range(LENGTHS[network]):
+            for k in range(models[network].beside):
                 yield from ((r, c, k) for r, c in blocks)
+    for network in range(3):
+        for k in range(models[network].beside, LENGTHS[network]):
+            yield from ((r, c, k) for r, c in np.argwhere(networks == network))
 
 
-def test_stream_equals_the_definition():
+@pytest.mark.parametrize("models", [MODELS, FIRST])
+def test_stream_equals_the_definition(models):
     """Order and probabilities from loops over whole numbers; float32 and float64 make the same stream."""
     networks = random_map((7, 5), 3, 2)
-    codes = drawn_codes(MODELS, networks, 3)
-    order = list(plain_order(networks))
-    p = np.array([plain_probability(MODELS, networks, codes, *place) for place in order]) / 4096
+    codes = drawn_codes(models, networks, 3)
+    order = list(plain_order(networks, models))
+    p = np.array([plain_probability(models, networks, codes, *place) for place in order]) / 4096
     symbols = np.array([codes[place] for place in order], np.int32)
     for dtype in (np.float32, np.float64):
         encoder = constriction.stream.queue.RangeEncoder()
         encoder.encode(symbols, OURS, p.astype(dtype))
         words = b"".join(int(word).to_bytes(4, "little") for word in encoder.get_compressed())
-        assert encode_codes(MODELS, networks, codes) == words
+        assert encode_codes(models, networks, codes) == words
 
 
 def test_length_of_a_stream_is_its_cost():

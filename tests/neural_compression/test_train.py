@@ -96,7 +96,7 @@ def test_codecs_that_are_missing_or_damaged_are_told(run, tmp_path):
         with pytest.raises(ValueError, match="cut.npz is no npz file"):
             trained.load(tmp_path / "cut.npz")
     np.savez(tmp_path / "other.npz", settings=np.frombuffer(b'{"version": 99}', "uint8"))
-    with pytest.raises(ValueError, match="other.npz has another version of the format, expected 1"):
+    with pytest.raises(ValueError, match="other.npz has another version of the format, expected 2"):
         trained.load(tmp_path / "other.npz")
     np.savez(tmp_path / "foreign.npz", weights=np.zeros(3))
     with pytest.raises(ValueError, match="foreign.npz is no trained codec, or damaged"):
