@@ -69,8 +69,11 @@ def encode_blocks(encoder: "keras.Model", blocks: np.ndarray) -> np.ndarray:
     """(..., 32, 32, 3) uint8 -> (..., K) uint8 bits."""
     flat = blocks.reshape(-1, BLOCK, BLOCK, 3)
     starts = progress(range(0, len(flat), BATCH), "encode", encoder.output_shape[-1])
-    codes = [run(encoder, flat[start : start + BATCH] / np.float32(255)) for start in starts]
-    return np.rint(np.concatenate(codes)).astype(np.uint8).reshape(*blocks.shape[:-3], -1)
+    codes = np.empty((len(flat), encoder.output_shape[-1]), np.uint8)
+    for start in starts:
+        part = slice(start, start + BATCH)
+        codes[part] = np.rint(run(encoder, flat[part] / np.float32(255)))
+    return codes.reshape(*blocks.shape[:-3], -1)
 
 
 def decode_blocks(decoder: "keras.Model", codes: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from .context import PRECISION
 # The default is perfect=True, which gives another stream and takes four times as long.
 _BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 _LEAST = float(np.log2(PRECISION / (PRECISION - 1)))  # bits that the likeliest decision takes
+_AT_ONCE = 2**20  # decisions, which take eight times the memory as the coder wants them
 _SLACK = 64  # bits by which a stream may differ from the sum of its costs
 _DAMAGED = "The coded bits are damaged, or of other models; fetch the file again, or load the models that encoded it."
 
@@ -74,7 +75,9 @@ def encode(symbols: np.ndarray, probabilities: np.ndarray) -> bytes:
         probabilities: (n,) integers from 1 to 4095, of a 1.
     """
     encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(symbols.astype(np.int32), _BERNOULLI, fractions(probabilities))
+    for start in range(0, len(symbols), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        encoder.encode(symbols[part].astype(np.int32), _BERNOULLI, fractions(probabilities[part]))
     return encoder.get_compressed().astype("<u4").tobytes()
 
 
