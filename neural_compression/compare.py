@@ -6,6 +6,7 @@ python -m PROJECT.compare [FOLDER] [--model FILE] [--optimise code]
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,13 @@ def at_rate(attempts: Sequence[Attempt], bits_per_pixel: float) -> Point:
 
 def _at_rate(attempts: Sequence[Attempt], bits_per_pixel: float, rate: Callable[[Attempt, np.ndarray], float]) -> Point:
     target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
-
-    def mean_rate(networks: Sequence[np.ndarray]) -> float:
-        return _mean_rate(attempts, networks, rate)
-
-    dial = dialled(lambda value: chosen(attempts, value), mean_rate, LOG_WEIGHTS, target, may_miss=True)
+    choose, measure = partial(chosen, attempts), partial(_mean_rate, attempts, rate)
+    dial = dialled(choose, measure, LOG_WEIGHTS, target, may_miss=True)
     return measured(attempts, chosen(attempts, dial), dial)
 
 
 def _mean_rate(
-    attempts: Sequence[Attempt], networks: Sequence[np.ndarray], rate: Callable[[Attempt, np.ndarray], float]
+    attempts: Sequence[Attempt], rate: Callable[[Attempt, np.ndarray], float], networks: Sequence[np.ndarray]
 ) -> float:
     pixels = [a.image[..., 0].size for a in attempts]
     return float(np.average([rate(a, n) for a, n in zip(attempts, networks)], weights=pixels))
@@ -96,7 +94,7 @@ def curve(attempts: Sequence[Attempt]) -> list[Point]:
 
     λ is found by the rates that are expected, which takes no writing of files; the points are of real ones.
     """
-    ends = [_mean_rate(attempts, chosen(attempts, dial), Attempt.expected) for dial in LOG_WEIGHTS]
+    ends = [_mean_rate(attempts, Attempt.expected, chosen(attempts, dial)) for dial in LOG_WEIGHTS]
     points = [_at_rate(attempts, rate, Attempt.expected) for rate in np.geomspace(*ends, _POINTS)]
     return list({p.bits_per_pixel: p for p in points}.values())  # few blocks have few choices
 

@@ -20,9 +20,8 @@ BESIDE = 128  # bits of a neighbour that the entropy coder looks at: the first a
 _SAMPLES = BLOCK * BLOCK * 3
 _BESIDE_ZERO = 0.7  # steps from zero to the nearest thresholds; more than a half, as zeros are cheap
 _RARE = 0.002  # of training blocks are beyond the outermost thresholds of a component, on either side
-_SHARPNESS = (
-    64.0  # change of a bit's logit over a step; so steep, code optimization turns first what is next to a threshold
-)
+# Change of a bit's logit over a step. So steep, code optimization turns first what is next to a threshold.
+_SHARPNESS = 64.0
 _FITTED = 2**16  # blocks, of which coefficients are kept
 _AT_ONCE = 8192  # blocks, as floats
 
@@ -152,6 +151,7 @@ def _levels(coefficients: np.ndarray, which: np.ndarray, thresholds: np.ndarray)
 
 
 def _principal(flat: np.ndarray, count: int) -> Components:
+    # scikit-learn's PCA wants all blocks as floats at once: 1.4 GB for those of the codec that ships.
     mean = flat.mean(axis=0, dtype=np.float64) / 255
     covariance = np.zeros((_SAMPLES, _SAMPLES))
     for part in _parts(flat):

@@ -258,6 +258,7 @@ def _decode_bits(
     first, end = (beside, model.length) if rest else (0, beside)
     # A bit that is not known yet is 0, as one of -1 in what `_advance` adds to.
     units += model.own_units(np.where(own, own, np.int8(-1)))
+    units = np.ascontiguousarray(units[:, :end])  # the others are found with the rest
     found, probabilities = np.zeros(len(own), np.int32), np.empty(len(own), np.float32)
     for k in range(first, end):
         _advance(k, found, units, model.columns[0], _TABLE, probabilities)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from common import config as run_config
 from common import figures, report
 
-from . import attempt, coding, compare, context, entropy, optimise, reconstruction, results, trained
+from . import attempt, coding, compare, context, entropy, optimise, reconstruction, results, streams, trained
 from .attempt import Optimise
 from .blocks import read_photographs
 from .codec import MODEL
@@ -27,7 +27,8 @@ from .train import CODEC, read
 
 METRICS = "metrics.json"
 # A change of these can change what a trained codec's files hold.
-_CODE = [Path(m.__file__) for m in (attempt, coding, compare, context, entropy, optimise, reconstruction, trained)]
+_MODULES = attempt, coding, compare, context, entropy, optimise, reconstruction, streams, trained
+_CODE = [Path(module.__file__) for module in _MODULES]
 
 
 def evaluate_trial(run: Path, config: Config, trial: Trial, images: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -120,9 +121,10 @@ def _draw(
         for trial in finished
         for log in sorted((run / trial.name).glob("*/log.csv"))
     }
-    losses = {"figures/loss.png": "Training loss of each pass."} if logs else {}
-    for path in losses:
-        figures.curves(run / path, logs, "pass", "loss")
+    losses = {}
+    if logs:  # nothing of a closed form has any
+        figures.curves(run / "figures/loss.png", logs, "pass", "loss")
+        losses["figures/loss.png"] = "Training loss of each pass."
     curves = {f"ours, {t.name}": [Point(**p) for p in r["curve"]] for t, r in zip(finished, records)}
     codec, dial = trained.load(run / finished[0].name / CODEC), records[0]["at_rate"]["setting"]
     drawn = compare.draw(run, codec, images[0], dial, curves, others)
