@@ -1,15 +1,13 @@
 """From image files to batches: decoded, resized and changed by OpenCV in the threads of tf.data.
 
-Files are decoded anew in each epoch, so memory does not grow with the set. Images are uint8 up to the model, a
-quarter of what float32 would move.
+Training keeps the decoded images of a small set in memory; those of a large one are decoded anew in each epoch, so
+memory does not grow with the set. Images are uint8 up to the model, a quarter of what float32 would move.
 """
 
-import atexit
 import contextlib
-import functools
+import math
 import re
-import threading
-import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import pandas as pd
 
 from common.augmentation import Augmentation, augment
 from common.datasets.batches import Dataset, in_order, shuffled_batches
+from common.datasets.calls import calls
 from common.datasets.identities import identity_batches
 from common.distribution import need_tensorflow, strategy_of
 
@@ -30,6 +29,9 @@ if keras.backend.backend() == "tensorflow":
 BOX = ["left", "top", "right", "bottom"]  # columns of a table: pixels, half-open: image[top:bottom, left:right]
 _PIPELINE = "Reading image files in batches"
 _PREDICTED = 64  # images at once
+_KEPT = 2**30  # bytes of decoded images that training keeps at most: a set takes less, or nothing of it is kept
+# Those of the data set that was made last. TensorFlow never lets go of a function, so functions must not hold them.
+_kept: list[np.ndarray] = []
 
 
 def read_image(
@@ -111,8 +113,8 @@ def training_batches(
         Data set of images (P·K, H, W, 3) uint8, RGB, and labels (P·K,) or (P·K, A) int32.
     """
     need_tensorflow(_PIPELINE)
-    paths, boxes, size = list(table["path"]), boxes_of(table), identities_per_batch * images_per_identity
-    labels = np.asarray(labels, "int32")
+    size, labels = identities_per_batch * images_per_identity, np.asarray(labels, "int32")
+    read = _reader(list(table["path"]), boxes_of(table), image_size, keep=True)
     chosen_by = labels if labels.ndim == 1 else labels[:, -1]
 
     def choose(epoch: np.ndarray) -> np.ndarray:
@@ -131,7 +133,7 @@ def training_batches(
         return tf.data.Dataset.from_tensor_slices((steps, indices)).map(lambda step, index: (epoch, step, index))
 
     def load(epoch: np.ndarray, step: np.ndarray, index: np.ndarray) -> np.ndarray:
-        images = _read_images(paths, boxes, index, image_size)
+        images = read(index)
         augment(images, augmentation, seed=seed, epoch=int(epoch), first=int(step) * size)
         return images
 
@@ -167,14 +169,11 @@ def shuffled_image_batches(
     """
     need_tensorflow(_PIPELINE)
     paths, shape = list(paths), (batch_size, *image_size, 3)
-
-    def load(index: np.ndarray) -> np.ndarray:
-        return _read_images(paths, None, index, image_size)
-
+    read = _reader(paths, None, image_size, keep=True)
     batches = shuffled_batches(
         (np.arange(len(paths)), companions), batch_size, seed=seed, first_epoch=first_epoch, drop_remainder=True
     )
-    return in_order(batches.map(lambda i, rows: (rows, _numpy_function(load, [i], tf.uint8, shape)), tf.data.AUTOTUNE))
+    return in_order(batches.map(lambda i, rows: (rows, _numpy_function(read, [i], tf.uint8, shape)), tf.data.AUTOTUNE))
 
 
 def boxes_of(table: pd.DataFrame) -> np.ndarray | None:
@@ -206,12 +205,10 @@ def image_batches(
                 f"{boxes.shape}. Pass left, top, right and bottom of each."
             )
 
-    def load(index: np.ndarray) -> np.ndarray:
-        return _read_images(paths, boxes, index, image_size)
-
+    read = _reader(paths, boxes, image_size)
     indices = tf.data.Dataset.range(len(paths)).batch(batch_size)
     shape = (None, *image_size, 3)
-    return in_order(indices.map(lambda i: _numpy_function(load, [i], tf.uint8, shape), tf.data.AUTOTUNE))
+    return in_order(indices.map(lambda i: _numpy_function(read, [i], tf.uint8, shape), tf.data.AUTOTUNE))
 
 
 def predict(
@@ -233,53 +230,38 @@ def predict(
     return keras.tree.map_structure(lambda values: values[:count], found)
 
 
-def _read_images(
-    paths: list[str | Path], boxes: np.ndarray | None, index: np.ndarray, image_size: tuple[int, int]
-) -> np.ndarray:
-    images = np.empty((len(index), *image_size, 3), "uint8")
-    for image, i in zip(images, index):
-        image[:] = read_image(paths[i], image_size, None if boxes is None else boxes[i])
-    return images
+def _reader(
+    paths: list[str | Path], boxes: np.ndarray | None, image_size: tuple[int, int], *, keep: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Indices (B,) -> images (B, H, W, 3), the caller's own; `keep`: files are read once if all fit into `_KEPT`."""
 
+    def read(index: np.ndarray) -> np.ndarray:
+        images = np.empty((len(index), *image_size, 3), "uint8")
+        for image, i in zip(images, index):
+            image[:] = read_image(paths[i], image_size, None if boxes is None else boxes[i])
+        return images
 
-class _Calls:
-    """The Python functions that run in threads of tf.data, ended before the interpreter is.
+    shape = (len(paths), *image_size, 3)
+    if not keep or math.prod(shape) > _KEPT:
+        return read
+    _kept[:] = [np.empty(shape, "uint8")]
+    own, known = weakref.ref(_kept[0]), np.zeros(len(paths), bool)
 
-    A thread that needs the interpreter while it shuts down takes the process with it: it hangs or aborts. An
-    iterator that lives as long as the process, for example in the traceback of an error, has such threads.
-    """
+    def read_once(index: np.ndarray) -> np.ndarray:
+        kept = own()
+        if kept is None:
+            return read(index)
+        new = index[~known[index]]
+        kept[new] = read(new)  # two threads may read the same file; both write the same bytes
+        known[new] = True
+        return kept[index]
 
-    def __init__(self) -> None:
-        self._lock, self._active, self._latest, self._closing = threading.Lock(), 0, 0.0, False
-        atexit.register(self._close)
-
-    def guarded(self, function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        def run(*arguments: np.ndarray) -> np.ndarray:
-            with self._lock:
-                self._active += 1
-            try:
-                if self._closing:
-                    raise RuntimeError("The interpreter is shutting down.")
-                return function(*arguments)
-            finally:
-                with self._lock:
-                    self._active, self._latest = self._active - 1, time.monotonic()
-
-        return run
-
-    def _close(self) -> None:
-        """Nobody takes batches any more, so the threads stop as soon as their buffers are full."""
-        self._closing = True
-        while self._active or time.monotonic() - self._latest < 0.1:
-            time.sleep(0.01)
-
-
-_calls = functools.cache(_Calls)
+    return read_once
 
 
 def _numpy_function(
     function: Callable[..., np.ndarray], inputs: "list[tf.Tensor]", kind: "tf.DType", shape: tuple[int | None, ...]
 ) -> "tf.Tensor":
     # Stateful functions would run one at a time under tf.config.experimental.enable_op_determinism.
-    result = tf.numpy_function(_calls().guarded(function), inputs, kind, stateful=False)
+    result = tf.numpy_function(calls().guarded(function), inputs, kind, stateful=False)
     return tf.ensure_shape(result, shape)

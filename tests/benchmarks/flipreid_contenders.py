@@ -4,7 +4,6 @@ python -m tests.benchmarks.flipreid_contenders NAME
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,9 +20,7 @@ WARM_UP, REPEATS, LIMIT = 1, 6, 60  # steps, steps, and seconds after which none
 Step = Callable[[], object]
 
 
-def _start(threads: int | None, deterministic: bool, onednn: bool = False) -> None:
-    if onednn:
-        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # read when TensorFlow is imported
+def _start(threads: int | None, deterministic: bool) -> None:
     import keras
     import tensorflow as tf
 
@@ -53,10 +50,9 @@ def train(
     threads: int | None = None,
     deterministic: bool = True,
     passes: int = 1,
-    onednn: bool = False,
 ) -> Step:
     """Steps of the project's own network by Keras' training function."""
-    _start(threads, deterministic and not xla, onednn)  # Keras has no XLA beside deterministic kernels
+    _start(threads, deterministic and not xla)  # Keras has no XLA beside deterministic kernels
     import keras
     import tensorflow as tf
 
@@ -97,10 +93,9 @@ def embed(
     xla: bool = False,
     precision: str = "float32",
     threads: int | None = None,
-    onednn: bool = False,
 ) -> Step:
     """Embeddings by Keras' prediction function."""
-    _start(threads, not xla, onednn)
+    _start(threads, not xla)
     import tensorflow as tf
 
     model = getattr(_ours("baseline", precision), inference)
@@ -183,7 +178,6 @@ def pytorch(*, train: bool, channels_last: bool = False, bfloat16: bool = False)
 
 TRAINING: dict[str, Callable[[], Step]] = {
     "ours": train,
-    "ours, oneDNN": lambda: train(onednn=True),
     "ours, kernels not deterministic": lambda: train(deterministic=False),
     "ours, XLA": lambda: train(xla=True),
     "ours, 1 thread": lambda: train(threads=1),
@@ -198,7 +192,6 @@ FLIPREID: dict[str, Callable[[], Step]] = {
 }
 EMBEDDING: dict[str, Callable[[], Step]] = {
     "ours": embed,
-    "ours, oneDNN": lambda: embed(onednn=True),
     "ours, XLA": lambda: embed(xla=True),
     "ours, 1 thread": lambda: embed(threads=1),
     "ours, mixed_bfloat16": lambda: embed(precision="mixed_bfloat16"),

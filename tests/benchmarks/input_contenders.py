@@ -59,9 +59,10 @@ def our_batches(paths: list[str], normalized: bool = False) -> Iterator[np.ndarr
     import tensorflow as tf
 
     from common.augmentation import Augmentation
-    from common.datasets.images import training_batches
+    from common.datasets import images as image_files
 
-    data = training_batches(
+    image_files._KEPT = 0  # these files, which are few, would be read but once
+    data = image_files.training_batches(
         pd.DataFrame({"path": paths}),
         labels=np.arange(len(paths)),
         image_size=(256, 128),

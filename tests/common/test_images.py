@@ -1,3 +1,6 @@
+import contextlib
+from pathlib import Path
+
 import keras
 import numpy as np
 import pandas as pd
@@ -5,6 +8,7 @@ import pytest
 from PIL import Image
 
 from common.augmentation import Augmentation, augment
+from common.datasets import images as image_files
 from common.datasets.identities import identity_batches
 from common.datasets.images import (
     BOX,
@@ -32,8 +36,8 @@ def table(tmp_path):
     return pd.DataFrame({"path": [str(tmp_path / f"{i:02d}.png") for i in range(24)]})
 
 
-def batches(table, count, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS):
-    data = training_batches(
+def pipeline(table, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS):
+    return training_batches(
         table,
         labels=labels,
         image_size=image_size,
@@ -44,8 +48,12 @@ def batches(table, count, first_epoch=0, seed=0, augmentation=NOTHING, image_siz
         seed=seed,
         first_epoch=first_epoch,
     )
+
+
+def batches(table, count, *arguments, **options):
     with naming_damaged_images():
-        return [(images.numpy(), labels.numpy()) for images, labels in data.take(count)]
+        data = pipeline(table, *arguments, **options).take(count)
+        return [(images.numpy(), labels.numpy()) for images, labels in data]
 
 
 def bilinear(image, height, width):
@@ -260,6 +268,23 @@ def test_a_batch_splits_evenly_between_identities(table, tmp_path):
     """Two replicas have four images, of two identities, each; and the process ends in spite of an open iterator."""
     out, _ = run_python("-c", TWO_REPLICAS, str(tmp_path))
     assert out.splitlines() == ["4 4 2 2 True True"] * 3
+
+
+@pytest.mark.parametrize("case", ["kept", "too large", "another set came"])
+def test_the_latest_small_set_is_read_once(table, monkeypatch, case):
+    """The files are gone once each was read; and what augmentation changes is not what is kept."""
+    monkeypatch.setattr(image_files, "_KEPT", IMAGES.nbytes - (case == "too large"))
+    expected = batches(table, 80, augmentation=Augmentation())
+    found = iter(pipeline(table, augmentation=Augmentation()))
+    for images, _ in expected[:40]:
+        np.testing.assert_array_equal(next(found)[0], images)
+    if case == "another set came":
+        pipeline(table)
+    for path in table["path"]:
+        Path(path).unlink()
+    with contextlib.nullcontext() if case == "kept" else pytest.raises(tf.errors.OpError, match="cannot be read"):
+        for images, _ in expected[40:]:
+            np.testing.assert_array_equal(next(found)[0], images)
 
 
 def test_shuffled_images_come_with_their_companions(table):
