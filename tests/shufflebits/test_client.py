@@ -22,6 +22,7 @@ from tests.shufflebits.tiny_server import DIMENSIONS, IMAGES, PNG, build_embedde
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
+    pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("models") / "saved_model"
     build_embedder().export(folder, verbose=False)
     return folder

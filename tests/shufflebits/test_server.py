@@ -89,7 +89,8 @@ def test_words_by_the_definition(url):
     assert words.dtype == np.uint32
     np.testing.assert_array_equal(words, shuffled(features.view(np.uint32), key))
     response = post(url, ("images", PNG), ("key", json.dumps(key.tolist())))
-    assert response.content == words[:1].astype("<u4").tobytes()
+    # Of one image too: other backends round the features of a batch of 70 in another way.
+    assert response.content == client.words([PNG], key).astype("<u4").tobytes()
     assert (response.headers["X-Rows"], response.headers["X-Dimensions"]) == ("1", str(DIMENSIONS))
     assert response.headers["Content-Type"] == "application/octet-stream"
 
@@ -131,6 +132,7 @@ def test_hundred_clients_at_once(url, expected):
 
 
 def test_graph_is_compiled_for_few_sizes(embedder):
+    pytest.importorskip("tensorflow")  # counts its graphs
     encrypted = EncryptedEmbedder(embedder)
     for count in range(1, 70, 3):
         encrypted.shufflebits(IMAGES[:count], random_keys(None, seed=count))

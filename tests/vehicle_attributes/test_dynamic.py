@@ -78,6 +78,7 @@ def test_accuracies_of_a_perfect_embedding():
 
 
 def test_experiment_from_end_to_end(tmp_path):
+    pytest.importorskip("tensorflow")
     config = replace(
         PRESETS["smoke"][1], name="run", held_out=4, added=(1, 2), losses=("triplet",), data_dir=tmp_path / "vehicles",
         runs_dir=tmp_path,
