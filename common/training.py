@@ -82,7 +82,7 @@ def fit(
 
     A training that was killed at any moment and is started again ends with the same weights, bit for
     bit on one CPU device, as one that was never interrupted, provided that `batches` is a function of the
-    epoch and learning rates are functions of the step. Checkpoints are written once per epoch.
+    epoch, learning rates of the step, and on PyTorch that dropout has a seed. Checkpoints are written per epoch.
 
     Args:
         model: built and compiled under the strategy that it is to train on.

@@ -33,6 +33,12 @@ def run_python(*arguments: str, status: int = 0, cwd: Path = ROOT, **environment
     return out, err
 
 
+def words_of(found: Any) -> np.ndarray:
+    """What a cipher puts out, as an array: Keras on PyTorch has no uint32, so words are int64 there."""
+    found = keras.ops.convert_to_numpy(found)
+    return found.astype(np.uint32) if keras.backend.backend() == "torch" and found.dtype == np.int64 else found
+
+
 def value_and_gradients(
     function: Callable[[], Any], variables: Sequence[keras.Variable]
 ) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -15,7 +15,7 @@ class _Network:
     ends: tuple[str, str, str, str]  # last layers of blocks 1 to 4
     strided: tuple[str, ...]  # layers that halve the maps in block 5, and their padding
     scaling: dict[str, Any]  # of pixels from 0 to 255
-    order: int  # of the channels; -1: blue first
+    blue_first: bool  # order of the channels
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -26,14 +26,14 @@ def _resnet(depth: int, third: int, fourth: int) -> _Network:
         ("conv5_block1_0_conv", "conv5_block1_1_conv"),
         # Blue first, and the means of ImageNet: how these weights were trained.
         {"scale": 1, "offset": [-103.939, -116.779, -123.68]},
-        -1,
+        True,
     )
 
 
 def _mobilenet(width: float) -> _Network:
     ends = ("conv_pw_1_relu", "conv_pw_3_relu", "conv_pw_5_relu", "conv_pw_11_relu")
     scaling = {"scale": 1 / 127.5, "offset": -1}
-    return _Network("MobileNet", ends, ("conv_pad_12", "conv_dw_12"), scaling, 1, {"alpha": width})
+    return _Network("MobileNet", ends, ("conv_pad_12", "conv_dw_12"), scaling, False, {"alpha": width})
 
 
 NETWORKS = {
@@ -59,7 +59,8 @@ def build(
     body, *others = (keras.Model(start, end, name=part) for start, end, part in zip(cuts, cuts[1:], names))
     image = keras.Input(shape, name="image")
     scaling = layers.Rescaling(**found.scaling, name="scaling")
-    return keras.Model(image, body(scaling(image[..., :: found.order])), name="block1"), *others
+    channels = keras.ops.flip(image, axis=-1) if found.blue_first else image
+    return keras.Model(image, body(scaling(channels)), name="block1"), *others
 
 
 def _with_weights(network: _Network, shape: tuple[int, int, int], weights: str | Path | None) -> keras.Model:

@@ -4,12 +4,11 @@ import keras
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-from keras import ops
 
 from common.layers import ChaCha20
 from tests.common.shuffle_oracle import patterns
 from tests.common.test_encryption import WAYS, run
-from tests.helpers import run_python
+from tests.helpers import run_python, words_of
 
 KEY, NONCE = bytes(range(32)), bytes.fromhex("000000090000004a00000000")
 PLAIN = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
@@ -45,7 +44,7 @@ def test_message_of_the_rfc():
     )
     features = np.frombuffer(PLAIN + bytes(2), np.float32)[None]
     nonce = bytes.fromhex("000000000000004a00000000")
-    found = ops.convert_to_numpy(ChaCha20()([features, *stream(KEY, nonce, 1)]))
+    found = words_of(ChaCha20()([features, *stream(KEY, nonce, 1)]))
     assert found.tobytes()[:114].hex() == expected
 
 
@@ -95,7 +94,7 @@ def test_exported_model_alone(tmp_path):
     "change, message",
     [
         ({0: np.ones((1, 2), "float64")}, "encrypts float32, got float64; cast to float32 yourself"),
-        ({1: np.zeros(7, "uint32")}, r"key must be of shape \(8,\) and uint32, got \(7,\) and uint32"),
+        ({1: np.zeros(7, "uint32")}, r"key must be of shape \(8,\) and uint32, got \(7,\) and (uint32|int64)"),
         ({2: np.zeros(3, "int32")}, r"nonce must be of shape \(3,\) and uint32, got \(3,\) and int32"),
         ({3: np.zeros(1, "uint32")}, r"counter must be of shape \(\) and uint32, got \(1,\)"),
     ],

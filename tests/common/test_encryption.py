@@ -5,7 +5,6 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from common.layers import ShuffleBits
 from tests.common.shuffle_oracle import (
@@ -16,7 +15,7 @@ from tests.common.shuffle_oracle import (
     random_keys,
     shuffled,
 )
-from tests.helpers import run_python
+from tests.helpers import run_python, words_of
 
 WORDS = patterns()
 FEATURES = WORDS.view(np.float32)
@@ -34,7 +33,7 @@ def run(layer, inputs, way):
 
         layer = tf.function(layer, jit_compile=way == "xla")
         inputs = [tf.constant(x) for x in inputs] if isinstance(inputs, list) else tf.constant(inputs)
-    return ops.convert_to_numpy(layer(inputs))
+    return words_of(layer(inputs))
 
 
 def check(layer, inputs, expected, way="eager"):

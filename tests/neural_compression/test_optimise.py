@@ -192,6 +192,7 @@ def test_encoder_way(codec, blocks):
 
 def test_the_encoder_of_a_loaded_codec_learns(tmp_path, blocks):
     """Its layers rest, which a copy of it takes over."""
+    pytest.importorskip("tensorflow")  # the initial weights of other backends may have no gradient
     loaded = save_codec(tmp_path / "codec.npz", deblocking=False)
     first, found = (encoder_optimised(loaded, 1, blocks[:4], steps=steps, learning_rate=0.02)[1] for steps in (0, 20))
     assert found.mean() < 0.999 * first.mean()

@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-from keras import ops
 
 from common.layers import ChaCha20
 from shufflebits import sender as module
 from shufflebits.sender import LIMIT, Sender
-from tests.helpers import run_python
+from tests.helpers import run_python, words_of
 
 
 def number(nonce):
@@ -50,7 +49,7 @@ def test_feeds_the_cipher(path):
     features = np.arange(6, dtype="float32").reshape(2, 3)
     with Sender.create(path) as sender:
         sender.next_nonce()
-        words = ops.convert_to_numpy(ChaCha20()([features, sender.key, sender.next_nonce(), np.uint32(0)]))
+        words = words_of(ChaCha20()([features, sender.key, sender.next_nonce(), np.uint32(0)]))
         key = sender.key.astype("<u4").tobytes()
     decryptor = Cipher(algorithms.ChaCha20(key, bytes(4) + (1).to_bytes(12, "little")), mode=None).decryptor()
     assert decryptor.update(words.tobytes()) == features.tobytes()

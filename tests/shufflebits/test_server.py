@@ -209,7 +209,7 @@ def test_server_stops(embedder):
         assert Client(url).information["dimensions"] == DIMENSIONS
     with pytest.raises(ValueError, match=r"^http://127.0.0.1:\d+ cannot be reached, or broke off \(ConnectionError\)"):
         Client(url).embed([PNG])
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier server may end meanwhile
 
 
 @pytest.mark.parametrize(
