@@ -146,20 +146,33 @@ def _paper_anomaly(results: dict[str, Any]) -> str:
 
 def _study(results: dict[str, Any]) -> str:
     """Runs named `study_…`: what they change in the preset of their data set, and what comes of it."""
-    rows = []
+    rows, presets = [], []
     for name, found in results.items():
         if not name.startswith("study_"):
             continue
         config = found["config"]
-        base = to_json(PRESETS[f"{config['dataset']}_conv_{config['normalizations'][0]}"][1])
+        preset = f"{config['dataset']}_conv_{config['normalizations'][0]}"
+        base = to_json(PRESETS[preset][1])
         changes = [
             f"{field} {value}"
             for field, value in config.items()
             if field not in ("name", "seeds") and value != base[field]
         ]
-        accuracy, seeds, nmi, _, error = _clustering_cells(found["trials"])
-        rows.append([f"`{name}`", "; ".join(changes), accuracy, seeds, nmi, error])
-    columns = ["run", "changed", "accuracy (%)", "each seed (%)", "NMI", "MSE"]
+        rows.append([f"`{name}`", "; ".join(changes), *_study_cells(found["trials"])])
+        presets.append(preset)
+    for preset in sorted(set(presets) & set(results)):
+        rows.insert(0, [f"`{preset}`", None, *_study_cells(results[preset]["trials"])])
+    columns = ["run", "changed", "accuracy (%)", "each seed (%)", "NMI", "MSE", "most accurate start (%)"]
+    columns.append("its inertia above the lowest (%)")
     return (
         f"**What decides the result: one setting changed at a time**\n\n{report.table(columns, rows)}" if rows else ""
     )
+
+
+def _study_cells(records: Sequence[dict[str, Any]]) -> list[str | None]:
+    accuracy, seeds, nmi, _, error = _clustering_cells(records)
+    starts = [
+        " ".join(f"{100 * record[name]:.{digits}f}" for record in records)
+        for name, digits in (("accuracy_most_accurate_start", 1), ("inertia_excess_of_most_accurate_start", 2))
+    ]
+    return [accuracy, seeds, nmi, error, *starts]
