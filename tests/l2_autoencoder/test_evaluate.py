@@ -117,6 +117,7 @@ def test_published_numbers_reach_the_readme(run, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "HERE", tmp_path)
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.json")
     record = {"normalization": "l2", "seed": 0, "accuracy": 0.9, "nmi": 0.8, "ari": 0.7, "reconstruction_error": 0.01}
+    record |= {"accuracy_most_accurate_start": 0.95, "inertia_excess_of_most_accurate_start": 0.0012}
     records = [record, {**record, "seed": 1, "accuracy": 0.92}]
     results.publish(replace(PRESETS["usps_conv_l2"][1], name="usps_conv_l2", seeds=(0, 1), epochs=150), records)
     lines = readme.read_text().splitlines()
@@ -127,4 +128,10 @@ def test_published_numbers_reach_the_readme(run, tmp_path, monkeypatch):
     (line,) = [line for line in lines if "`mnist_conv_l2`" in line]
     assert "not run" in line
     results.publish(replace(PRESETS["usps_conv_l2"][1], name="study_batch", batch_size=64), records[:1])
-    assert "batch_size 64" in readme.read_text()
+    lines = readme.read_text().splitlines()
+    for name, expected in (
+        ("usps_conv_l2", "– | 91.00 ± 1.41 | 90.0 92.0 | 0.800 ± 0.000 | 0.0100 ± 0.0000 | 95.0 95.0 | 0.12 0.12"),
+        ("study_batch", "batch_size 64 | 90.00 | 90.0 | 0.800 | 0.0100 | 95.0 | 0.12"),
+    ):
+        line = [line for line in lines if f"`{name}`" in line][-1]
+        assert [cell.strip() for cell in line.strip("|").split("|")][1:] == expected.split(" | ")
