@@ -60,7 +60,7 @@ test-torch: ## likewise on PyTorch
 test-exhaustive: $(VENV)/.installed ## run the tests on all 2^32 numbers, in about ten minutes
 	$(PY) -m pytest -m exhaustive $(ARGS)
 
-test-slow: $(VENV)/.installed ## kill every project again and again, on an otherwise idle machine
+test-slow: $(VENV)/.installed ## kill every project again and again, and train copies, on an otherwise idle machine
 	$(PY) -m pytest -m slow $(ARGS)
 
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine

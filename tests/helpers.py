@@ -28,7 +28,7 @@ def start_python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subpr
 def run_python(*arguments: str, status: int = 0, cwd: Path = ROOT, **environment: str) -> tuple[str, str]:
     """Runs Python, checks its exit status and returns what it printed to stdout and stderr."""
     process = start_python(*arguments, cwd=cwd, **environment)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == status, f"exit status {process.returncode}, expected {status}\n{out}\n{err}"
     return out, err
 

@@ -5,14 +5,13 @@ import importlib
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import fields
 
 import pytest
 
 from common.config import EvaluationArguments, from_json, to_json
 from common.new_project import new_project
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_python
 
 PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 # TensorFlow is imported by these alone, and only where it is the backend: all modules can be imported without it.
@@ -124,18 +123,36 @@ def test_requirements_are_exact():
         assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+(\[[\w-]+\])?==[\w.]+", pin)] == []
 
 
+def copied(project, name, folder):
+    """A copy of the project, with `common` beside it and without its original."""
+    for part in ("common", project):
+        if not (folder / part).exists():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = new_project(project, name, root=folder)
+    shutil.rmtree(folder / project)
+    return copy
+
+
+def test_copied_projects_stand_alone(tmp_path):
+    modules = []
+    for project in PROJECTS:
+        copy = copied(project, f"my_{project}", tmp_path)
+        assert not (copy / "results.json").exists()
+        for path in (*copy.glob("*.py"), copy / "README.md"):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(rf"\bmake \w+-{project}|package=.{project}|-m {project}|runs/{project}", text), path
+        assert not re.search(rf"\b{project}\b", text)  # the README
+        modules += [f"my_{project}.{path.stem}" for path in copy.glob("*.py")]
+    program = f"import importlib\nfor name in {modules}: importlib.import_module(name)"
+    run_python("-c", program, cwd=tmp_path, PYTHONPATH="")
+
+
+@pytest.mark.slow  # tests/common/test_reproduce.py trains a copy of l2_autoencoder each time
 @pytest.mark.parametrize("project", PROJECTS)
 def test_copied_project_trains(project, tmp_path):
     pytest.importorskip("tensorflow")
-    for name in ("common", project):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    folder = new_project(project, "my_idea", root=tmp_path)
-    assert not (folder / "results.json").exists()
-    assert project not in (folder / "README.md").read_text(encoding="utf-8")
-    shutil.rmtree(tmp_path / project)
-    command = [sys.executable, "-m", "my_idea.train", "smoke"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+    copied(project, "my_idea", tmp_path)
+    run_python("-m", "my_idea.train", "smoke", cwd=tmp_path, PYTHONPATH="")
     assert (tmp_path / "runs/my_idea/smoke/report.md").is_file()
 
 

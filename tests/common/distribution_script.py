@@ -1,4 +1,4 @@
-"""What `test_distribution.py` runs in processes of their own: TASK FOLDER [ARGUMENT …]."""
+"""What `test_distribution.py` runs in processes of their own: FOLDER all, or FOLDER worker RUN."""
 
 import os
 import sys
@@ -217,12 +217,20 @@ def statistics():
     return {"local": moving_mean(False), "synchronized": moving_mean(True)}
 
 
-TASKS = (train, adaptive, adversarial, projects, pairs, embeddings, gradient, noise, statistics)
+def everything(folder):
+    """Results of each task by name; trainings on one device, and on two."""
+    for task in (train, adaptive, adversarial, projects):
+        for kind in ("one", "mirrored"):
+            yield f"{task.__name__}_{kind}", task(kind, folder / f"{task.__name__}_{kind}")
+    yield "embeddings", embeddings(folder)
+    for task in (pairs, gradient, noise, statistics):
+        yield task.__name__, task()
+
 
 if __name__ == "__main__":
     count = int(os.environ.get("LOGICAL_CPUS", "2"))
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-    task, folder, *arguments = sys.argv[1:]
-    found = {task.__name__: task for task in TASKS}[task](*arguments)
-    np.savez(Path(folder) / f"{task}.npz", **found)
+    folder, part, *run = sys.argv[1:]
+    for name, values in everything(Path(folder)) if part == "all" else [("worker", train("auto", *run))]:
+        np.savez(Path(folder) / f"{name}.npz", **values)

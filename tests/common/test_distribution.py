@@ -1,4 +1,4 @@
-"""Each test runs in processes of its own, because the devices are fixed when TensorFlow starts."""
+"""Trainings run in processes of their own, because the devices are fixed when TensorFlow starts."""
 
 import json
 import os
@@ -17,30 +17,32 @@ pytest.importorskip("tensorflow")
 SCRIPT = "tests/common/distribution_script.py"
 
 
-def run(task, folder, *arguments, **environment):
-    run_python(SCRIPT, task, str(folder), *arguments, **environment)
-    with np.load(folder / f"{task}.npz") as file:
-        return dict(file)
+@pytest.fixture(scope="module")
+def result_of(tmp_path_factory):
+    """Function from a task of the script to its arrays; all tasks have run in one process with two devices."""
+    folder = tmp_path_factory.mktemp("distribution")
+    run_python(SCRIPT, str(folder), "all")
+
+    def read(task):
+        with np.load(folder / f"{task}.npz") as file:
+            return dict(file)
+
+    return read
 
 
 @pytest.mark.parametrize("task", ["train", "adaptive", "adversarial"])
-def test_two_devices_equal_one(tmp_path, task):
-    one, two = (run(task, tmp_path, kind, str(tmp_path / kind)) for kind in ("one", "mirrored"))
+def test_two_devices_equal_one(result_of, task):
+    one, two = (result_of(f"{task}_{kind}") for kind in ("one", "mirrored"))
     assert one["replicas"] == 1 and two["replicas"] == 2
     np.testing.assert_allclose(two["weights"], one["weights"], atol=1e-6, rtol=0)
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def project_runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("projects")
-    return [run("projects", folder, kind, str(folder / kind)) for kind in ("one", "mirrored")]
-
-
 @pytest.mark.parametrize("name", TRAININGS)
-def test_every_project_trains_on_two_devices_as_on_one(project_runs, name):
-    one, two = ({key: found[f"{name}_{key}"] for key in ("loss", "weights", "before")} for found in project_runs)
-    assert project_runs[1][f"{name}_replicas"] == 2
+def test_every_project_trains_on_two_devices_as_on_one(result_of, name):
+    runs = [result_of(f"projects_{kind}") for kind in ("one", "mirrored")]
+    one, two = ({key: run[f"{name}_{key}"] for key in ("loss", "weights", "before")} for run in runs)
+    assert runs[1][f"{name}_replicas"] == 2
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
     # Adam divides by the size of a gradient: where that is almost zero, the last bits of a sum, which differ between
     # processors, move one weight of thousands a little.
@@ -49,9 +51,9 @@ def test_every_project_trains_on_two_devices_as_on_one(project_runs, name):
     assert np.abs(one["weights"] - one["before"]).max() > 1e-3 and one["loss"][-1] != one["loss"][0]
 
 
-def test_losses_over_pairs_see_the_samples_of_all_replicas(tmp_path):
+def test_losses_over_pairs_see_the_samples_of_all_replicas(result_of):
     """Each class is on both replicas, which have unequal parts."""
-    found = run("pairs", tmp_path)
+    found = result_of("pairs")
     names = [name.removesuffix("_one") for name in found if name.endswith("_one")]
     assert names == ["batch_hard_triplet_soft", "batch_hard_triplet_0.3", "lifted_structured_1.0"]
     for name in names:
@@ -60,9 +62,9 @@ def test_losses_over_pairs_see_the_samples_of_all_replicas(tmp_path):
         np.testing.assert_allclose(two, one, atol=1e-6, rtol=0)
 
 
-def test_images_are_embedded_in_order_on_two_devices(tmp_path):
+def test_images_are_embedded_in_order_on_two_devices(result_of):
     """The last of 65 images is alone in its batch."""
-    found = run("embeddings", tmp_path, str(tmp_path))
+    found = result_of("embeddings")
     assert found.pop("one_replicas") == 1 and found.pop("mirrored_replicas") == 2
     names = [name.removeprefix("one_") for name in found if name.startswith("one_")]
     assert names == [
@@ -74,26 +76,26 @@ def test_images_are_embedded_in_order_on_two_devices(tmp_path):
         np.testing.assert_allclose(two, one, atol=1e-5, rtol=0)
 
 
-def test_two_processes_equal_one(tmp_path):
-    one = run("train", tmp_path, "one", str(tmp_path / "one"))
+def test_two_processes_equal_one(result_of, tmp_path):
+    one = result_of("train_one")
     sockets = [socket.socket() for _ in range(2)]
-    for found in sockets:
-        found.bind(("localhost", 0))
-    workers = [f"localhost:{found.getsockname()[1]}" for found in sockets]
-    for found in sockets:
-        found.close()
+    for each in sockets:
+        each.bind(("localhost", 0))
+    workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
     folders = [tmp_path / "0", tmp_path / "1"]
     processes = []
     for index, folder in enumerate(folders):
         folder.mkdir()
         cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         # Both are given the same run folder, as on a shared file system: the first one writes.
-        arguments = ("train", str(folder), "auto", str(tmp_path / "shared"))
-        processes.append(start_python(SCRIPT, *arguments, TF_CONFIG=json.dumps(cluster), LOGICAL_CPUS="1"))
+        arguments = (SCRIPT, str(folder), "worker", str(tmp_path / "shared"))
+        processes.append(start_python(*arguments, TF_CONFIG=json.dumps(cluster), LOGICAL_CPUS="1"))
     for process in processes:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, out + err
-    first, second = (dict(np.load(folder / "train.npz")) for folder in folders)
+    first, second = (dict(np.load(folder / "worker.npz")) for folder in folders)
     assert first["replicas"] == 2
     np.testing.assert_array_equal(first["weights"], second["weights"])
     np.testing.assert_array_equal(first["loss"], second["loss"])
@@ -116,22 +118,22 @@ def test_tasks_of_slurm_know_each_other(monkeypatch):
     assert found["task"] == {"type": "worker", "index": 2}
 
 
-def test_loss_by_hand_is_doubled_on_two_replicas_unless_scaled(tmp_path):
-    found = run("gradient", tmp_path)
+def test_loss_by_hand_is_doubled_on_two_replicas_unless_scaled(result_of):
+    found = result_of("gradient")
     np.testing.assert_allclose(found["mirrored_unscaled"], 2 * found["one"], rtol=1e-6)
     np.testing.assert_allclose(found["mirrored_scaled"], found["one"], rtol=1e-6)
 
 
-def test_replicas_draw_the_same_noise_unless_the_seed_is_folded(tmp_path):
-    found = run("noise", tmp_path)
+def test_replicas_draw_the_same_noise_unless_the_seed_is_folded(result_of):
+    found = result_of("noise")
     np.testing.assert_array_equal(*found["same_seed"])
     assert np.abs(found["folded"][0] - found["folded"][1]).max() > 0.1
     np.testing.assert_array_equal(*found["dropout"])
 
 
-def test_batch_normalization_keeps_the_first_replicas_statistics_unless_synchronized(tmp_path):
+def test_batch_normalization_keeps_the_first_replicas_statistics_unless_synchronized(result_of):
     # Replica 0 sees zeros, replica 1 twos; the moving mean starts at 0 and moves by half.
-    found = run("statistics", tmp_path)
+    found = result_of("statistics")
     np.testing.assert_allclose(found["local"], 0.0)
     np.testing.assert_allclose(found["synchronized"], 0.5)
 

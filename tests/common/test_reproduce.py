@@ -1,6 +1,7 @@
 """Which presets are run, in which order, with which data."""
 
 import importlib
+import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from common import reproduce
+from common.new_project import new_project
 from tests.helpers import ROOT, run_python
 
 PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
@@ -57,13 +59,16 @@ def test_failures_and_missing_folders_are_told(tmp_path, monkeypatch):
         reproduce.reproduce("flipreid", tmp_path / "none", Path("runs"))
 
 
-def test_command(tmp_path):
-    """Of a copy, whose README and results are renewed."""
+def test_copied_project_is_reproduced(tmp_path):
+    """Training, evaluation and tables of a copy, from the command line."""
     for name in ("common", "l2_autoencoder"):
-        subprocess.run(["cp", "-r", str(ROOT / name), str(tmp_path)], check=True)
-    config = tmp_path / "l2_autoencoder/config.py"
-    config.write_text(config.read_text() + '\nDATA = {"smoke": {}}\n')
-    (tmp_path / "l2_autoencoder/results.json").unlink()
-    arguments = ("-m", "common.reproduce", "l2_autoencoder", str(tmp_path), "--epochs", "1")
-    out, _ = run_python(*arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert out.count("$ python -m l2_autoencoder.") == 2 and (tmp_path / "l2_autoencoder/results.json").exists()
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = new_project("l2_autoencoder", "my_idea", root=tmp_path)
+    shutil.rmtree(tmp_path / "l2_autoencoder")
+    with (copy / "config.py").open("a") as file:
+        file.write('\nDATA = {"smoke": {}}\n')
+    arguments = ("-m", "common.reproduce", "my_idea", str(tmp_path), "--epochs", "1")
+    out, _ = run_python(*arguments, cwd=tmp_path, PYTHONPATH="")
+    assert out.count("$ python -m my_idea.") == 2 and (copy / "results.json").exists()
+    # A smoke run fills no row of the publication's tables, which new projects begin without.
+    assert "| not run" in (copy / "README.md").read_text()
