@@ -20,6 +20,9 @@ import keras
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
+    # Each model of a run traces functions of its own, which TensorFlow takes for one function traced again and again.
+    tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
+
 
 class OneDevice:
     """The strategy of backends without `tf.distribute`, with as much of its form as is used here."""

@@ -6,6 +6,7 @@ python -m PROJECT.train PRESET [--field value …]
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from common import config as run_config
@@ -45,7 +46,7 @@ def build(config: Config, trial: Trial, code_length: int, before: Autoencoder | 
     )
     for old, new in zip(before.training.weights if before else (), model.training.weights):
         if old.shape == new.shape:
-            new.assign(np.array(old))  # a copy: JAX gives a network's arrays away when it trains
+            new.assign(keras.ops.convert_to_numpy(old).copy())  # JAX gives a network's arrays away when it trains
     return model
 
 
