@@ -30,10 +30,9 @@ def new_project(source: str, name: str, root: Path = ROOT) -> Path:
     text = readme.read_text(encoding="utf-8").replace(source, name)
     text = re.sub(r"(<!-- (\w+):begin -->).*?(<!-- \2:end -->)", r"\1\n\3", text, flags=re.DOTALL)
     readme.write_text(text, encoding="utf-8")
-    # Commands, and the names that Keras saves layers under: those of the original are taken where both are imported.
-    for path in (root / name).glob("*.py"):
+    for path in (root / name).glob("*.py"):  # commands in comments and reports
         text = path.read_text(encoding="utf-8")
-        path.write_text(re.sub(rf'(\bmake \w+-|package="){source}\b', rf"\g<1>{name}", text), encoding="utf-8")
+        path.write_text(re.sub(rf"(\bmake \w+-){source}\b", rf"\g<1>{name}", text), encoding="utf-8")
     return root / name
 
 

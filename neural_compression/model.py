@@ -14,7 +14,7 @@ from .container import BLOCK
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
-@keras.saving.register_keras_serializable(package="neural_compression")
+@keras.saving.register_keras_serializable(package=__package__)
 class Binarization(layers.Layer):
     """Codes in [0, 1] made binary, or noisy as a simulation of it (section 2.3 (pub)).
 
@@ -64,7 +64,7 @@ def entropy_friendly_loss(codes):
     return ops.mean(ops.square(padded[:, 1:] - padded[:, :-1]), axis=1)
 
 
-@keras.saving.register_keras_serializable(package="neural_compression")
+@keras.saving.register_keras_serializable(package=__package__)
 class EntropyFriendly(layers.Layer):
     """Passes codes on and adds `weight` times their mean `entropy_friendly_loss` to the loss.
 
@@ -139,7 +139,7 @@ def _activation(name: str) -> layers.Layer:
     return layers.PReLU(alpha_initializer=keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)
 
 
-@keras.saving.register_keras_serializable(package="neural_compression")
+@keras.saving.register_keras_serializable(package=__package__)
 class GrowingConv2D(layers.Layer):
     """Nearest-neighbour up-sampling by two, then a 3×3 convolution, as one transposed convolution of 4×4.
 

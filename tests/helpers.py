@@ -1,6 +1,7 @@
 """Running Python apart from the test's own process, and gradients on any backend."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from common.new_project import new_project
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +34,16 @@ def run_python(*arguments: str, status: int = 0, cwd: Path = ROOT, **environment
     out, err = process.communicate(timeout=600)
     assert process.returncode == status, f"exit status {process.returncode}, expected {status}\n{out}\n{err}"
     return out, err
+
+
+def copied_project(project: str, name: str, folder: Path) -> Path:
+    """Makes a copy of a project in `folder`, with `common` beside it and without its original."""
+    for part in ("common", project):
+        if not (folder / part).exists():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = new_project(project, name, root=folder)
+    shutil.rmtree(folder / project)
+    return copy
 
 
 def words_of(found: Any) -> np.ndarray:

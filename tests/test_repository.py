@@ -3,7 +3,6 @@
 import ast
 import importlib
 import re
-import shutil
 import subprocess
 from dataclasses import fields
 
@@ -11,7 +10,7 @@ import pytest
 
 from common.config import EvaluationArguments, from_json, to_json
 from common.new_project import new_project
-from tests.helpers import ROOT, run_python
+from tests.helpers import ROOT, copied_project, run_python
 
 PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 # TensorFlow is imported by these alone, and only where it is the backend: all modules can be imported without it.
@@ -123,26 +122,16 @@ def test_requirements_are_exact():
         assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+(\[[\w-]+\])?==[\w.]+", pin)] == []
 
 
-def copied(project, name, folder):
-    """A copy of the project, with `common` beside it and without its original."""
-    for part in ("common", project):
-        if not (folder / part).exists():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    copy = new_project(project, name, root=folder)
-    shutil.rmtree(folder / project)
-    return copy
-
-
 def test_copied_projects_stand_alone(tmp_path):
     modules = []
-    for project in PROJECTS:
-        copy = copied(project, f"my_{project}", tmp_path)
+    for number, project in enumerate(PROJECTS):
+        copy = copied_project(project, f"idea{number}", tmp_path)
         assert not (copy / "results.json").exists()
         for path in (*copy.glob("*.py"), copy / "README.md"):
             text = path.read_text(encoding="utf-8")
             assert not re.search(rf"\bmake \w+-{project}|package=.{project}|-m {project}|runs/{project}", text), path
-        assert not re.search(rf"\b{project}\b", text)  # the README
-        modules += [f"my_{project}.{path.stem}" for path in copy.glob("*.py")]
+        assert project not in text  # the README
+        modules += [f"{copy.name}.{path.stem}" for path in copy.glob("*.py")]
     program = f"import importlib\nfor name in {modules}: importlib.import_module(name)"
     run_python("-c", program, cwd=tmp_path, PYTHONPATH="")
 
@@ -151,7 +140,7 @@ def test_copied_projects_stand_alone(tmp_path):
 @pytest.mark.parametrize("project", PROJECTS)
 def test_copied_project_trains(project, tmp_path):
     pytest.importorskip("tensorflow")
-    copied(project, "my_idea", tmp_path)
+    copied_project(project, "my_idea", tmp_path)
     run_python("-m", "my_idea.train", "smoke", cwd=tmp_path, PYTHONPATH="")
     assert (tmp_path / "runs/my_idea/smoke/report.md").is_file()
 

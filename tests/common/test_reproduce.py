@@ -1,7 +1,6 @@
 """Which presets are run, in which order, with which data."""
 
 import importlib
-import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
@@ -10,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from common import reproduce
-from common.new_project import new_project
-from tests.helpers import ROOT, run_python
+from tests.helpers import ROOT, copied_project, run_python
 
 PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 
@@ -61,10 +59,7 @@ def test_failures_and_missing_folders_are_told(tmp_path, monkeypatch):
 
 def test_copied_project_is_reproduced(tmp_path):
     """Training, evaluation and tables of a copy, from the command line."""
-    for name in ("common", "l2_autoencoder"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    copy = new_project("l2_autoencoder", "my_idea", root=tmp_path)
-    shutil.rmtree(tmp_path / "l2_autoencoder")
+    copy = copied_project("l2_autoencoder", "my_idea", tmp_path)
     with (copy / "config.py").open("a") as file:
         file.write('\nDATA = {"smoke": {}}\n')
     arguments = ("-m", "common.reproduce", "my_idea", str(tmp_path), "--epochs", "1")
