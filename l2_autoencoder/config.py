@@ -17,6 +17,7 @@ class Config(RunConfig):
     split: Literal["all", "train"] = "all"  # images to train on and cluster; "all" as DEC and DCEC do
     architecture: Literal["convolutional", "dense"] = "convolutional"  # layers of DCEC or of DEC
     normalizations: tuple[Normalization, ...] = ("l2",)  # of the embedding during training, Eq. 5.5
+    placement: Literal["embedding", "hidden"] = "embedding"  # where they stand; "hidden": before hidden activations
     abnormal_digits: tuple[int, ...] = ()  # empty: clustering; else anomaly detection, one digit each
     embedding_size: int = 10  # dimensions of E(I)
     activation: Literal["relu", "leaky_relu", "elu"] = "relu"  # of the hidden layers
@@ -35,6 +36,8 @@ class Config(RunConfig):
         )
         if not set(self.abnormal_digits) <= set(range(10)):
             raise ValueError(f"abnormal_digits must be digits from 0 to 9, got {self.abnormal_digits}.")
+        if self.placement == "hidden" and not set(self.normalizations) <= {"batch", "layer"}:
+            raise ValueError(f"placement hidden takes normalizations batch and layer, got {self.normalizations}.")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ NORMALIZATIONS = {
     "layer": lambda: layers.LayerNormalization(name="code"),
     "l2": lambda: L2Normalize(name="code"),  # Eq. 5.5
 }
+# One group: mean and variance of all summed inputs to a layer for one image, as layer normalization is defined.
+HIDDEN_NORMALIZATIONS = {
+    "batch": layers.BatchNormalization,
+    "layer": lambda name: layers.GroupNormalization(groups=1, name=name),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ def build_autoencoder(
     *,
     architecture: str = "convolutional",
     normalization: str = "l2",
+    placement: str = "embedding",
     embedding_size: int = 10,
     activation: str = "relu",
     initializer: str = "glorot_uniform",
@@ -58,13 +64,16 @@ def build_autoencoder(
     Args:
         image_shape: (H, W, C) of any size; 28×28 gives exactly DCEC's layers.
         architecture: "convolutional" (DCEC) or "dense" (DEC).
-        normalization: of the embedding: "none", "batch", "layer" or "l2".
+        normalization: "none", "batch", "layer" or "l2".
+        placement: of the normalization: "embedding", or "hidden" for batch or layer normalization between each
+            hidden layer and its activation, with an embedding as it comes.
         embedding_size: D.
         activation: of the hidden layers.
         initializer: of all kernels.
 
     Raises:
-        ValueError: `image_shape` is not (H, W, C), or `architecture` or `normalization` is unknown.
+        ValueError: `image_shape` is not (H, W, C), or `architecture`, `normalization` or `placement` is unknown, or
+            the last two do not go together.
     """
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"Expected images of shape (height, width, channels), got {image_shape}.")
@@ -72,18 +81,23 @@ def build_autoencoder(
         raise ValueError(f"Expected architecture 'convolutional' or 'dense', got {architecture!r}.")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"Expected normalization {list(NORMALIZATIONS)}, got {normalization!r}.")
+    if placement != "embedding" and (placement != "hidden" or normalization not in HIDDEN_NORMALIZATIONS):
+        raise ValueError(
+            f"Expected placement 'embedding', or 'hidden' with normalization {list(HIDDEN_NORMALIZATIONS)}, "
+            f"got {placement!r} with {normalization!r}."
+        )
     encode, decode = (
         (_convolutional_encoder, _convolutional_decoder)
         if architecture == "convolutional"
         else (_dense_encoder, _dense_decoder)
     )
-    hidden = {"activation": activation, "kernel_initializer": initializer}
+    hidden = _Hidden(activation, initializer, normalization if placement == "hidden" else "none")
     image = keras.Input(image_shape, name="image")
     features = encode(image, hidden)
     # NOTE(paper): "except for the last one" of the LeakyReLUs is read as in DEC, whose structure it
     # is: neither the embedding nor the reconstruction has an activation.
     code = layers.Dense(embedding_size, kernel_initializer=initializer, name="embedding")(features)  # Eq. 5.2
-    code = NORMALIZATIONS[normalization]()(code)
+    code = NORMALIZATIONS["none" if placement == "hidden" else normalization]()(code)
     reconstruction = decode(code, image_shape, hidden)  # Eq. 5.3
     return Autoencoder(
         training=keras.Model(image, reconstruction, name="autoencoder"),
@@ -91,18 +105,35 @@ def build_autoencoder(
     )
 
 
+@dataclass(frozen=True)
+class _Hidden:
+    """What all hidden layers have in common."""
+
+    activation: str
+    initializer: str
+    normalization: str
+
+    def layer(self, x, kind, *sizes, name):
+        """A layer of class `kind`, its normalization and its activation."""
+        if self.normalization == "none":
+            return kind(*sizes, activation=self.activation, kernel_initializer=self.initializer, name=name)(x)
+        x = kind(*sizes, kernel_initializer=self.initializer, name=name)(x)
+        x = HIDDEN_NORMALIZATIONS[self.normalization](name=f"{name}_normalized")(x)
+        return layers.Activation(self.activation, name=f"{name}_activation")(x)
+
+
 def _dense_encoder(image, hidden):
     x = layers.Flatten(name="pixels")(image)
     for i, units in enumerate(UNITS, 1):
-        x = layers.Dense(units, **hidden, name=f"encoder_{i}")(x)
+        x = hidden.layer(x, layers.Dense, units, name=f"encoder_{i}")
     return x
 
 
 def _dense_decoder(code, image_shape, hidden):
     x = code
     for i, units in reversed(list(enumerate(UNITS, 1))):
-        x = layers.Dense(units, **hidden, name=f"decoder_{i}")(x)
-    x = layers.Dense(math.prod(image_shape), kernel_initializer=hidden["kernel_initializer"], name="decoder_0")(x)
+        x = hidden.layer(x, layers.Dense, units, name=f"decoder_{i}")
+    x = layers.Dense(math.prod(image_shape), kernel_initializer=hidden.initializer, name="decoder_0")(x)
     return layers.Reshape(image_shape, name="reconstruction")(x)
 
 
@@ -124,7 +155,7 @@ def _convolutional_encoder(image, hidden):
     x = image  # (B, H, W, C)
     stages = _sizes_and_paddings(*image.shape[1:3])
     for i, (filters, kernel, (_, padding)) in enumerate(zip(FILTERS, KERNELS, stages), 1):
-        x = layers.Conv2D(filters, kernel, 2, padding, **hidden, name=f"encoder_{i}")(x)
+        x = hidden.layer(x, layers.Conv2D, filters, kernel, 2, padding, name=f"encoder_{i}")
     return layers.Flatten(name="features")(x)  # (B, H/8 · W/8 · 128)
 
 
@@ -132,12 +163,15 @@ def _convolutional_decoder(code, image_shape, hidden):
     stages = _sizes_and_paddings(*image_shape[:2])
     (height, width), padding = stages[-1]
     smallest = (height // 2, width // 2) if padding == "valid" else (-(-height // 2), -(-width // 2))
-    x = layers.Dense(math.prod(smallest) * FILTERS[-1], **hidden, name="decoder_4")(code)
+    x = hidden.layer(code, layers.Dense, math.prod(smallest) * FILTERS[-1], name="decoder_4")
     x = layers.Reshape((*smallest, FILTERS[-1]), name="decoder_map")(x)  # (B, H/8, W/8, 128)
     filters = (image_shape[2], *FILTERS[:-1])  # (C, 32, 64): what each stage gives back
     for i, (size, padding) in reversed(list(enumerate(stages, 1))):
-        options = hidden if i > 1 else {"kernel_initializer": hidden["kernel_initializer"]}
-        x = layers.Conv2DTranspose(filters[i - 1], KERNELS[i - 1], 2, padding, **options, name=f"decoder_{i}")(x)
+        sizes, name = (filters[i - 1], KERNELS[i - 1], 2, padding), f"decoder_{i}"
+        if i > 1:
+            x = hidden.layer(x, layers.Conv2DTranspose, *sizes, name=name)
+        else:
+            x = layers.Conv2DTranspose(*sizes, kernel_initializer=hidden.initializer, name=name)(x)
         surplus = [grown - n for grown, n in zip(x.shape[1:3], size)]
         if any(surplus):  # an odd size was rounded up on the way down
             x = layers.Cropping2D([(0, n) for n in surplus], name=f"decoder_{i}_crop")(x)

@@ -146,7 +146,7 @@ def _paper_anomaly(results: dict[str, Any]) -> str:
 
 def _study(results: dict[str, Any]) -> str:
     """Runs named `study_…`: what they change in the preset of their data set, and what comes of it."""
-    rows, presets = [], {}
+    groups: dict[str, list[list[Any]]] = {}  # preset -> its row and those of its studies
     for name, found in results.items():
         if not name.startswith("study_"):
             continue
@@ -158,10 +158,12 @@ def _study(results: dict[str, Any]) -> str:
             for field, value in config.items()
             if field not in ("name", "seeds") and value != base[field]
         ]
-        rows.append([f"`{name}`", "; ".join(changes), *_study_cells(found["trials"])])
-        if preset in results:
-            presets[preset] = [f"`{preset}`", None, *_study_cells(results[preset]["trials"])]
-    rows = [*presets.values(), *rows]
+        if preset not in groups:
+            groups[preset] = (
+                [[f"`{preset}`", None, *_study_cells(results[preset]["trials"])]] if preset in results else []
+            )
+        groups[preset].append([f"`{name}`", "; ".join(changes), *_study_cells(found["trials"])])
+    rows = [row for group in groups.values() for row in group]
     columns = ["run", "changed", "accuracy (%)", "each seed (%)", "NMI", "MSE"]
     columns += ["most accurate start (%)", "its inertia above the lowest (%)"]
     return (

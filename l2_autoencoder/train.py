@@ -39,6 +39,7 @@ def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Au
         image_shape,
         architecture=config.architecture,
         normalization=trial.normalization,
+        placement=config.placement,
         embedding_size=config.embedding_size,
         activation=config.activation,
         initializer=config.initializer,

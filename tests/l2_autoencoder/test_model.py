@@ -65,6 +65,22 @@ def test_normalization_is_part_of_training_and_inference():
     )
 
 
+@pytest.mark.parametrize(("architecture", "axes"), [("convolutional", (1, 2, 3)), ("dense", (1,))])
+def test_hidden_layers_are_normalized_before_their_activations(architecture, axes):
+    images = np.random.default_rng(0).random((16, 8, 8, 1), dtype="float32")
+    for normalization, over in (("layer", axes), ("batch", tuple(range(len(axes))))):
+        options = {"architecture": architecture, "normalization": normalization, "placement": "hidden"}
+        autoencoder = build_autoencoder((8, 8, 1), **options)
+        model = autoencoder.training
+        linear, activated = (model.get_layer(f"encoder_2{part}").output for part in ("", "_activation"))
+        found, after = (np.asarray(out) for out in keras.Model(model.input, [linear, activated])(images, training=True))
+        expected = (found - found.mean(over, keepdims=True)) / np.sqrt(found.var(over, keepdims=True) + 1e-3)
+        np.testing.assert_allclose(after, np.maximum(expected, 0), atol=1e-4)
+        assert sum("_normalized" in layer.name for layer in model.layers) == 6
+        embedding = keras.Model(model.input, model.get_layer("embedding").output)(images)
+        np.testing.assert_array_equal(np.asarray(autoencoder.encoder(images)), np.asarray(embedding))
+
+
 def test_apply_in_batches_equals_apply_at_once():
     autoencoder = build_autoencoder((8, 8, 1))
     images = np.random.default_rng(0).random((10, 8, 8, 1), dtype="float32")
@@ -79,6 +95,16 @@ def test_apply_in_batches_equals_apply_at_once():
         ((0, 4, 1), {}, r"got \(0, 4, 1\)"),
         ((8, 8, 1), {"architecture": "transformer"}, "'convolutional' or 'dense', got 'transformer'"),
         ((8, 8, 1), {"normalization": "l1"}, r"\['none', 'batch', 'layer', 'l2'\], got 'l1'"),
+        (
+            (8, 8, 1),
+            {"normalization": "layer", "placement": "input"},
+            "placement 'embedding'.* got 'input' with 'layer'",
+        ),
+        (
+            (8, 8, 1),
+            {"placement": "hidden"},
+            r"'hidden' with normalization \['batch', 'layer'\], got 'hidden' with 'l2'",
+        ),
     ],
 )
 def test_impossible_models_are_refused(shape, options, message):

@@ -102,6 +102,7 @@ def test_training_images_follow_the_protocol():
         ({"learning_rate": float("nan")}, "learning_rate must be above zero, got nan"),
         ({"normalizations": ()}, "normalizations must be one or more different ones"),
         ({"abnormal_digits": (10,)}, "abnormal_digits must be digits from 0 to 9"),
+        ({"placement": "hidden"}, "placement hidden takes normalizations batch and layer, got"),
         ({"seeds": (-1,)}, "seeds must be one or more different integers from 0 on"),
     ],
 )
