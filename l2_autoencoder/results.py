@@ -145,24 +145,15 @@ def _paper_anomaly(results: dict[str, Any]) -> str:
 
 
 def _study(results: dict[str, Any]) -> str:
-    """Runs named `study_…`: what they change in the preset of their data set, and what comes of it."""
+    """Runs named `study_…`, each preset's below its own: what they change in it, and what comes of it."""
     groups: dict[str, list[list[Any]]] = {}  # preset -> its row and those of its studies
     for name, found in results.items():
         if not name.startswith("study_"):
             continue
-        config = found["config"]
-        preset = f"{config['dataset']}_conv_{config['normalizations'][0]}"
-        base = to_json(PRESETS[preset][1])
-        changes = [
-            f"{field} {value}"
-            for field, value in config.items()
-            if field not in ("name", "seeds") and value != base[field]
-        ]
+        preset = f"{found['config']['dataset']}_conv_{found['config']['normalizations'][0]}"
         if preset not in groups:
-            groups[preset] = (
-                [[f"`{preset}`", None, *_study_cells(results[preset]["trials"])]] if preset in results else []
-            )
-        groups[preset].append([f"`{name}`", "; ".join(changes), *_study_cells(found["trials"])])
+            groups[preset] = [_study_row(preset, results[preset], preset)] if preset in results else []
+        groups[preset].append(_study_row(name, found, preset))
     rows = [row for group in groups.values() for row in group]
     columns = ["run", "changed", "accuracy (%)", "each seed (%)", "NMI", "MSE"]
     columns += ["most accurate start (%)", "its inertia above the lowest (%)"]
@@ -171,11 +162,17 @@ def _study(results: dict[str, Any]) -> str:
     )
 
 
-def _study_cells(records: Sequence[dict[str, Any]]) -> list[str | None]:
-    """Accuracy, accuracy of each seed, NMI, mean squared error, and of each seed's most accurate k-means start."""
+def _study_row(name: str, found: dict[str, Any], preset: str) -> list[str | None]:
+    """What a run changes in a preset; accuracy, NMI, error; and of each seed's most accurate k-means start."""
+    base, records = to_json(PRESETS[preset][1]), found["trials"]
+    changes = [
+        f"{field} {value}"
+        for field, value in found["config"].items()
+        if field not in ("name", "seeds") and value != base[field]
+    ]
     accuracy, seeds, nmi, _, error = _clustering_cells(records)
     starts = [
         " ".join(f"{100 * record[name]:.{digits}f}" for record in records)
         for name, digits in (("accuracy_most_accurate_start", 1), ("inertia_excess_of_most_accurate_start", 2))
     ]
-    return [accuracy, seeds, nmi, error, *starts]
+    return [f"`{name}`", "; ".join(changes) or None, accuracy, seeds, nmi, error, *starts]

@@ -131,7 +131,10 @@ def test_published_numbers_reach_the_readme(run, tmp_path, monkeypatch):
     results.publish(replace(PRESETS["usps_conv_l2"][1], name="study_batch", batch_size=64), records[:1])
     lines = readme.read_text().splitlines()
     for name, expected in (
-        ("usps_conv_l2", "– | 91.00 ± 1.41 | 90.0 92.0 | 0.800 ± 0.000 | 0.0100 ± 0.0000 | 95.0 95.0 | 0.12 0.12"),
+        (
+            "usps_conv_l2",
+            "epochs 150 | 91.00 ± 1.41 | 90.0 92.0 | 0.800 ± 0.000 | 0.0100 ± 0.0000 | 95.0 95.0 | 0.12 0.12",
+        ),
         ("study_batch", "batch_size 64 | 90.00 | 90.0 | 0.800 | 0.0100 | 95.0 | 0.12"),
     ):
         line = [line for line in lines if f"`{name}`" in line][-1]
