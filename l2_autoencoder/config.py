@@ -65,6 +65,9 @@ def trials(config: Config) -> Iterator[Trial]:
 
 # DCEC's convolutional autoencoder: Tables 5.2 and 5.3.
 CONVOLUTIONAL = Config()
+# NOTE(paper): Table 5.3 does not say where batch and layer normalization stand; here its numbers come out (README).
+LAYER = replace(CONVOLUTIONAL, normalizations=("layer",), placement="hidden")
+BATCH = replace(LAYER, normalizations=("batch",))
 # DEC's dense autoencoder: Table 5.1. 100 epochs, LeakyReLU (pub section IV-A).
 DENSE = replace(CONVOLUTIONAL, architecture="dense", activation="leaky_relu", epochs=100)
 
@@ -90,21 +93,15 @@ PRESETS: dict[str, tuple[str, Config]] = {
     ),
     # Tables 5.2 and 5.3. PRESET=… ARGS="--data-dir DIR"; accuracy in % expected by the publication.
     "mnist_conv_none": ("Tables 5.2, 5.3: 84.83", replace(CONVOLUTIONAL, normalizations=("none",), seeds=SEEDS)),
-    "mnist_conv_batch": ("Table 5.3: 70.67", replace(CONVOLUTIONAL, normalizations=("batch",), seeds=SEEDS)),
-    "mnist_conv_layer": ("Table 5.3: 70.83", replace(CONVOLUTIONAL, normalizations=("layer",), seeds=SEEDS)),
+    "mnist_conv_batch": ("Table 5.3: 70.67", replace(BATCH, seeds=SEEDS)),
+    "mnist_conv_layer": ("Table 5.3: 70.83", replace(LAYER, seeds=SEEDS)),
     "mnist_conv_l2": ("Tables 5.2, 5.3: 95.11", replace(CONVOLUTIONAL, normalizations=("l2",), seeds=SEEDS)),
     "usps_conv_none": (
         "Tables 5.2, 5.3: 73.52",
         replace(CONVOLUTIONAL, dataset="usps", normalizations=("none",), seeds=SEEDS),
     ),
-    "usps_conv_batch": (
-        "Table 5.3: 74.95",
-        replace(CONVOLUTIONAL, dataset="usps", normalizations=("batch",), seeds=SEEDS),
-    ),
-    "usps_conv_layer": (
-        "Table 5.3: 75.26",
-        replace(CONVOLUTIONAL, dataset="usps", normalizations=("layer",), seeds=SEEDS),
-    ),
+    "usps_conv_batch": ("Table 5.3: 74.95", replace(BATCH, dataset="usps", seeds=SEEDS)),
+    "usps_conv_layer": ("Table 5.3: 75.26", replace(LAYER, dataset="usps", seeds=SEEDS)),
     "usps_conv_l2": (
         "Tables 5.2, 5.3: 91.35",
         replace(CONVOLUTIONAL, dataset="usps", normalizations=("l2",), seeds=SEEDS),

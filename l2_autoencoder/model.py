@@ -19,9 +19,7 @@ NORMALIZATIONS = {
     "layer": lambda: layers.LayerNormalization(name="code"),
     "l2": lambda: L2Normalize(name="code"),  # Eq. 5.5
 }
-# NOTE(paper): they are trained "instead of" the L2 normalization (section IV-A (pub)), read as in its place; here they
-# give the publication's numbers (README). One group has the mean and variance of all summed inputs to a layer for one
-# image, as layer normalization is defined.
+# One group has the mean and variance of all summed inputs to a layer for one image, as layer normalization is defined.
 HIDDEN_NORMALIZATIONS = {
     "batch": layers.BatchNormalization,
     "layer": lambda name: layers.GroupNormalization(groups=1, name=name),

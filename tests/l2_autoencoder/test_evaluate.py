@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common import report
+from common.config import to_json
 from common.datasets import digits
 from common.metrics import clustering_accuracy
 from l2_autoencoder import evaluate as evaluation
@@ -139,3 +141,13 @@ def test_published_numbers_reach_the_readme(run, tmp_path, monkeypatch):
     ):
         line = [line for line in lines if f"`{name}`" in line][-1]
         assert [cell.strip() for cell in line.strip("|").split("|")][1:] == expected.split(" | ")
+
+
+def test_published_runs_have_the_settings_of_their_presets():
+    published = report.published(results.RESULTS)
+    assert {f"usps_conv_{name}" for name in ("none", "batch", "layer", "l2")} <= set(published)
+    for name in set(published) & set(PRESETS):
+        config, preset = published[name]["config"], to_json(PRESETS[name][1])
+        # The tables tell these two.
+        differing = {field for field in config if config[field] != preset[field]} - {"name", "epochs", "seeds"}
+        assert config["name"] == name and not differing, f"{name} was run with another {differing}"
