@@ -16,7 +16,7 @@ class Config(RunConfig):
     dataset: Literal["digits", "mnist", "usps"] = "mnist"  # images to read, section 5.1.1
     split: Literal["all", "train"] = "all"  # images to train on and cluster; "all" as DEC and DCEC do
     architecture: Literal["convolutional", "dense"] = "convolutional"  # layers of DCEC or of DEC
-    normalizations: tuple[Normalization, ...] = ("l2",)  # of the embedding during training, Eq. 5.5
+    normalizations: tuple[Normalization, ...] = ("l2",)  # one training each; "l2" is Eq. 5.5
     placement: Literal["embedding", "hidden"] = "embedding"  # where they stand; "hidden": before hidden activations
     abnormal_digits: tuple[int, ...] = ()  # empty: clustering; else anomaly detection, one digit each
     embedding_size: int = 10  # dimensions of E(I)
