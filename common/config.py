@@ -141,7 +141,7 @@ _MAY_DIFFER = ("runs_dir", "data_dir", "strategy")
 
 
 def open_run(config: RunConfig, project: str) -> Path:
-    """Creates the run folder `runs_dir/project/name`, or opens it to continue the same run.
+    """Creates the run folder `runs_dir/project/name`, or opens it to continue the same run, be it with more seeds.
 
     Raises:
         ValueError: the folder holds a run with another config, or something that is no run.
@@ -153,7 +153,10 @@ def open_run(config: RunConfig, project: str) -> Path:
         changes = [
             f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
             for name in sorted(before.keys() | now.keys())
-            if name not in _MAY_DIFFER and before.get(name) != now.get(name)
+            if name not in _MAY_DIFFER
+            and before.get(name) != now.get(name)
+            # Each seed is a training of its own, so more of them leave those before as they are.
+            and not (name == "seeds" and set(before.get(name, ())) <= set(now[name]))
         ]
         if changes:
             raise ValueError(

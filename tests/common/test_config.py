@@ -90,6 +90,16 @@ def test_run_folder_opens_again_only_with_the_same_config(tmp_path):
     assert load_config(run, Example).rate == 0.5
 
 
+def test_run_folder_takes_more_seeds_and_gives_none_up(tmp_path):
+    config = Example(name="run", runs_dir=tmp_path, seeds=(0, 3))
+    run = open_run(config, "project")
+    with pytest.raises(ValueError, match=r"seeds was \[0, 3\] and is now \[0, 1\]"):
+        open_run(replace(config, seeds=(0, 1)), "project")
+    assert load_config(run, Example).seeds == (0, 3)
+    assert open_run(replace(config, seeds=(0, 1, 3)), "project") == run
+    assert load_config(run, Example).seeds == (0, 1, 3)
+
+
 def test_folder_with_other_content_is_not_touched(tmp_path):
     (tmp_path / "project/run").mkdir(parents=True)
     (tmp_path / "project/run/thesis.txt").write_text("mine")

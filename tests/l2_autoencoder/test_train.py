@@ -48,6 +48,10 @@ def test_two_runs_agree_and_another_seed_does_not(tmp_path):
     other = train(replace(config, runs_dir=tmp_path / "other", seeds=(1,)))
     first, second, third = (pd.read_csv(next(run.glob("*/log.csv")))["loss"].tolist() for run in (*runs, other))
     assert first == second != third
+    added = train(replace(config, runs_dir=tmp_path / "1", seeds=(0, 1)))
+    for alone, trial in ((runs[0], "l2-seed0"), (other, "l2-seed1")):
+        expected, found = state(alone, trial), state(added, trial)
+        assert all(np.array_equal(expected[name], value) for name, value in found.items()), trial
 
 
 def test_killed_run_ends_with_the_same_weights(tmp_path):
