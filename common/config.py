@@ -161,7 +161,7 @@ def open_run(config: RunConfig, project: str) -> Path:
         if changes:
             raise ValueError(
                 f"{folder} holds a run with another config ({'; '.join(changes)}). "
-                "Only seeds may be added to it; choose another --name, or remove that folder to start over."
+                "Choose another --name, or remove that folder to start over; only seeds may be added to it."
             )
     # A hidden file is what a killed process has left of its config.json.
     elif folder.exists() and not all(path.name.startswith(".") for path in folder.iterdir()):

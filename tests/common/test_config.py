@@ -85,7 +85,7 @@ def test_run_folder_opens_again_only_with_the_same_config(tmp_path):
     run = open_run(config, "project")
     assert run == tmp_path / "project" / "run"
     assert open_run(replace(config, data_dir=Path("moved"), strategy="one"), "project") == run
-    with pytest.raises(ValueError, match="rate was 0.5 and is now 0.25.*choose another --name"):
+    with pytest.raises(ValueError, match="rate was 0.5 and is now 0.25.*Choose another --name"):
         open_run(replace(config, rate=0.25), "project")
     assert load_config(run, Example).rate == 0.5
 
@@ -93,7 +93,7 @@ def test_run_folder_opens_again_only_with_the_same_config(tmp_path):
 def test_run_folder_takes_more_seeds_and_gives_none_up(tmp_path):
     config = Example(name="run", runs_dir=tmp_path, seeds=(0, 3))
     run = open_run(config, "project")
-    with pytest.raises(ValueError, match=r"seeds was \[0, 3\] and is now \[0, 1\].*Only seeds may be added"):
+    with pytest.raises(ValueError, match=r"seeds was \[0, 3\] and is now \[0, 1\].*only seeds may be added"):
         open_run(replace(config, seeds=(0, 1)), "project")
     assert load_config(run, Example).seeds == (0, 3)
     assert open_run(replace(config, seeds=(0, 1, 3)), "project") == run
