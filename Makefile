@@ -34,7 +34,7 @@ help: ## list the commands
 
 train-%: $(VENV)/.installed ## train and evaluate a project; PRESET=demo ARGS="--field value"
 	@$(call check_project,$*)
-	$(PY) -m $*.train $(PRESET) $(ARGS)
+	$(PY) -m $* $(PRESET) $(ARGS)
 
 eval-%: $(VENV)/.installed ## evaluate a project's newest run, or RUN=folder
 	@$(call check_project,$*)
@@ -42,14 +42,14 @@ eval-%: $(VENV)/.installed ## evaluate a project's newest run, or RUN=folder
 
 reproduce-%: $(VENV)/.installed ## train all presets that the data sets in DATA allow, and renew the tables
 	@$(call check_project,$*)
-	$(PY) -m common.reproduce $* '$(DATA)' $(ARGS)
+	$(PY) -m common.tools.reproduce $* '$(DATA)' $(ARGS)
 
 smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -e && \
-	for project in $(PROJECTS); do $(PY) -m $$project.train smoke --runs-dir "$$runs"; done
+	for project in $(PROJECTS); do $(PY) -m $$project smoke --runs-dir "$$runs"; done
 
 test: $(VENV)/.installed ## run the tests
-	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-jax: ## run the tests that need no TensorFlow without it, on JAX; so does BACKEND=jax with any command
 	@$(MAKE) --no-print-directory test BACKEND=jax
@@ -66,9 +66,10 @@ test-slow: $(VENV)/.installed ## kill every project again and again, and train c
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
 	$(PY) -m pytest tests/benchmarks -m bench -s $(ARGS)
 
-lint: $(VENV)/.installed ## check style
+lint: $(VENV)/.installed ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 format: $(VENV)/.installed ## fix style
 	$(VENV)/bin/ruff check --fix .
@@ -82,7 +83,7 @@ golden: ## make the golden values of the losses with tensorflow-addons; needs Py
 	rm -rf $(VENV)-golden
 
 new-project: $(VENV)/.installed ## copy a project: FROM=l2_autoencoder NAME=my_idea
-	@$(PY) -m common.new_project '$(FROM)' '$(NAME)'
+	@$(PY) -m common.tools.new_project '$(FROM)' '$(NAME)'
 
 # The environment is made anew when a requirements file is newer than it.
 $(VENV)/.installed: requirements-common.txt $(REQUIREMENTS)

@@ -4,67 +4,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.config import RunConfig
+from common.experiments.config import ReIDConfig, SeededTrial
 
 Regularization = Literal["none", "constant", "adaptive"]
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(ReIDConfig):
     """One run: a data set, a model, and a training per (regularization, seed)."""
 
-    dataset: Literal["people", "market1501", "duke", "msmt17"] = "market1501"  # images to read, section 2.1.1
-    people: int = 200  # how many identities are drawn for dataset "people"
-    backbone: str = "resnet50"  # see common/backbones
-    weights: str = "imagenet"  # of the backbone: Keras' own, the path of such a file, or "none"
-    image_size: tuple[int, int] = (384, 128)  # height and width that images are resized to
     triplet: bool = True  # batch-hard triplet loss on the embeddings, section III-B (pub)
-    regional_branches: bool = True  # two branches on the upper and the lower half, section III-B (pub)
     random_erasing: bool = True  # in the augmentation, section III-B (pub)
     clipping: bool = True  # of pooled embeddings to [0, 1], section III-B (pub)
-    regularizations: tuple[Regularization, ...] = ("adaptive",)  # L2 on all arrays, Eqs. 2.2 and 2.7
+    regularizations: tuple[Regularization, ...] = ("adaptive",)  # L2 on all weights, Eqs. 2.2 and 2.7
     amplitude: float = 0.005  # A of Eq. 2.6, the largest adaptive factor
     constant_factor: float = 0.0005  # λ of Eq. 2.2, the constant factor
     label_smoothing: float = 0.1  # ε of Eq. 1 (pub)
-    identities_per_batch: int = 16  # different people in a batch
-    images_per_identity: int = 4  # images of each of them
     padding: int = 20  # pixels added on each side before the random crop
-    frozen_epochs: int = 20  # epochs of the first stage, in which the backbone rests
-    epochs: int = 200  # epochs of the second stage, in which everything learns
-    steps_per_epoch: int = 200  # batches in an epoch
-    learning_rate: float = 2e-4  # of Adam after the warm-up; begins and ends at a hundredth of it
-    warmup_epochs: int = 10  # epochs of the linear warm-up, in each stage
-    drop_epochs: tuple[int, ...] = (40, 70)  # epochs from which the rate is divided by ten
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(
-            above_zero=("amplitude", "constant_factor", "epochs", "steps_per_epoch", "learning_rate"),
-            zero_or_more=("padding", "frozen_epochs", "warmup_epochs"),
-            different=("regularizations",),
+        self._validate(
+            above_zero=("amplitude", "constant_factor"), zero_or_more=("padding",), unique=("regularizations",)
         )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}.")
-        if min(self.image_size) < 32:
-            raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
-        if min(self.identities_per_batch, self.images_per_identity) < 2:
-            raise ValueError(
-                "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
-                f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
-            )
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(SeededTrial):
     """One training of a run."""
 
     regularization: str
     seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of its folder in the run folder."""
-        return f"{self.regularization}-seed{self.seed}"
 
 
 def trials(config: Config) -> Iterator[Trial]:
@@ -120,7 +92,7 @@ def on_cpu(config: Config) -> Config:
 
 DEMO = replace(
     on_cpu(ADAPTIVE),
-    dataset="people",
+    dataset="synthetic",
     backbone="small_resnet",
     weights="none",
     identities_per_batch=16,
@@ -138,14 +110,14 @@ DEMO = replace(
 PRESETS: dict[str, tuple[str, Config]] = {
     # make train-adaptive_l2 PRESET=smoke; the scores mean nothing. Seconds.
     "smoke": (
-        "tests: two epochs of four steps on a few drawn people",
+        "tests: two epochs of four steps on a few synthetic people",
         replace(
             DEMO, people=16, image_size=(64, 32), identities_per_batch=4, frozen_epochs=1, epochs=1, steps_per_epoch=4
         ),
     ),
-    # make train-adaptive_l2; drawn people, constant and adaptive factors.
-    "demo": ("drawn people, small network, constant and adaptive factors side by side", DEMO),
-    # PRESET=market1501_adaptive ARGS="--data-dir DIR" and so on; results.py has the publication's mAP and rank-1.
+    # make train-adaptive_l2; synthetic people, constant and adaptive factors.
+    "demo": ("synthetic people, small network, constant and adaptive factors side by side", DEMO),
+    # PRESET=market1501_adaptive ARGS="--data-dir DIR" and so on; paper_results.py has the publication's mAP and rank-1.
     **{
         f"{dataset}_{row}": (f"{dataset}, {description}", replace(config, dataset=dataset))
         for dataset in ("market1501", "duke", "msmt17")

@@ -1,14 +1,19 @@
 """The re-identification network of Figures 1 and 2 (pub), and its losses."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 from keras import layers, ops
 
-from common.backbones import Backbone
-from common.branches import branch_maps, identity_logits
+from common.backbones import Backbone, build_backbone
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.reid import branch_maps, identity_logits
+from common.experiments.training import seed_everything
 from common.layers import AdaptiveL2
 from common.losses import BatchHardTriplet
+
+from .config import Config, Trial
 
 
 @dataclass(frozen=True)
@@ -16,17 +21,39 @@ class ReIDModel:
     """Two graphs over the same layers.
 
     Attributes:
-        training: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of each branch's `BRANCH_logits`
+        training_model: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of each branch's `BRANCH_logits`
             (B, identities), and with the triplet loss `BRANCH_embedding` (B, D).
-        inference: images (B, H, W, 3) -> the branches' embeddings, concatenated (B, D).
-        regularizer: of all arrays, or None.
-        backbone: the models that rest in the first stage.
+        inference_model: images (B, H, W, 3) -> the branches' embeddings, concatenated (B, D).
+        regularizer: of all weights, or None.
+        frozen_blocks: the pretrained models, which are frozen in the first stage.
     """
 
-    training: keras.Model
-    inference: keras.Model
+    training_model: keras.Model
+    inference_model: keras.Model
     regularizer: AdaptiveL2 | None
-    backbone: tuple[keras.Model, ...]
+    frozen_blocks: tuple[keras.Model, ...]
+
+
+def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = True) -> ReIDModel:
+    """The network of a trial with its initial weights."""
+    seed_everything(trial.seed)
+    weights = config.weights if pretrained and config.weights != "none" else None
+    return build_model(
+        build_backbone(config.backbone, config.image_size, weights),
+        num_identities,
+        triplet=config.triplet,
+        regional_branches=config.regional_branches,
+        clipping=config.clipping,
+        regularization=trial.regularization,
+        factor=config.amplitude if trial.regularization == "adaptive" else config.constant_factor,
+    )
+
+
+def restore(config: Config, trial: Trial, num_identities: int, folder: Path) -> ReIDModel:
+    """The network of a trial with its trained weights."""
+    model = build(config, trial, num_identities, pretrained=False)
+    model.training_model.load_weights(folder / BEST_WEIGHTS)
+    return model
 
 
 def build_model(
@@ -66,10 +93,10 @@ def build_model(
         outputs = regularizer(image)
     joined = layers.Concatenate(name="embedding")(embeddings) if len(embeddings) > 1 else embeddings[0]
     return ReIDModel(
-        training=keras.Model(image, outputs, name="training"),
-        inference=keras.Model(image, joined, name="inference"),
+        training_model=keras.Model(image, outputs, name="training"),
+        inference_model=keras.Model(image, joined, name="inference"),
         regularizer=regularizer,
-        backbone=blocks,
+        frozen_blocks=blocks,
     )
 
 
@@ -90,7 +117,7 @@ def losses(model: ReIDModel, label_smoothing: float) -> dict[str, keras.losses.L
         name: BatchHardTriplet("soft")
         if name.endswith("_embedding")
         else keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)  # Eq. 1 (pub)
-        for name in model.training.output
+        for name in model.training_model.output
     }
 
 
@@ -103,5 +130,5 @@ def targets(model: ReIDModel, labels) -> dict[str, object]:
     """
     return {
         name: labels if name.endswith("_embedding") else ops.one_hot(labels, output.shape[1])
-        for name, output in model.training.output.items()
+        for name, output in model.training_model.output.items()
     }

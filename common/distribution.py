@@ -2,8 +2,8 @@
 
 NOTE: `keras.distribution` trains on one plain variable under TensorFlow without an error, so
 `tf.distribute` is used. Its traps are handled here once: losses written by hand (`scale_loss`) or over pairs
-of samples (`gathered`), equal random numbers on all replicas (`replica_seed`), statistics of a replica's own
-share, and `Model.fit` under several workers (`adapt`). Other backends train on one device.
+of samples (`gathered`), statistics of a replica's own share, and `Model.fit` under several workers (`adapt`).
+Other backends train on one device.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
@@ -24,17 +24,27 @@ if keras.backend.backend() == "tensorflow":
     tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
 
 
+class Strategy(Protocol):
+    """What this repository uses of `tf.distribute.Strategy`."""
+
+    @property
+    def num_replicas_in_sync(self) -> int: ...
+
+    @property
+    def cluster_resolver(self) -> Any: ...
+
+    def scope(self) -> contextlib.AbstractContextManager: ...
+
+
 class OneDevice:
-    """The strategy of backends without `tf.distribute`, with as much of its form as is used here."""
+    """The strategy of backends without `tf.distribute`."""
 
     num_replicas_in_sync = 1
     cluster_resolver = None
 
     def scope(self) -> contextlib.AbstractContextManager:
+        """Does nothing."""
         return contextlib.nullcontext()
-
-
-Strategy = tf.distribute.Strategy if keras.backend.backend() == "tensorflow" else OneDevice
 
 
 def need_tensorflow(what: str) -> None:
@@ -52,7 +62,7 @@ def devices() -> list[str]:
 
 
 def use_deterministic_kernels() -> None:
-    """For the rest of this process; the CPU kernels of other backends are."""
+    """For the rest of this process; those of other backends on CPUs are deterministic anyway."""
     if keras.backend.backend() == "tensorflow":
         tf.config.experimental.enable_op_determinism()
 
@@ -60,7 +70,7 @@ def use_deterministic_kernels() -> None:
 def jit() -> bool:
     """The `jit_compile` of a training: JAX runs one operation after the other without it, and is ten times slower.
 
-    TensorFlow has graphs of its own; XLA is slower than they are on CPUs, and Keras has none beside deterministic
+    TensorFlow has graphs of its own; XLA is slower than they are on CPUs, and Keras has none with deterministic
     kernels.
     """
     return keras.backend.backend() == "jax"
@@ -81,7 +91,7 @@ def strategy(kind: str = "auto") -> Strategy:
             another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow" and kind in ("auto", "one"):
-        _tell_of_cpu()
+        _warn_of_cpu()
         return OneDevice()
     need_tensorflow(f"--strategy {kind}")
     if kind == "auto" and "TF_CONFIG" in os.environ:
@@ -89,14 +99,14 @@ def strategy(kind: str = "auto") -> Strategy:
     if kind == "auto":
         kind = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
     if kind == "one":
-        _tell_of_cpu()
+        _warn_of_cpu()
         return tf.distribute.get_strategy()
     if kind == "mirrored":
         gpus, cpus = (tf.config.list_logical_devices(name) for name in ("GPU", "CPU"))
         devices = [device.name for device in gpus or cpus]
         if len(devices) < 2:
             raise ValueError(
-                f"Strategy 'mirrored' needs at least two devices of one kind, found {devices}. "
+                f"Strategy 'mirrored' needs at least two devices of one kind, got {devices}. "
                 "Use --strategy one, or make more GPUs visible."
             )
         return _mirrored(tuple(devices))
@@ -115,8 +125,8 @@ def strategy(kind: str = "auto") -> Strategy:
 def _cluster_of_slurm(tasks: int) -> str:
     """`TF_CONFIG` of a task of `srun`.
 
-    TensorFlow's resolver tells addresses only: with its numbers of GPUs it fails on nodes without any, and binds those
-    that SLURM has bound. With the numbers given here it has nothing to ask nvidia-smi for.
+    TensorFlow's resolver gives addresses only: with its numbers of GPUs it fails on nodes without any, and binds those
+    that SLURM has bound. The numbers given here spare it a call of nvidia-smi.
     """
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
         gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
@@ -139,10 +149,10 @@ def evaluation_strategy(kind: str) -> Strategy:
     if keras.backend.backend() != "tensorflow":
         return OneDevice()
     several = kind == "auto" and "TF_CONFIG" not in os.environ or kind == "mirrored"
-    found = tf.config.list_logical_devices("GPU")
-    if kind == "mirrored" and not found:
-        found = tf.config.list_logical_devices("CPU")
-    return strategy("mirrored") if several and len(found) > 1 else tf.distribute.get_strategy()
+    devices = tf.config.list_logical_devices("GPU")
+    if kind == "mirrored" and not devices:
+        devices = tf.config.list_logical_devices("CPU")
+    return strategy("mirrored") if several and len(devices) > 1 else tf.distribute.get_strategy()
 
 
 def need_one_process(used: Strategy, what: str) -> None:
@@ -151,7 +161,7 @@ def need_one_process(used: Strategy, what: str) -> None:
         raise ValueError(f"{what} trains in one process; use --strategy one or mirrored instead of multi_worker.")
 
 
-def _tell_of_cpu() -> None:
+def _warn_of_cpu() -> None:
     """Whoever has a GPU and waits for hours would like to know that it is not used."""
     if all("cpu" in name.lower() for name in devices()):
         print(f"No GPU is visible to {keras.backend.backend()}: this trains on the CPU.", file=sys.stderr)
@@ -165,15 +175,10 @@ def strategy_of(model: keras.Model) -> Strategy:
 def is_chief(used: Strategy) -> bool:
     """Whether this process writes the files of the run."""
     resolver = used.cluster_resolver
-    return (
-        resolver is None
-        or resolver.task_type in (None, "chief")
-        or (
-            resolver.task_type == "worker"
-            and resolver.task_id == 0
-            and not resolver.cluster_spec().as_dict().get("chief")
-        )
-    )
+    if resolver is None or resolver.task_type in (None, "chief"):
+        return True
+    first = resolver.task_type == "worker" and resolver.task_id == 0
+    return first and not resolver.cluster_spec().as_dict().get("chief")
 
 
 def scale_loss(loss: "tf.Tensor") -> "tf.Tensor":
@@ -184,14 +189,6 @@ def scale_loss(loss: "tf.Tensor") -> "tf.Tensor":
     `add_loss` are scaled by Keras itself.
     """
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def replica_seed(seed: "tf.Tensor") -> "tf.Tensor":
-    """Folds the replica's number into a stateless seed of shape (2,), so that replicas draw differently."""
-    context = tf.distribute.get_replica_context()
-    return tf.random.experimental.stateless_fold_in(
-        tf.cast(seed, tf.int32), tf.cast(context.replica_id_in_sync_group, tf.int32)
-    )
 
 
 def gathered(rows: Any) -> Any:
@@ -223,7 +220,7 @@ def adapt(model: keras.Model) -> None:
     Batch normalization takes the statistics of the whole batch; Keras' default are those of each replica's share, of
     which it keeps the first replica's moving ones.
 
-    What layers add to the loss is kept for each replica apart. Keras 3.15 has one list for all of them, whose threads
+    What layers add to the loss is stored for each replica apart. Keras 3.15 has one list for all of them, whose threads
     take turns where they wait for each other, as in that batch normalization, and clear or take each other's.
 
     `fit` works under `MultiWorkerMirroredStrategy`. Keras 3.15 fails there in two places (keras issue 20585): the
@@ -248,20 +245,27 @@ class _LossesOfThread(threading.local):
     """What Keras does with a layer's list of losses, with a list for each thread."""
 
     def __init__(self) -> None:  # in each thread that uses it
-        self._found: list[Any] = []
+        self._losses: list[Any] = []
 
     def extend(self, losses: Iterable[Any]) -> None:
-        self._found.extend(losses)
+        self._losses.extend(losses)
 
     def clear(self) -> None:
-        self._found.clear()
+        self._losses.clear()
 
     def __getitem__(self, index: slice) -> list[Any]:
-        return self._found[index]
+        return self._losses[index]
 
 
 class _MultiWorkerSteps:
     """The two methods of a Keras model that differ under several workers."""
+
+    distribute_strategy: Any
+    train_function: Any
+    test_function: Any
+    train_step: Any
+    test_step: Any
+    _symbolic_build: Any
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None:

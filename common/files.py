@@ -1,4 +1,4 @@
-"""Whole-file writes: a reader sees the old file or the new one, never half of one."""
+"""Whole-file writes, of which a reader sees the old file or the new one; and errors of full disks and memory."""
 
 import contextlib
 import errno
@@ -8,13 +8,13 @@ import os
 import platform
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_FULL = "What was finished is kept, and the same command continues from it once there is room."
+_FULL = "What was finished is saved, and the same command continues from it once there is room."
 _LOCKED = "could not be opened: permission denied. Change its permissions, or choose another folder."
 _FAULTS = {
     errno.ENOSPC: f"could not be written: the disk is full. {_FULL}",
@@ -27,17 +27,17 @@ _FAULTS = {
 
 def about_disk(error: OSError) -> str | None:
     """The sentence about a disk that is full or may not be written to; None for any other error."""
-    told = _FAULTS.get(error.errno)
-    return told and f"{error.filename or 'A file'} {told}"
+    fault = _FAULTS.get(error.errno or 0)
+    return fault and f"{error.filename or 'A file'} {fault}"
 
 
-def beside(path: Path) -> Path:
-    """A name of this process beside `path`; what processes that were killed left under theirs is removed."""
+def temporary_name(path: Path) -> Path:
+    """A name of this process in the folder of `path`; what killed processes left under such names is removed."""
     mark = f".{platform.node()}."  # processes of other machines may write to the same disk
-    for found in path.parent.glob(f".*.{glob.escape(path.name)}"):
-        owner = found.name.removeprefix(mark).removesuffix(f".{path.name}")
+    for leftover in path.parent.glob(f".*.{glob.escape(path.name)}"):
+        owner = leftover.name.removeprefix(mark).removesuffix(f".{path.name}")
         if owner.isdecimal() and not _is_alive(int(owner)):
-            shutil.rmtree(found) if found.is_dir() else found.unlink(missing_ok=True)
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
     return path.with_name(f"{mark}{os.getpid()}.{path.name}")
 
 
@@ -53,7 +53,7 @@ def _is_alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it takes `path`'s place in one rename.
+    """Yields a temporary path in the folder of `path`; on success it takes `path`'s place in one rename.
 
     The temporary name keeps the suffixes of `path`, because some writers choose the format by it.
     If the body raises, the temporary file is removed and `path` is left as it was.
@@ -61,18 +61,18 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full, or may not be written to; it names `path`.
     """
-    temporary = beside(Path(path))
+    temporary = temporary_name(Path(path))
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:  # most writers do not tell the file, and h5py tells it in three lines
+    except OSError as error:  # most writers do not name the file, and h5py does in three lines
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
-        with contextlib.suppress(OSError):  # there is none, or the disk is read-only, which has been told
+        with contextlib.suppress(OSError):  # there is none, or the disk is read-only, which has been reported
             temporary.unlink()
 
 
@@ -111,3 +111,38 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON to `path` in one rename."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def naming_full_memory(folder: Path, epochs_done: Callable[[], int], batches: Callable[[int], Any]) -> Iterator[None]:
+    """Inside, what a backend raises when memory is used up becomes one sentence about the batch size.
+
+    Args:
+        folder: of the training, which keeps its last whole epoch.
+        epochs_done: number of whole epochs.
+        batches: first epoch -> batches.
+
+    Raises:
+        MemoryError: memory is used up.
+        OSError: TensorFlow's writer of logs met a full disk.
+    """
+    try:
+        yield
+    except Exception as error:
+        if "No space left on device" in str(error) and not isinstance(error, OSError):
+            # TensorFlow has one error for disk and memory.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        # Of TensorFlow, PyTorch and JAX, of which two may not be installed.
+        names = ("ResourceExhaustedError", "OutOfMemoryError")
+        if not (isinstance(error, MemoryError) or type(error).__name__ in names or "RESOURCE_EXHAUSTED" in str(error)):
+            raise
+        done, made = epochs_done(), "its batches"
+        with contextlib.suppress(Exception):  # a batch alone may be too large
+            import keras  # whoever only writes files loads no framework
+
+            made = f"batches of {len(keras.tree.flatten(next(iter(batches(done))))[0])}"
+        raise MemoryError(
+            f"Training of {folder.name} ran out of memory in epoch {done + 1} with {made}. The state after "
+            f"epoch {done} is saved in {folder}. Make room in memory and give the same command again, or train under "
+            "another --name with a lower --batch-size (or what else a batch is made of; --help tells)."
+        ) from error

@@ -8,16 +8,33 @@ from keras import ops
 from common.distribution import gathered
 
 
+class _PairLoss(keras.losses.Loss):
+    """A loss over all pairs of a batch, with a margin.
+
+    Each of several replicas computes the loss of the samples of all, which are gathered. Keras hands identities to a
+    loss as float32: number them from zero, or at least below 2^24.
+    """
+
+    def __init__(self, margin, **kwargs):
+        super().__init__(**kwargs)
+        self.margin = margin
+
+    def call(self, y_true, y_pred):
+        """Loss of each anchor, (B,), float32 or wider, of identities (B,) or (B, 1) and embeddings (B, D)."""
+        identities = gathered(ops.reshape(y_true, (-1,)))  # (B,)
+        return self.of_batch(identities, gathered(ops.cast(y_pred, _wide(y_pred))))
+
+    def get_config(self):
+        return {**super().get_config(), "margin": self.margin}
+
+
 @keras.saving.register_keras_serializable(package="common")
-class BatchHardTriplet(keras.losses.Loss):
+class BatchHardTriplet(_PairLoss):
     """Each anchor's farthest positive against its nearest negative (Hermans et al. 2017).
 
     For anchor a: max(0, d(a, p) - d(a, n) + margin), or softplus(d(a, p) - d(a, n)) for the soft margin, with
     the Euclidean distance d, not squared. An anchor is its own positive at distance zero if it has no
-    other; without a negative its loss is zero.
-
-    Each of several replicas computes the loss of the samples of all, which are gathered. Keras hands identities to a
-    loss as float32: number them from zero, or at least below 2^24.
+    other; without a negative its loss is zero. Number identities from zero, or at least below 2^24.
 
     Args:
         margin: a number, or "soft".
@@ -27,28 +44,16 @@ class BatchHardTriplet(keras.losses.Loss):
     """
 
     def __init__(self, margin="soft", reduction="mean_with_sample_weight", name="batch_hard_triplet", **kwargs):
-        super().__init__(name=name, reduction=reduction, **kwargs)
+        super().__init__(margin, name=name, reduction=reduction, **kwargs)
         if margin != "soft" and (isinstance(margin, str) or not margin >= 0):
             raise ValueError(f'margin must be "soft" or a number from zero on, got {margin!r}.')
-        self.margin = margin
 
-    def call(self, y_true, y_pred):
-        """Loss of each anchor.
-
-        Args:
-            y_true: (B,) or (B, 1) identities.
-            y_pred: (B, D) embeddings.
-
-        Returns:
-            (B,), float32 or wider.
-        """
-        identities = gathered(ops.reshape(y_true, (-1,)))  # (B,)
-        embeddings = gathered(ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32"))
+    def of_batch(self, identities, embeddings):
+        """(B,) of identities (B,) and embeddings (B, D)."""
         # The Gram matrix mines; the chosen distances are computed from differences, which do not cancel.
         squares = ops.sum(ops.square(embeddings), axis=1)
-        distances = (
-            squares[:, None] + squares[None, :] - 2 * ops.matmul(embeddings, ops.transpose(embeddings))
-        )  # (B, B)
+        products = ops.matmul(embeddings, ops.transpose(embeddings))  # (B, B)
+        distances = squares[:, None] + squares[None, :] - 2 * products
         same = ops.equal(identities[:, None], identities[None, :])
         far = ops.max(ops.abs(distances)) + 1
         positive = ops.argmax(ops.where(same, distances, -far), axis=1)  # (B,)
@@ -57,12 +62,9 @@ class BatchHardTriplet(keras.losses.Loss):
         loss = ops.softplus(gap) if self.margin == "soft" else ops.relu(gap + self.margin)
         return ops.where(ops.all(same, axis=1), 0.0, loss)
 
-    def get_config(self):
-        return {**super().get_config(), "margin": self.margin}
-
 
 @keras.saving.register_keras_serializable(package="common")
-class LiftedStructured(keras.losses.Loss):
+class LiftedStructured(_PairLoss):
     """Each positive pair against all negatives of both its ends (Song et al. 2016, Eq. 4).
 
     For a positive pair (i, j): J_ij = log(Σ_k exp(margin - D_ik) + Σ_l exp(margin - D_jl)) + D_ij over the negatives k
@@ -80,23 +82,12 @@ class LiftedStructured(keras.losses.Loss):
     """
 
     def __init__(self, margin=1.0, reduction="mean_with_sample_weight", name="lifted_structured", **kwargs):
-        super().__init__(name=name, reduction=reduction, **kwargs)
+        super().__init__(margin, name=name, reduction=reduction, **kwargs)
         if not margin >= 0:
             raise ValueError(f"margin must be a number from zero on, got {margin!r}.")
-        self.margin = margin
 
-    def call(self, y_true, y_pred):
-        """Each anchor's share of the loss; their mean is the mean over the pairs.
-
-        Args:
-            y_true: (B,) or (B, 1) identities.
-            y_pred: (B, D) embeddings.
-
-        Returns:
-            (B,), float32 or wider.
-        """
-        identities = gathered(ops.reshape(y_true, (-1,)))  # (B,)
-        embeddings = gathered(ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32"))
+    def of_batch(self, identities, embeddings):
+        """Each anchor's share (B,), of identities (B,) and embeddings (B, D); their mean is the mean over the pairs."""
         distances = _length(embeddings[:, None] - embeddings[None, :])  # (B, B)
         same = ops.equal(identities[:, None], identities[None, :])
         ones = ops.ones_like(distances)
@@ -111,9 +102,6 @@ class LiftedStructured(keras.losses.Loss):
         pairs = ops.where(alone, 0.0, positive * ops.square(ops.relu(pairs)) / 2)
         count = ops.maximum(ops.sum(positive), 1.0)
         return ops.sum(pairs, axis=1) * ops.cast(ops.shape(positive)[0], count.dtype) / count
-
-    def get_config(self):
-        return {**super().get_config(), "margin": self.margin}
 
 
 @keras.saving.register_keras_serializable(package="common")
@@ -142,12 +130,12 @@ class ArcFace(keras.losses.Loss):
 
         Args:
             y_true: (B,) or (B, 1) classes from 0 on.
-            y_pred: (B, C) cosines of the angles between embeddings and the classes' centres, of `CosineDense`.
+            y_pred: (B, C) cosines of the angles between embeddings and the classes' centers, of `CosineDense`.
 
         Returns:
             (B,), float32 or wider.
         """
-        cosines = ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32")
+        cosines = ops.cast(y_pred, _wide(y_pred))
         true = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), cosines.shape[1], dtype=cosines.dtype)
         # The slope of the root is infinite at angles 0 and π; the bound keeps it below a thousand.
         sines = ops.sqrt(ops.maximum(1 - ops.square(cosines), 1e-6))
@@ -159,6 +147,11 @@ class ArcFace(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}
+
+
+def _wide(numbers) -> str:
+    """float32, or float64 for such."""
+    return "float64" if numbers.dtype == "float64" else "float32"
 
 
 def _distance(embeddings, others):

@@ -4,70 +4,40 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.config import RunConfig
+from common.experiments.config import ReIDConfig, SeededTrial
 
-Training = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
+Method = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
-    """One run: a data set, a backbone, and a training per (way of training, seed)."""
+class Config(ReIDConfig):
+    """One run: a data set, a backbone, and a training per (method, seed)."""
 
-    dataset: Literal["people", "market1501", "duke", "msmt17"] = "market1501"  # images to read, section 3.1 (pub)
-    people: int = 200  # how many identities are drawn for dataset "people"
-    backbone: str = "resnet50"  # see common/backbones
-    weights: str = "imagenet"  # of the backbone: Keras' own, the path of a file, or "none"
-    image_size: tuple[int, int] = (384, 128)  # height and width that images are resized to
-    regional_branches: bool = True  # two branches on the upper and the lower half, section 2.1 (pub)
-    trainings: tuple[Training, ...] = ("baseline", "flipreid", "flipping_loss")  # rows 1, 2 and 3 of Table 2.3
-    l2_factor: float = 0.0005  # constant factor of L2 on all arrays
-    identities_per_batch: int = 16  # different people in a batch
-    images_per_identity: int = 4  # images of each of them
+    methods: tuple[Method, ...] = ("baseline", "flipreid", "flipping_loss")  # rows 1, 2 and 3 of Table 2.3
+    l2_factor: float = 0.0005  # constant factor of L2 on all weights
     padding: float = 0.05  # share of height and width added on each side before the random crop
-    grey_patch: float = 0.8  # probability of a patch without colours
+    gray_patch: float = 0.8  # probability of a patch without colors
     erasing: float = 0.8  # probability of an erased patch
-    frozen_epochs: int = 20  # epochs of the first stage, in which the backbone rests
-    epochs: int = 200  # epochs of the second stage, in which everything learns
-    steps_per_epoch: int = 200  # batches in an epoch
-    learning_rate: float = 2e-4  # of Adam after the warm-up; begins and ends at a hundredth of it
-    warmup_epochs: int = 10  # epochs of the linear warm-up, in each stage
-    drop_epochs: tuple[int, ...] = (40, 70)  # epochs from which the rate is divided by ten
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the computation; arrays stay float32
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the computation; weights stay float32
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(
-            above_zero=("epochs", "steps_per_epoch", "learning_rate"),
-            zero_or_more=("l2_factor", "padding", "frozen_epochs", "warmup_epochs"),
-            different=("trainings",),
-        )
-        if min(self.image_size) < 32:
-            raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
-        if min(self.identities_per_batch, self.images_per_identity) < 2:
-            raise ValueError(
-                "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
-                f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
-            )
+        self._validate(zero_or_more=("l2_factor", "padding"), unique=("methods",))
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(SeededTrial):
     """One training of a run."""
 
-    training: str
+    method: str
     seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of its folder in the run folder."""
-        return f"{self.training}-seed{self.seed}"
 
 
 def trials(config: Config) -> Iterator[Trial]:
     """All trainings of a run; a run that is stopped early has whole seeds."""
     for seed in config.seeds:
-        for training in config.trainings:
-            yield Trial(training, seed)
+        for method in config.methods:
+            yield Trial(method, seed)
 
 
 RESNET50 = Config()
@@ -80,7 +50,7 @@ MOBILENET = replace(
     RESNET50,
     backbone="mobilenet_0.25",
     image_size=(128, 64),
-    trainings=("baseline", "flipreid", "flipping_loss", "aggregator"),
+    methods=("baseline", "flipreid", "flipping_loss", "aggregator"),
     identities_per_batch=8,
     frozen_epochs=2,
     epochs=12,
@@ -93,12 +63,12 @@ MOBILENET = replace(
 
 DEMO = replace(
     MOBILENET,
-    dataset="people",
+    dataset="synthetic",
     backbone="small_resnet",
     weights="none",
     image_size=(96, 48),
     regional_branches=False,  # from random weights they collapse to one point at this learning rate
-    trainings=("baseline", "flipreid", "flipping_loss"),
+    methods=("baseline", "flipreid", "flipping_loss"),
     identities_per_batch=16,
     frozen_epochs=0,
     epochs=8,
@@ -110,19 +80,19 @@ DEMO = replace(
 PRESETS: dict[str, tuple[str, Config]] = {
     # make train-flipreid PRESET=smoke; the scores mean nothing. Seconds.
     "smoke": (
-        "tests: three steps on a few drawn people, rows 1 and 3",
+        "tests: three steps on a few synthetic people, rows 1 and 3",
         replace(
             DEMO,
             people=16,
             image_size=(64, 32),
-            trainings=("baseline", "flipping_loss"),
+            methods=("baseline", "flipping_loss"),
             identities_per_batch=4,
             epochs=1,
             steps_per_epoch=3,
         ),
     ),
-    # make train-flipreid; drawn people, rows 1.1 to 3.3.
-    "demo": ("drawn people, small network, the three trainings of Table 2.3", DEMO),
+    # make train-flipreid; synthetic people, rows 1.1 to 3.3.
+    "demo": ("synthetic people, small network, the three methods of Table 2.3", DEMO),
     # PRESET=market1501_resnet50 ARGS="--data-dir DIR" and so on: rows 1.1 to 3.3 of Table 2.3 for that backbone.
     **{
         f"{dataset}_{config.backbone}": (

@@ -1,6 +1,6 @@
 """Exports a trained network as a SavedModel that runs without this repository.
 
-python -m PROJECT.export [RUN] [--training flipping_loss] [--seed 0] [--out FOLDER]
+python -m PROJECT.export [RUN] [--method flipping_loss] [--seed 0] [--out FOLDER]
 """
 
 import functools
@@ -11,13 +11,14 @@ from pathlib import Path
 import keras
 import tyro
 
-from common import config as run_config
-from common.training import epochs_done
+from common.experiments.config import run_command
+from common.experiments.run_folder import finished_trials, load_config, newest_run
 
 from .config import Config, Trial, trials
-from .evaluate import INFERENCES, restore
-from .model import FlipModel
-from .train import read
+from .data import is_finished, read
+from .model import FlipModel, restore
+
+SIGNATURES = ("single", "double")
 
 
 def export(model: FlipModel, folder: Path) -> None:
@@ -29,11 +30,11 @@ def export(model: FlipModel, folder: Path) -> None:
     if folder.exists():
         raise ValueError(f"{folder} exists; choose another --out, or remove it.")
     archive = keras.export.ExportArchive()
-    signature = [keras.InputSpec(shape=model.single.input_shape, dtype="uint8")]
-    for name in INFERENCES:
+    images = [keras.InputSpec(shape=model.single.input_shape, dtype="uint8")]
+    for name in SIGNATURES:
         graph = getattr(model, name)
         archive.track(graph)
-        archive.add_endpoint(name, functools.partial(graph.call, training=False), signature)
+        archive.add_endpoint(name, functools.partial(graph.call, training=False), images)
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     archive.write_out(temporary, verbose=False)
@@ -46,7 +47,7 @@ class Arguments:
 
     run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
     runs_dir: Path = Path("runs")  # where to look for it
-    training: str = "flipping_loss"  # which of its trainings
+    method: str = "flipping_loss"  # which of its trainings
     seed: int = 0  # and which seed
     out: Path | None = None  # folder to write; default: savedmodel in the training's folder
 
@@ -54,16 +55,17 @@ class Arguments:
 def main() -> None:
     """Command line."""
     arguments = tyro.cli(Arguments)
-    run = arguments.run or run_config.newest_run(arguments.runs_dir, __package__)
-    config, trial = run_config.load_config(run, Config), Trial(arguments.training, arguments.seed)
-    finished = [known for known in trials(config) if epochs_done(run / known.name) >= config.epochs]
+    run = arguments.run or newest_run(arguments.runs_dir, __package__)
+    config, trial = load_config(run, Config), Trial(arguments.method, arguments.seed)
+    data = read(config)
+    finished = finished_trials(run, list(trials(config)), lambda t: is_finished(config, t, data, run / t.name))
     if trial not in finished:
-        names = [known.name for known in finished]
+        names = [t.name for t in finished]
         raise ValueError(f"{run} has no finished training {trial.name}; finished are {names}.")
     folder = arguments.out or run / trial.name / "savedmodel"
-    export(restore(run, config, trial, read(config).train.identity.nunique()), folder)
-    print(f"SavedModel with signatures {', '.join(INFERENCES)}: {folder}")
+    export(restore(config, trial, data.train.identity.nunique(), run / trial.name), folder)
+    print(f"SavedModel with signatures {', '.join(SIGNATURES)}: {folder}")
 
 
 if __name__ == "__main__":
-    run_config.run_command(main)
+    run_command(main)

@@ -1,14 +1,19 @@
 """The networks of Figs. 1 and 2 (pub), and their losses."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 from keras import layers, ops
 
-from common.backbones import Backbone
-from common.branches import branch_maps, identity_logits
+from common.backbones import Backbone, build_backbone
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.reid import branch_maps, identity_logits
+from common.experiments.training import precision, seed_everything
 from common.layers import AdaptiveL2, GeMPooling2D
 from common.losses import BatchHardTriplet
+
+from .config import Config, Trial
 
 Tensors = dict[str, keras.KerasTensor]  # one for each branch
 
@@ -18,26 +23,47 @@ class FlipModel:
     """Graphs over the same layers.
 
     Attributes:
-        training: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of each branch's `BRANCH_logits`
+        training_model: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of each branch's `BRANCH_logits`
             (B, identities) and `BRANCH_embedding` (B, D), and with the flipping loss `BRANCH_difference` (B, D).
         single: images (B, H, W, 3) -> the branches' embeddings, concatenated (B, D); Fig. 2(c) (pub).
         double: the same of each image and its mirror, made one vector (B, D); Fig. 2(d) (pub).
-        both: images (B, H, W, 3) -> dictionary of `single` and `double`, with the passes of `double` alone.
-        backbone: the models that rest in the first stage.
+        single_and_double: images (B, H, W, 3) -> dictionary of `single` and `double`, at the cost of `double`.
+        frozen_blocks: the pretrained models, which are frozen in the first stage.
     """
 
-    training: keras.Model
+    training_model: keras.Model
     single: keras.Model
     double: keras.Model
-    both: keras.Model
-    backbone: tuple[keras.Model, ...]
+    single_and_double: keras.Model
+    frozen_blocks: tuple[keras.Model, ...]
+
+
+def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = True) -> FlipModel:
+    """The network of a trial with its initial weights."""
+    seed_everything(trial.seed)
+    weights = config.weights if pretrained and config.weights != "none" else None
+    with precision(config.precision):
+        return build_model(
+            build_backbone(config.backbone, config.image_size, weights),
+            num_identities,
+            method=trial.method,
+            regional_branches=config.regional_branches,
+            l2_factor=config.l2_factor,
+        )
+
+
+def restore(config: Config, trial: Trial, num_identities: int, folder: Path) -> FlipModel:
+    """The network of a trial with its trained weights."""
+    model = build(config, trial, num_identities, pretrained=False)
+    model.training_model.load_weights(folder / BEST_WEIGHTS)
+    return model
 
 
 def build_model(
     backbone: Backbone,
     num_identities: int,
     *,
-    training: str = "flipping_loss",
+    method: str = "flipping_loss",
     regional_branches: bool = True,
     l2_factor: float = 0.0005,
 ) -> FlipModel:
@@ -46,46 +72,46 @@ def build_model(
     Args:
         backbone: gives (B, H/16, W/16, C) feature maps.
         num_identities: classes of the cross-entropy.
-        training: "baseline", "flipreid", "flipping_loss", or "aggregator", which is "flipping_loss" with a
+        method: "baseline", "flipreid", "flipping_loss", or "aggregator", which is "flipping_loss" with a
             learned aggregate in the place of the mean.
         regional_branches: whether there are two more branches, of C/2 features each.
-        l2_factor: constant factor of L2 on all arrays.
+        l2_factor: constant factor of L2 on all weights.
     """
-    extractor, resting = _extractor(backbone, regional_branches)
+    extractor, blocks = _extractor(backbone, regional_branches)
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
-    alone = extractor(image)
+    single = extractor(image)
     # Image and mirror in one pass, as one batch.
-    found = extractor(ops.concatenate([image, ops.flip(image, axis=2)], axis=0))  # (2B, D)
-    pairs = {branch: ops.reshape(value, (2, -1, value.shape[-1])) for branch, value in found.items()}  # (2, B, D)
-    aggregate = _learned_aggregate if training == "aggregator" else _mean
-    together = {branch: aggregate(branch, pair[0], pair[1]) for branch, pair in pairs.items()}  # (B, D)
+    stacked = extractor(ops.concatenate([image, ops.flip(image, axis=2)], axis=0))  # (2B, D)
+    pairs = {branch: ops.reshape(value, (2, -1, value.shape[-1])) for branch, value in stacked.items()}  # (2, B, D)
+    aggregate = _learned_aggregate if method == "aggregator" else _mean
+    fused = {branch: aggregate(branch, pair[0], pair[1]) for branch, pair in pairs.items()}  # (B, D)
     outputs = {}
-    for branch, embedding in (alone if training == "baseline" else together).items():
+    for branch, embedding in (single if method == "baseline" else fused).items():
         outputs[f"{branch}_logits"] = identity_logits(branch, embedding, num_identities)
         outputs[f"{branch}_embedding"] = embedding
-        if training in ("flipping_loss", "aggregator"):
+        if method in ("flipping_loss", "aggregator"):
             outputs[f"{branch}_difference"] = pairs[branch][0] - pairs[branch][1]
     network = keras.Model(image, outputs, name="network")
     regularizer = AdaptiveL2(network, l2_factor, adaptive=False, name="regularizer")
-    first, double = _joined({branch: pair[0] for branch, pair in pairs.items()}), _joined(together)
+    first, double = _joined({branch: pair[0] for branch, pair in pairs.items()}), _joined(fused)
     return FlipModel(
-        training=keras.Model(image, regularizer(image), name="training"),
-        single=keras.Model(image, _joined(alone), name="single"),
+        training_model=keras.Model(image, regularizer(image), name="training"),
+        single=keras.Model(image, _joined(single), name="single"),
         double=keras.Model(image, double, name="double"),
-        both=keras.Model(image, {"single": first, "double": double}, name="both"),
-        backbone=resting,
+        single_and_double=keras.Model(image, {"single": first, "double": double}, name="single_and_double"),
+        frozen_blocks=blocks,
     )
 
 
 def _extractor(backbone: Backbone, regional_branches: bool) -> tuple[keras.Model, tuple[keras.Model, ...]]:
     """The inference model of Fig. 1 (pub): images -> each branch's embedding (B, D); and its pretrained parts."""
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
-    maps, resting = branch_maps(backbone, image, regional_branches)
+    maps, blocks = branch_maps(backbone, image, regional_branches)
     embeddings = {}
     for branch, feature_map in maps.items():
         pooled = GeMPooling2D(dtype="float32", name=f"{branch}_pooled")(feature_map)
         embeddings[branch] = ops.clip(pooled, 0.0, 1.0)  # (B, D)
-    return keras.Model(image, embeddings, name="extractor"), resting
+    return keras.Model(image, embeddings, name="extractor"), blocks
 
 
 def _mean(branch: str, embedding, mirrored):
@@ -95,8 +121,8 @@ def _mean(branch: str, embedding, mirrored):
 def _learned_aggregate(branch: str, embedding, mirrored):
     """Σ w_i f_i over the two sources, with weights per feature from a softmax of learned scores s(f_i).
 
-    Section 4 (pub) proposes to learn the aggregate and leaves open how. The scores come from one small network for both
-    sources, so that image and mirror may change places; it begins at zero, so that the aggregate begins as the mean.
+    Section 4 (pub) proposes to learn the aggregate and leaves open how. One small network scores both sources, so image
+    and mirror may change places. It begins at zero, so the aggregate begins as the mean.
     """
     size = embedding.shape[-1]
     hidden = layers.Dense(size // 8, activation="relu", dtype="float32", name=f"{branch}_scores_hidden")
@@ -123,4 +149,4 @@ def losses(model: FlipModel) -> dict[str, object]:
         "embedding": BatchHardTriplet("soft"),
         "difference": flipping_loss,
     }
-    return {name: kinds[name.rpartition("_")[2]] for name in model.training.output}
+    return {name: kinds[name.rpartition("_")[2]] for name in model.training_model.output}

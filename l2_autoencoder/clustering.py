@@ -1,11 +1,11 @@
-"""What is done with an embedding: k-means, Eq. 5.6, and the anomaly detection protocol."""
+"""k-means on embeddings, the normality of Eq. 5.6, and the protocol of anomaly detection."""
 
 import numpy as np
 from sklearn.cluster import KMeans
 
 
 def kmeans_starts(embeddings: np.ndarray, num_clusters: int, *, restarts: int, seed: int) -> list[KMeans]:
-    """k-means from several starts, by rising inertia: the first is what `n_init=restarts` would keep.
+    """k-means from several starts, by rising inertia: the first is what `n_init=restarts` would return.
 
     All of them are returned because on these embeddings the best and the second-best solution often
     differ by half a percent of inertia and by fifteen points of accuracy.
@@ -30,7 +30,7 @@ def kmeans_starts(embeddings: np.ndarray, num_clusters: int, *, restarts: int, s
     if distinct < num_clusters:
         raise ValueError(
             f"{num_clusters} clusters need as many distinct embeddings, got {distinct}. "
-            "Are the images constant or copies of each other? Ask for fewer clusters."
+            "Are the images constant or copies of each other? Choose fewer clusters."
         )
     starts = [KMeans(num_clusters, n_init=1, random_state=seed * restarts + i).fit(embeddings) for i in range(restarts)]
     return sorted(starts, key=lambda start: start.inertia_)
@@ -55,15 +55,15 @@ def normality(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def keep_a_tenth(labels: np.ndarray, abnormal: int, partition: int) -> np.ndarray:
-    """Indices of the training samples that the protocol keeps (section 5.2.3.2).
+    """Indices of the training samples of the protocol (section 5.2.3.2).
 
-    The samples of the abnormal class are split at random into ten partitions, of which one is kept;
-    all other classes are kept whole. The split depends on the class alone.
+    They are all samples of the other classes, and one of ten random partitions of the abnormal class. The split into
+    partitions depends on the class alone.
 
     Args:
         labels: (N,).
         abnormal: the class to treat as abnormal.
-        partition: which tenth to keep; taken modulo 10.
+        partition: which tenth to keep, modulo 10.
 
     Raises:
         ValueError: fewer than ten samples of the abnormal class.

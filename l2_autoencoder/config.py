@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.config import RunConfig
+from common.experiments.config import RunConfig
 
 Normalization = Literal["none", "batch", "layer", "l2"]
 
@@ -26,13 +26,13 @@ class Config(RunConfig):
     epochs: int = 200  # passes over the images, section IV-A (pub)
     batch_size: int = 256  # images a step, section IV-A (pub)
     learning_rate: float = 1e-3  # of Adam
-    kmeans_restarts: int = 50  # the solution of lowest inertia is kept
+    kmeans_restarts: int = 50  # k-means starts; the one of lowest inertia counts
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(
+        self._validate(
             above_zero=("embedding_size", "epochs", "batch_size", "learning_rate", "kmeans_restarts"),
-            different=("normalizations",),
+            unique=("normalizations",),
         )
         if not set(self.abnormal_digits) <= set(range(10)):
             raise ValueError(f"abnormal_digits must be digits from 0 to 9, got {self.abnormal_digits}.")

@@ -5,18 +5,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from common import distribution, training
-from common.datasets import batches
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.training import seed_everything
 from common.files import replacing
 
 from .clustering import kmeans_starts, normality, unit_length
 from .model import Autoencoder, build_autoencoder
+from .train import fit_autoencoder
 
 _FORMAT = "autoencoder-clustering 1"
 
@@ -91,19 +91,19 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
             raise ValueError(f"All {len(images)} images are the same; there is nothing to cluster.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._autoencoder = self._build(seed)
-        model = self._autoencoder.training
-        model.compile(keras.optimizers.Adam(self.learning_rate), "mse", jit_compile=distribution.jit())
-        with tempfile.TemporaryDirectory() as folder:
-            log = training.fit(
+        model = self._autoencoder.training_model
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / type(self).__name__
+            log = fit_autoencoder(
                 model,
-                lambda epoch: batches.shuffled_batches(images, self.batch_size, seed=seed, first_epoch=epoch).map(
-                    lambda image: (image, image)
-                ),
-                steps_per_epoch=batches.steps_per_epoch(len(images), self.batch_size),
+                images,
+                folder,
                 epochs=self.epochs,
-                folder=Path(folder) / type(self).__name__,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                seed=seed,
             )
-            model.load_weights(Path(folder) / type(self).__name__ / training.BEST_WEIGHTS)
+            model.load_weights(folder / BEST_WEIGHTS)
         self.loss_ = log["loss"].to_numpy()
         embeddings = self._embed(images)
         # Seeds of the starts are multiples of this one and must stay below 2³².
@@ -183,7 +183,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         # Keras models are rebuilt from their weights, so that copies share no graph with the original.
         state = dict(super().__getstate__())
         if "_autoencoder" in state:
-            state["_weights"] = state.pop("_autoencoder").training.get_weights()
+            state["_weights"] = state.pop("_autoencoder").training_model.get_weights()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         super().__setstate__(state)
         if weights is not None:
             self._autoencoder = self._build(seed=0)
-            self._autoencoder.training.set_weights(weights)
+            self._autoencoder.training_model.set_weights(weights)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -223,7 +223,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         return X.reshape(-1, *self.image_shape_)
 
     def _build(self, seed: int) -> Autoencoder:
-        training.seed_everything(seed)
+        seed_everything(seed)
         return build_autoencoder(
             self.image_shape_,
             architecture=self.architecture,

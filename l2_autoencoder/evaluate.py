@@ -8,24 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import tyro
 from sklearn.manifold import TSNE
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    adjusted_rand_score,
+    confusion_matrix,
+    normalized_mutual_info_score,
+    roc_auc_score,
+    roc_curve,
+)
 from tqdm import tqdm
 
-from common import config as run_config
-from common import figures, report
 from common.datasets import digits
+from common.experiments import entry
+from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
+from common.experiments.run_folder import cached_json
 from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
-from common.training import BEST_WEIGHTS, epochs_done
+from common.report import plots, tables
 
-from . import results
 from .clustering import kmeans_starts, normality, unit_length
 from .config import Config, Trial, trials
-from .model import Autoencoder
-from .train import build, scaled, training_images
+from .data import read, scaled, training_images
+from .model import Autoencoder, restore
+from .tables import NAMES, publish, run_table
 
 TSNE_SAMPLES = 3000
 METRICS, OUTPUTS = "metrics.json", "outputs.npz"
@@ -50,25 +55,18 @@ def outputs(autoencoder: Autoencoder, images: np.ndarray) -> Outputs:
     return Outputs(embeddings, np.mean(np.square(images - reconstructions), axis=(1, 2, 3)))
 
 
-def restore(run: Path, config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Autoencoder:
-    """The autoencoder of a trial with its best weights."""
-    autoencoder = build(config, trial, image_shape)
-    autoencoder.training.load_weights(run / trial.name / BEST_WEIGHTS)
-    return autoencoder
-
-
 def clustering_record(
-    found: Outputs, labels: np.ndarray, restarts: int, seed: int
+    trained: Outputs, labels: np.ndarray, restarts: int, seed: int
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Accuracy (Eq. 5.1), NMI and ARI of k-means on the embeddings, and the clusters (N,)."""
     num_clusters = len(np.unique(labels))
-    starts = kmeans_starts(found.embeddings, num_clusters, restarts=restarts, seed=seed)
+    starts = kmeans_starts(trained.embeddings, num_clusters, restarts=restarts, seed=seed)
     clusters = starts[0].labels_
-    after = kmeans_starts(unit_length(found.embeddings), num_clusters, restarts=restarts, seed=seed)[0]
+    after = kmeans_starts(unit_length(trained.embeddings), num_clusters, restarts=restarts, seed=seed)[0]
     accuracies = [clustering_accuracy(labels, start.labels_) for start in starts]
     most_accurate = int(np.argmax(accuracies))
     record = {
-        "reconstruction_error": float(found.errors.mean()),
+        "reconstruction_error": float(trained.errors.mean()),
         "accuracy": accuracies[0],
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
         "ari": float(adjusted_rand_score(labels, clusters)),
@@ -112,87 +110,75 @@ def _thinned_roc(normal: np.ndarray, score: np.ndarray, points: int = 101) -> li
     return [np.round(grid, 4).tolist(), np.round(np.interp(grid, false_positives, true_positives), 4).tolist()]
 
 
-def evaluate_trial(run: Path, config: Config, trial: Trial, data: digits.Digits) -> dict[str, Any]:
-    """The numbers of one trained autoencoder; kept in its folder until its weights or this code change.
+def is_finished(config: Config, trial: Trial, data: digits.Digits, folder: Path) -> bool:
+    """Whether a training has all its epochs."""
+    return epochs_done(folder) >= config.epochs
+
+
+def evaluate_trial(
+    config: Config, trial: Trial, data: digits.Digits, folder: Path, arguments: entry.Arguments
+) -> dict[str, Any]:
+    """The numbers of one trained autoencoder; cached in its folder.
 
     For clustering its folder also gets `outputs.npz`: embeddings (N, D), clusters (N,), labels (N,).
     """
-    folder = run / trial.name
 
     def make() -> dict[str, Any]:
         images, labels = training_images(config, trial, data)
-        autoencoder = restore(run, config, trial, images.shape[1:])
-        found = outputs(autoencoder, images)
+        autoencoder = restore(config, trial, images.shape[1:], folder)
+        trained = outputs(autoencoder, images)
         if trial.abnormal_digit is None:
-            numbers, clusters = clustering_record(found, labels, config.kmeans_restarts, trial.seed)
+            numbers, clusters = clustering_record(trained, labels, config.kmeans_restarts, trial.seed)
             with replacing(folder / OUTPUTS) as temporary:
-                np.savez(temporary, embeddings=found.embeddings, clusters=clusters, labels=labels)
+                np.savez(temporary, embeddings=trained.embeddings, clusters=clusters, labels=labels)
         else:
             tested = outputs(autoencoder, scaled(data.test_images, config))
             normal = data.test_labels != trial.abnormal_digit
             num_clusters = len(np.unique(labels)) - 1
-            numbers = anomaly_record(found, tested, normal, num_clusters, config.kmeans_restarts, trial.seed)
+            numbers = anomaly_record(trained, tested, normal, num_clusters, config.kmeans_restarts, trial.seed)
         return {**asdict(trial), "images": len(images), **numbers}
 
-    sources = [folder / BEST_WEIGHTS, Path(__file__), Path(__file__).with_name("clustering.py")]
-    return report.made_once(folder / METRICS, sources, make)
+    return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
 
 
-def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
-    """Evaluates the finished trials of a run and writes its report and figures.
-
-    Args:
-        run: run folder.
-        publish: also keep the numbers in the project's `results.json` and renew its README's tables.
-
-    Raises:
-        ValueError: not a run folder, or no training in it is finished.
-    """
-    config = run_config.load_config(run, Config)
-    data = digits.read(config.dataset, config.data_dir)
-    planned = list(trials(config))
-    finished = run_config.finished(run, planned, lambda trial: epochs_done(run / trial.name) >= config.epochs)
-    records = [evaluate_trial(run, config, trial, data) for trial in tqdm(finished, "evaluate")]
+def report(results: entry.Results) -> tables.Report:
+    """Table and figures of a run."""
+    config, figures = results.config, results.run / "figures"
     if config.abnormal_digits:
-        draw_anomaly(config, records, run / "figures/roc.png")
-        pictures = {"figures/roc.png": "ROC curves on the test set and their areas, first seed; normal is positive."}
+        draw_anomaly(config, results.records, figures / "roc.png")
+        captions = {"figures/roc.png": "ROC curves on the test set and their areas, first seed; normal is positive."}
     else:
-        pictures = draw_clustering(run, config, finished, data)
-    losses = {trial.name: pd.read_csv(run / trial.name / "log.csv")["loss"] for trial in finished}
-    figures.curves(run / "figures/loss.png", losses, "epoch", "mean squared error")
-    pictures["figures/loss.png"] = "Training loss (Eqs. 5.4, 5.5)."
-    report.write_report(
-        run,
+        captions = draw_clustering(results)
+    plots.loss_curves(results.run, results.trials, "mean squared error")
+    captions["figures/loss.png"] = "Training loss (Eqs. 5.4, 5.5)."
+    return tables.Report(
         f"{config.name}: {config.architecture} autoencoder on {config.dataset}, {config.epochs} epochs",
-        {f"Paper and this run ({len(finished)} of {len(planned)} trainings)": results.run_table(config, records)},
-        pictures,
-        {"config": run_config.to_json(config), "trials": records},
+        {results.heading: run_table(config, results.records)},
+        captions,
     )
-    if publish:
-        results.publish(config, records)
-    return records
 
 
-def draw_clustering(run: Path, config: Config, finished: list[Trial], data: digits.Digits) -> dict[str, str]:
-    """Figures of the first seed: t-SNE (pub Fig. 1), confusion, reconstructions; losses of all."""
-    first = [trial for trial in finished if trial.seed == finished[0].seed]
-    images, labels = training_images(config, first[0], data)
+def draw_clustering(results: entry.Results) -> dict[str, str]:
+    """Figures of the first seed: t-SNE (pub Fig. 1), confusion, reconstructions; returns their captions."""
+    run, config = results.run, results.config
+    first = [trial for trial in results.trials if trial.seed == results.trials[0].seed]
+    images, labels = training_images(config, first[0], results.data)
     chosen = np.random.default_rng(0).permutation(len(images))[:TSNE_SAMPLES]
     panels, confusions, rows = {}, {}, {"input": images[:12]}
     for trial in first:
-        name = results.NAMES[trial.normalization]
-        with np.load(run / trial.name / OUTPUTS) as found:
-            panels[name] = found["embeddings"][chosen]
-            confusions[name] = _matched_confusion(labels, found["clusters"])
+        name = NAMES[trial.normalization]
+        with np.load(run / trial.name / OUTPUTS) as arrays:
+            panels[name] = arrays["embeddings"][chosen]
+            confusions[name] = _matched_confusion(labels, arrays["clusters"])
         if trial.normalization == "none":
             panels[f"{name}, L2 after training"] = unit_length(panels[name])
-        rows[name] = restore(run, config, trial, images.shape[1:]).apply(images[:12])[1]
+        rows[name] = restore(config, trial, images.shape[1:], run / trial.name).apply(images[:12])[1]
     if config.pixel_range == "-1..1":
         rows = {name: (row + 1) / 2 for name, row in rows.items()}
     tsne = {name: TSNE(random_state=0).fit_transform(vectors) for name, vectors in tqdm(panels.items(), "t-SNE")}
-    figures.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
-    figures.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
-    figures.image_rows(run / "figures/reconstructions.png", rows)
+    plots.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
+    plots.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
+    plots.image_rows(run / "figures/reconstructions.png", rows)
     return {
         "figures/tsne.png": f"t-SNE of the embeddings of {len(chosen):,} images (publication, Fig. 1).",
         "figures/confusion.png": "Digits against clusters after matching (Eq. 5.1).",
@@ -203,11 +189,7 @@ def draw_clustering(run: Path, config: Config, finished: list[Trial], data: digi
 def _matched_confusion(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """(K, K) counts: digits against clusters, each cluster in the column of its digit."""
     digit_of = match_clusters(labels, clusters)
-    names = {label: i for i, label in enumerate(np.unique(labels))}
-    counts = np.zeros((len(names), len(names)), int)
-    matched = np.array([names[digit_of[cluster]] for cluster in range(len(names))])
-    np.add.at(counts, (np.searchsorted(list(names), labels), matched[clusters]), 1)
-    return counts
+    return confusion_matrix(labels, [digit_of[cluster] for cluster in clusters])
 
 
 def draw_anomaly(config: Config, records: list[dict[str, Any]], path: Path) -> None:
@@ -217,16 +199,12 @@ def draw_anomaly(config: Config, records: list[dict[str, Any]], path: Path) -> N
         if record["seed"] == config.seeds[0]:
             lines = panels.setdefault(f"abnormal digit {record['abnormal_digit']}", {})
             for score in ("reconstruction", "cluster"):
-                name = f"{results.NAMES[record['normalization']]}, {score}: {record[f'auc_{score}']:.3f}"
+                name = f"{NAMES[record['normalization']]}, {score}: {record[f'auc_{score}']:.3f}"
                 lines[name] = tuple(np.array(rates) for rates in record["roc"][score])
-    figures.roc(path, panels)
+    plots.roc(path, panels)
 
 
-def main() -> None:
-    """Command line."""
-    arguments = tyro.cli(run_config.EvaluationArguments)
-    evaluate(arguments.folder(__package__), arguments.publish)
-
+evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)
 
 if __name__ == "__main__":
-    run_config.run_command(main)
+    entry.evaluate_main(evaluate)

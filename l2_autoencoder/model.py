@@ -2,12 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.training import seed_everything
 from common.layers import L2Normalize
+
+from .config import Config, Trial
 
 FILTERS = (32, 64, 128)  # of the strided convolutions (section IV-A (pub))
 KERNELS = (5, 5, 3)  # their sizes
@@ -31,22 +36,43 @@ class Autoencoder:
     """Two graphs over the same layers.
 
     Attributes:
-        training: images (B, H, W, C) -> reconstructions (B, H, W, C).
+        training_model: images (B, H, W, C) -> reconstructions (B, H, W, C).
         encoder: images (B, H, W, C) -> embeddings (B, D), normalized as in training.
     """
 
-    training: keras.Model
+    training_model: keras.Model
     encoder: keras.Model
 
     def apply(self, images: np.ndarray, batch_size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (N, D) and reconstructions (N, H, W, C) of images (N, H, W, C), in batches."""
-        both = keras.Model(self.training.input, [self.encoder.output, self.training.output])
+        both = keras.Model(self.training_model.input, [self.encoder.output, self.training_model.output])
         # Eager calls: `predict` would trace a graph anew for each of the many models of a run.
         parts = [
             [ops.convert_to_numpy(output) for output in both(images[start : start + batch_size], training=False)]
             for start in range(0, len(images), batch_size)
         ]
         return tuple(np.concatenate(part) for part in zip(*parts))
+
+
+def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Autoencoder:
+    """The autoencoder of a trial with its initial weights."""
+    seed_everything(trial.seed)
+    return build_autoencoder(
+        image_shape,
+        architecture=config.architecture,
+        normalization=trial.normalization,
+        placement=config.placement,
+        embedding_size=config.embedding_size,
+        activation=config.activation,
+        initializer=config.initializer,
+    )
+
+
+def restore(config: Config, trial: Trial, image_shape: tuple[int, int, int], folder: Path) -> Autoencoder:
+    """The autoencoder of a trial with its best weights."""
+    autoencoder = build(config, trial, image_shape)
+    autoencoder.training_model.load_weights(folder / BEST_WEIGHTS)
+    return autoencoder
 
 
 def build_autoencoder(
@@ -100,7 +126,7 @@ def build_autoencoder(
     code = NORMALIZATIONS["none" if placement == "hidden" else normalization]()(code)
     reconstruction = decode(code, image_shape, hidden)  # Eq. 5.3
     return Autoencoder(
-        training=keras.Model(image, reconstruction, name="autoencoder"),
+        training_model=keras.Model(image, reconstruction, name="autoencoder"),
         encoder=keras.Model(image, code, name="encoder"),
     )
 

@@ -9,22 +9,21 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 import tyro
 
-from common import config as run_config
 from common.datasets.images import read_image
+from common.experiments.config import run_command
 from common.files import replacing
 
-from . import coding, container, entropy, streams
-from .attempt import Attempt, Optimise, Selection, dial_for, mean_channel
-from .reconstruction import reconstruct
-
-if TYPE_CHECKING:
-    from .trained import TrainedCodec
+from .bitstream import container, entropy, range_coder
+from .encoder.block_versions import Mode
+from .encoder.session import EncodeSession, Optimize, Selection, mean_channel, quality_for
+from .networks.codec_file import TrainedCodec, load
+from .networks.decode import reconstruct
 
 MODEL = Path(__file__).with_name("weights") / "shipped.npz"
 TARGET_BPP = 0.15  # where the publication compares codecs
@@ -32,7 +31,7 @@ TARGET_BPP = 0.15  # where the publication compares codecs
 
 @dataclass(frozen=True)
 class Encoded:
-    """What became of an image.
+    """A coded image.
 
     Attributes:
         bits_per_pixel: of the whole file.
@@ -41,72 +40,72 @@ class Encoded:
 
     bits_per_pixel: float
     networks: np.ndarray
-    _attempt: Attempt
+    _session: EncodeSession
 
     @cached_property
     def _decoded(self) -> np.ndarray:
-        # The decoders run when it is asked for.
-        return self._attempt.decoded(self.networks)
+        # The decoders run only for who wants the image.
+        return self._session.decoded(self.networks)
 
     @property
     def reconstruction(self) -> np.ndarray:
         """(H, W, 3) or (H, W) uint8, what `decode` gives."""
-        return np.ascontiguousarray(self._decoded[..., 0]) if self._attempt.grey else self._decoded
+        return np.ascontiguousarray(self._decoded[..., 0]) if self._session.gray else self._decoded
 
     @property
     def psnr(self) -> float:
         """dB, of the decoded image's 8-bit samples; infinite without any error."""
-        return self._attempt.psnr(self._decoded)
+        return self._session.psnr(self._decoded)
 
 
 def encode(
-    codec: "TrainedCodec",
+    codec: TrainedCodec,
     image: np.ndarray,
     *,
     target_psnr: float | None = None,
     target_bpp: float | None = None,
     network: int | None = None,
     selection: Selection = "lagrangian",
-    optimise: Optimise = "off",
-    mode: coding.Mode = "context",
+    optimize: Optimize = "off",
+    mode: Mode = "context",
 ) -> tuple[bytes, Encoded]:
     """The file of an image, and what is known about it.
 
     Args:
         codec: that will decode it.
-        image: (H, W, 3) RGB or (H, W) grey, uint8.
+        image: (H, W, 3) RGB or (H, W) gray, uint8.
         target_psnr: dB; of each block before deblocking with the publication's selection, else of the decoded image.
         target_bpp: bits per pixel of the file, which takes 1 % more at most; fewer where no choice of networks comes
             as near.
         network: the one for all blocks, from 0 on. One of these three must be given.
         selection: the publication's takes for each block the shortest code that reaches a PSNR; the Lagrangian one the
             choice with the least squared error + λ · bits over all blocks.
-        optimise: "code" changes the bits of blocks before the choice; "encoder" does it by way of the encoder, as the
+        optimize: "code" changes the bits of blocks before the choice; "encoder" does it by way of the encoder, as the
             publication does.
         mode: how codes are written, with the learned context or as in the publication.
 
     Raises:
         ValueError: the image or an argument is none of these, or no file comes up to the target.
     """
-    _check_options(codec, target_psnr, target_bpp, network, (selection, optimise, mode))
-    attempt = Attempt(codec, _check_image(image), mode)
-    if optimise != "off":
+    _check_options(codec, target_psnr, target_bpp, network, (selection, optimize, mode))
+    session = EncodeSession(codec, _check_image(image), mode)
+    if optimize != "off":
         weight = 0.0
         if selection == "lagrangian" and network is None:
-            weight = float(np.exp(dial_for(attempt, selection, target_psnr, target_bpp, may_miss=True)))
-        attempt.optimise(weight, optimise, network)
+            weight = float(np.exp(quality_for(session, selection, target_psnr, target_bpp, may_miss=True)))
+        session.optimize(weight, optimize, network)
     if network is not None:
-        networks = np.full(attempt.candidates.samples.shape, network, np.uint8)
+        networks = np.full(session.versions.samples.shape, network, np.uint8)
     elif selection == "publication" and target_psnr is not None:
-        networks = attempt.choose(selection, target_psnr)
+        networks = session.choose(selection, target_psnr)
     else:
-        networks = attempt.choose(selection, dial_for(attempt, selection, target_psnr, target_bpp))
-    data = attempt.file(networks)
-    return data, Encoded(attempt.bits_per_pixel(data), networks, attempt)
+        networks = session.choose(selection, quality_for(session, selection, target_psnr, target_bpp))
+    data = session.file(networks)
+    return data, Encoded(session.bits_per_pixel(data), networks, session)
 
 
-def decode(codec: "TrainedCodec", data: bytes, max_pixels: int = container.MOST_PIXELS) -> np.ndarray:
-    """The image (H, W, 3) RGB, or (H, W) if it was grey, uint8.
+def decode(codec: TrainedCodec, data: bytes, max_pixels: int = container.MOST_PIXELS) -> np.ndarray:
+    """The image (H, W, 3) RGB, or (H, W) if it was gray, uint8.
 
     Args:
         codec: that encoded it.
@@ -116,20 +115,20 @@ def decode(codec: "TrainedCodec", data: bytes, max_pixels: int = container.MOST_
     Raises:
         ValueError: the file is damaged, foreign, or of another codec.
     """
-    held = container.unpack(data, codec.fingerprint, max_pixels)
-    networks = entropy.decode_networks(held.indicators, held.grid, len(codec.bit_models))
-    if held.mode == "context":
-        codes = entropy.decode_codes(codec.bit_models, networks, held.image_code)
+    parts = container.unpack(data, codec.fingerprint, max_pixels)
+    networks = entropy.decode_networks(parts.indicators, parts.grid, len(codec.bit_models))
+    if parts.mode == "context":
+        codes = entropy.decode_codes(codec.bit_models, networks, parts.image_code)
     else:
         count = int(np.asarray(codec.code_lengths)[networks].sum())
-        bits = entropy.decode_difference(held.image_code, count)
-        codes = streams.separated(bits, networks, codec.code_lengths)
-    image = reconstruct(codec, networks, codes, held.height, held.width)
-    return mean_channel(image) if held.grey else image
+        bits = entropy.decode_difference(parts.image_code, count)
+        codes = range_coder.separated(bits, networks, codec.code_lengths)
+    image = reconstruct(codec, networks, codes, parts.height, parts.width)
+    return mean_channel(image) if parts.gray else image
 
 
 def _check_options(
-    codec: "TrainedCodec",
+    codec: TrainedCodec,
     target_psnr: float | None,
     target_bpp: float | None,
     network: int | None,
@@ -148,7 +147,7 @@ def _check_options(
             f"network must be from 0 to {len(codec.code_lengths) - 1}, got {network}; the code lengths are "
             f"{codec.code_lengths}."
         )
-    for name, word, known in zip(("selection", "optimise", "mode"), words, (Selection, Optimise, coding.Mode)):
+    for name, word, known in zip(("selection", "optimize", "mode"), words, (Selection, Optimize, Mode)):
         if word not in get_args(known):
             raise ValueError(f"{name} must be one of {get_args(known)}, got {word!r}; choose one.")
 
@@ -160,7 +159,7 @@ def _check_image(image: np.ndarray, name: str = "the image") -> np.ndarray:
     if image.ndim == 3 and image.shape[2] in (2, 4):
         raise ValueError(f"Images without transparency are coded, {name} has an alpha channel; remove it.")
     if not image.size or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise ValueError(f"Images must be (H, W, 3) or (H, W), {name} has {image.shape}; pass RGB or grey.")
+        raise ValueError(f"Images must be (H, W, 3) or (H, W), {name} has {image.shape}; pass RGB or gray.")
     return image
 
 
@@ -175,8 +174,8 @@ class Encode:
     target_bpp: float | None = None  # bits per pixel of the file; 0.15 if no target is given
     network: int | None = None  # code all blocks with this network, from 0 on
     selection: Selection = "lagrangian"  # how each block's network is chosen
-    optimise: Optimise = "off"  # change the codes of blocks, which takes minutes
-    mode: coding.Mode = "context"  # how codes are written
+    optimize: Optimize = "off"  # change the codes of blocks, which takes minutes
+    mode: Mode = "context"  # how codes are written
     overwrite: bool = False  # replace a file that is there
 
     def run(self) -> None:
@@ -184,7 +183,7 @@ class Encode:
         codec, image, begin = _load(self.model), _read_image(self.image), time.perf_counter()
         options = {
             name: getattr(self, name)
-            for name in ("target_psnr", "target_bpp", "network", "selection", "optimise", "mode")
+            for name in ("target_psnr", "target_bpp", "network", "selection", "optimize", "mode")
         }
         if self.target_psnr is None and self.target_bpp is None and self.network is None:
             options["target_bpp"] = TARGET_BPP
@@ -222,37 +221,37 @@ class Decode:
 
 @dataclass(frozen=True)
 class Info:
-    """Tells what a file holds; the share of each network needs the codec."""
+    """Prints what a file holds; the share of each network needs the codec."""
 
     file: tyro.conf.Positional[Path]  # that encode wrote
     model: Path | None = None  # the codec that encoded it; default: the shipped one, if there is one
 
     def run(self) -> None:
         data = _read(self.file)
-        held = container.unpack(data)
-        pixels, parts = held.height * held.width, (len(held.indicators), len(held.image_code))
-        print(f"{self.file}: {held.width} × {held.height} pixels, {'grey' if held.grey else 'RGB'}, mode {held.mode}")
-        print(f"{len(data)} bytes, {8 * len(data) / pixels:.4f} bits per pixel, model {held.fingerprint.hex()}")
-        print(f"bits: {8 * (len(data) - sum(parts))} header, {8 * parts[0]} networks, {8 * parts[1]} codes")
+        parts = container.unpack(data)
+        pixels, sizes = parts.height * parts.width, (len(parts.indicators), len(parts.image_code))
+        print(
+            f"{self.file}: {parts.width} × {parts.height} pixels, {'gray' if parts.gray else 'RGB'}, mode {parts.mode}"
+        )
+        print(f"{len(data)} bytes, {8 * len(data) / pixels:.4f} bits per pixel, model {parts.fingerprint.hex()}")
+        print(f"bits: {8 * (len(data) - sum(sizes))} header, {8 * sizes[0]} networks, {8 * sizes[1]} codes")
         if self.model is None and not MODEL.exists():
             return
         codec = _load(self.model or MODEL)
         container.unpack(data, codec.fingerprint)
-        print(_shares(codec, entropy.decode_networks(held.indicators, held.grid, len(codec.code_lengths))))
+        print(_shares(codec, entropy.decode_networks(parts.indicators, parts.grid, len(codec.code_lengths))))
 
 
-def _shares(codec: "TrainedCodec", networks: np.ndarray) -> str:
+def _shares(codec: TrainedCodec, networks: np.ndarray) -> str:
     shares = np.bincount(networks.ravel(), minlength=len(codec.code_lengths)) / networks.size
-    told = (f"{100 * share:.0f} % with {length} bits" for share, length in zip(shares, codec.code_lengths))
-    return f"blocks: {', '.join(told)}"
+    texts = (f"{100 * share:.0f} % with {length} bits" for share, length in zip(shares, codec.code_lengths))
+    return f"blocks: {', '.join(texts)}"
 
 
-def _load(path: Path) -> "TrainedCodec":
-    from . import trained
-
+def _load(path: Path) -> TrainedCodec:
     if path == MODEL and not path.exists():
         raise ValueError(f"No codec ships here, as {path} does not exist; pass --model, the file of a trained codec.")
-    return trained.load(path)
+    return load(path)
 
 
 def _read(path: Path) -> bytes:
@@ -264,7 +263,8 @@ def _read(path: Path) -> bytes:
 
 def _read_image(path: Path) -> np.ndarray:
     """(H, W, 3) RGB or (H, W) uint8, turned as its EXIF data say."""
-    image, stored = read_image(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = read_image(path)
+    stored: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     _check_image(stored, str(path))  # `read_image` drops what is not coded here
     return np.ascontiguousarray(image[..., 0]) if stored.ndim == 2 else image
 
@@ -283,4 +283,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_config.run_command(main)
+    run_command(main)

@@ -3,20 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from common.config import RunConfig
+from common.experiments.config import RunConfig, SeededTrial
 
 
 @dataclass(frozen=True)
 class Config(RunConfig):
     """One run: photographs, and for each seed a codec of one or more networks."""
 
-    scale: float = 1.0  # factor on the size of the photographs, against artefacts of the files that they come from
-    test_dir: Path | None = None  # folder of the photographs to judge by; None: parts of the others, kept apart
+    PLACES: ClassVar[tuple[str, ...]] = (*RunConfig.PLACES, "test_dir")
+
+    scale: float = 1.0  # factor on the size of the photographs, against artifacts of the files that they come from
+    test_dir: Path | None = None  # folder of the photographs to judge by; None: parts of the others, see data.py
     width: int = 64  # channels of the first convolution, doubled four times; section 3.1 (pub)
     code_lengths: tuple[int, ...] = (64, 216, 368)  # bits of a block, one network each; section 3.1 (pub)
-    components: int = 0  # principal components in place of the publication's convolutions, see components.py; 0: those
+    components: int = 0  # principal components (networks/components.py); 0: the publication's convolutions
     binarization: Literal["noise", "straight_through", "none"] = "noise"  # in joint passes, section 2.3 (pub)
     alternate: bool = True  # whether a pass of the decoder alone, on binary codes, follows each joint pass
     normalization: Literal["l2", "none", "batch"] = "l2"  # of the decoder's input, section 2.1 (pub)
@@ -35,7 +37,7 @@ class Config(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(
+        self._validate(
             above_zero=("scale", "width", "epochs", "batch_size", "learning_rate", "deblocking_width"),
             zero_or_more=(
                 "entropy_weight",
@@ -45,7 +47,7 @@ class Config(RunConfig):
                 "chain",
                 "components",
             ),
-            different=("code_lengths",),
+            unique=("code_lengths",),
         )
         if self.scale > 1:
             raise ValueError(f"scale makes photographs smaller, expected at most 1, got {self.scale}.")
@@ -54,15 +56,10 @@ class Config(RunConfig):
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(SeededTrial):
     """One codec of a run."""
 
     seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of its folder in the run folder."""
-        return f"seed{self.seed}"
 
 
 def trials(config: Config) -> Iterator[Trial]:
@@ -74,7 +71,7 @@ def trials(config: Config) -> Iterator[Trial]:
 PAPER = Config()
 # Table 4.1: one network of 216 bits, with all components; then without one of them.
 BASELINE = replace(PAPER, code_lengths=(216,))
-# Table 4.2: each row adds a procedure. Code optimization, its last row, is ARGS="--optimise encoder" at evaluation.
+# Table 4.2: each row adds a procedure. Code optimization, its last row, is ARGS="--optimize encoder" at evaluation.
 MULTIPLE = PAPER
 EXPERTS = replace(MULTIPLE, expert_epochs=2)
 DECODERS = replace(EXPERTS, decoder_epochs=2)
@@ -97,10 +94,15 @@ ROWS: dict[str, tuple[str, Config]] = {
 
 def on_cpu(config: Config) -> Config:
     """The same method at a size that two CPU cores train: an eighth of the channels, and a rate that falls."""
-    stages = {name: min(1, getattr(config, name)) for name in ("expert_epochs", "decoder_epochs")}
-    small = {"width": 8, "deblocking_width": 8, "deblocking_epochs": min(3, config.deblocking_epochs)}
+    stages: dict[str, Any] = {name: min(1, getattr(config, name)) for name in ("expert_epochs", "decoder_epochs")}
+    small: dict[str, Any] = {"width": 8, "deblocking_width": 8, "deblocking_epochs": min(3, config.deblocking_epochs)}
     # Blocks that do not overlap are a quarter as many: four times the passes are as many steps.
-    steps = {"epochs": 2 if config.half_overlapping else 8, "batch_size": 128, "learning_rate": 2e-3, "decay": True}
+    steps: dict[str, Any] = {
+        "epochs": 2 if config.half_overlapping else 8,
+        "batch_size": 128,
+        "learning_rate": 2e-3,
+        "decay": True,
+    }
     return replace(config, scale=2 / 3, seeds=(0, 1, 2), **stages, **small, **steps)
 
 
@@ -131,7 +133,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
     # PRESET=shipped ARGS="--data-dir ~/data/bsds500 --test-dir ~/data/kodak"; writes what ships in weights/.
     "shipped": ("the codec that ships with the repository", SHIPPED),
     "convolutions": ("the publication's networks at a CPU's scale, trained for longer", CONVOLUTIONS),
-    # PRESET=baseline ARGS="--data-dir DIR" and so on; results.py has the publication's numbers.
+    # PRESET=baseline ARGS="--data-dir DIR" and so on; paper_results.py has the publication's numbers.
     **ROWS,
     # PRESET=narrow_baseline: the same rows at an eighth of the width.
     **{f"narrow_{row}": (f"{text}, at a CPU's scale", on_cpu(config)) for row, (text, config) in ROWS.items()},

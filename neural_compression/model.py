@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import keras
 from keras import layers, ops
 
+from common.experiments.training import seed_everything
 from common.layers import L2Normalize
 
-from .container import BLOCK
+from .bitstream.container import BLOCK
+from .config import Config, Trial
 
 # Which rows of a 3×3 kernel add up to each row of the 4×4 one of `GrowingConv2D`.
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
@@ -52,7 +54,7 @@ class Binarization(layers.Layer):
 
 
 def entropy_friendly_loss(codes):
-    """Mean squared difference between neighbours of a code padded with a zero on both sides (Eq. 4.1).
+    """Mean squared difference between neighbors in a code padded with a zero on both sides (Eq. 4.1).
 
     Args:
         codes: (B, K).
@@ -93,16 +95,40 @@ class Autoencoder:
     """Graphs over the same layers.
 
     Attributes:
-        training: blocks (B, 32, 32, 3) in [0, 1] -> decoded blocks in [0, 1], through `binarization`.
+        training_model: blocks (B, 32, 32, 3) in [0, 1] -> decoded blocks in [0, 1], through `binarization`.
         encoder: blocks (B, 32, 32, 3) in [0, 1] -> codes (B, K) in (0, 1).
         decoder: codes (B, K) in [0, 1] -> blocks (B, 32, 32, 3) in [0, 1].
         binarization: between the two.
     """
 
-    training: keras.Model
+    training_model: keras.Model
     encoder: keras.Model
     decoder: keras.Model
     binarization: Binarization
+
+
+def build(config: Config, trial: Trial, code_length: int, initial: Autoencoder | None = None) -> Autoencoder:
+    """One of a trial's networks with its initial weights.
+
+    Args:
+        config: of the run.
+        trial: gives the seed.
+        code_length: K.
+        initial: network whose weights it begins with, as far as shapes agree.
+    """
+    seed_everything(trial.seed)
+    model = build_autoencoder(
+        code_length,
+        width=config.width,
+        binarization=config.binarization,
+        normalization=config.normalization,
+        entropy_weight=config.entropy_weight,
+        seed=trial.seed,
+    )
+    for old, new in zip(initial.training_model.weights if initial else (), model.training_model.weights):
+        if old.shape == new.shape:
+            new.assign(keras.ops.convert_to_numpy(old).copy())  # JAX gives a network's arrays away when it trains
+    return model
 
 
 def build_autoencoder(
@@ -141,7 +167,7 @@ def _activation(name: str) -> layers.Layer:
 
 @keras.saving.register_keras_serializable(package=__package__)
 class GrowingConv2D(layers.Layer):
-    """Nearest-neighbour up-sampling by two, then a 3×3 convolution, as one transposed convolution of 4×4.
+    """Nearest-neighbor up-sampling by two, then a 3×3 convolution, as one transposed convolution of 4×4.
 
     Each output pixel sees two rows and columns of the input, one of them twice, so weights of a 3×3 kernel add up to
     those of a 4×4 one: 4/9 of the multiplications, and no larger image in between.
@@ -235,35 +261,3 @@ def build_deblocking(width: int = 8, levels: int = 3) -> keras.Model:
     network = keras.Model(image, layers.Add(name="deblocked")([image, change]), name="deblocking")
     network.jit_compile = False  # as above; training may choose otherwise
     return network
-
-
-class Passes(keras.callbacks.Callback):
-    """Says which epochs train the whole autoencoder and which its decoder alone, on binary codes (section 2.3 (pub)).
-
-    In a joint pass all layers learn from codes as `binarization` makes them; in the other one the encoder rests and
-    codes are binary. What an epoch does is a function of its number, so a training that is resumed goes on as it was.
-
-    Args:
-        autoencoder: whose `training` graph is fitted.
-        kind: "joint", "decoder", or "alternating", which begins with a joint pass.
-    """
-
-    def __init__(self, autoencoder: Autoencoder, kind: str):
-        super().__init__()
-        self.autoencoder, self.kind = autoencoder, kind
-        self._functions: dict[bool, object] = {}
-
-    def on_epoch_begin(self, epoch, logs=None):
-        alone = self.kind == "decoder" or (self.kind == "alternating" and epoch % 2 == 1)
-        self._choose(alone)
-        if alone not in self._functions:  # each kind of step is traced once
-            self.model.make_train_function(force=True)
-            self._functions[alone] = self.model.train_function
-        self.model.train_function = self._functions[alone]
-
-    def on_train_end(self, logs=None):
-        self._choose(False)
-
-    def _choose(self, decoder_alone: bool) -> None:
-        self.autoencoder.encoder.trainable = not decoder_alone
-        self.autoencoder.binarization.actual = decoder_alone

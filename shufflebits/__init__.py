@@ -1,1 +1,1 @@
-"""Encrypted embeddings, and what encryption is worth."""
+"""Encrypted embeddings, and what encryption is worth (Publication III)."""

@@ -1,12 +1,12 @@
-"""Settings of Publication III, section 2.4 of the dissertation; one preset per proprietary model and local set."""
+"""Settings of Publication III, section 2.4 of the dissertation; one preset per victim model and local set."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from common.config import RunConfig
+from common.experiments.config import RunConfig, SeededTrial
 
 Attack = Literal["attributes", "attributes_on_words", "pixel", "feature", "adversarial"]
 RECONSTRUCTIONS = ("pixel", "feature", "adversarial")
@@ -15,25 +15,27 @@ ALL_ATTACKS = ("attributes", "attributes_on_words", *RECONSTRUCTIONS)
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """One run: a proprietary model behind a server, and a threat model per (attack, seed)."""
+    """One run: a victim model behind a server, and an attack model per (attack, seed)."""
 
-    dataset: Literal["people", "market1501", "duke"] = "market1501"  # of the adversary and the users
-    people: int = 400  # how many identities are drawn for dataset "people"
+    PLACES: ClassVar[tuple[str, ...]] = (*RunConfig.PLACES, "weights", "perceptual_weights")
+
+    dataset: Literal["synthetic", "market1501", "duke"] = "market1501"  # of the adversary and the users
+    people: int = 400  # how many identities the synthetic set has
     users: int = 0  # how many of the users' images are taken, spread evenly; 0: all
-    attacks: tuple[Attack, ...] = ALL_ATTACKS  # threat models that are trained, sections 4.2 and 4.3 (pub)
+    attacks: tuple[Attack, ...] = ALL_ATTACKS  # models that are trained, sections 4.2 and 4.3 (pub)
 
-    # The proprietary model: one trained here and asked over HTTP, or the features of FastReID's or any other model.
-    proprietary: Literal["trained", "bot", "agw", "sbs", "other"] = "trained"  # all but "trained" need features
+    # The model that is attacked: one trained here and served over HTTP, or another one, by its features.
+    victim: Literal["trained", "bot", "agw", "sbs", "other"] = "trained"  # all but "trained" need features
     features: Path | None = None  # npz with arrays paths and features
     backbone: str = "resnet50"  # see common/backbones
     weights: str = "imagenet"  # of the backbone: Keras' own, the path of a file, or "none"
-    image_size: tuple[int, int] = (256, 128)  # height and width that the proprietary model takes
-    proprietary_share: float = 0.5  # of the training identities; the others are the local set
+    image_size: tuple[int, int] = (256, 128)  # height and width that the victim model takes
+    victim_share: float = 0.5  # of the training identities; the others are the local set
     identities_per_batch: int = 16  # different people in a batch
     images_per_identity: int = 4  # images of each of them
-    proprietary_epochs: int = 60  # 0: the backbone as it comes
-    steps_per_epoch: int = 200  # batches in an epoch of the proprietary model
-    proprietary_rate: float = 3.5e-4  # of Adam after the warm-up, as in BoT
+    victim_epochs: int = 60  # 0: the backbone as it comes
+    steps_per_epoch: int = 200  # batches in an epoch of the victim model
+    victim_rate: float = 3.5e-4  # of Adam after the warm-up, as in BoT
 
     # Recognizing attributes, section 4.2 (pub).
     validation_share: float = 0.2  # of the local identities, to choose the best epoch by
@@ -47,7 +49,7 @@ class Config(RunConfig):
     iterations: int = 60_000  # batches, rounded up to whole passes over the local set
     reconstruction_batch: int = 64  # images a step
     reconstruction_rate: float = 1e-4  # of both Adams
-    adversarial_weight: float = 0.06  # of the adversarial loss beside the feature reconstruction loss
+    adversarial_weight: float = 0.06  # of the adversarial loss, added to the feature reconstruction loss
     perceptual: str = "resnet50"  # whose second block the feature reconstruction loss compares, conv2_block3_out
     perceptual_weights: str = "imagenet"  # of that network, like weights
 
@@ -56,17 +58,17 @@ class Config(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(
+        self._validate(
             above_zero=(
-                "steps_per_epoch", "proprietary_rate", "classifier_epochs", "classifier_batch", "classifier_rate",
+                "steps_per_epoch", "victim_rate", "classifier_epochs", "classifier_batch", "classifier_rate",
                 "generator_width", "iterations", "reconstruction_rate", "cipher_keys",
             ),
-            zero_or_more=("users", "proprietary_epochs", "adversarial_weight"),
-            different=("attacks",),
+            zero_or_more=("users", "victim_epochs", "adversarial_weight"),
+            unique=("attacks",),
         )  # fmt: skip
-        if (self.proprietary == "trained") == (self.features is not None):
+        if (self.victim == "trained") == (self.features is not None):
             raise ValueError(
-                f"proprietary {self.proprietary!r} and features {self.features} do not go together: pass --features "
+                f"victim {self.victim!r} and features {self.features} do not go together: pass --features "
                 "with the file of another model's features, and none for the model that is trained here."
             )
         if min(self.image_size) < 32:
@@ -78,26 +80,21 @@ class Config(RunConfig):
             )
         if self.reconstruction_batch < 2:
             raise ValueError(f"reconstruction_batch must be two or more, got {self.reconstruction_batch}.")
-        for name in ("proprietary_share", "validation_share"):
+        for name in ("victim_share", "validation_share"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One threat model of a run."""
+class Trial(SeededTrial):
+    """One attack model of a run."""
 
     attack: str
     seed: int
 
-    @property
-    def name(self) -> str:
-        """Name of its folder in the run folder."""
-        return f"{self.attack}-seed{self.seed}"
-
 
 def trials(config: Config) -> Iterator[Trial]:
-    """All threat models of a run; a run that is stopped early has whole seeds."""
+    """All attack models of a run; a run that is stopped early has whole seeds."""
     for seed in config.seeds:
         for attack in config.attacks:
             yield Trial(attack, seed)
@@ -125,9 +122,9 @@ MOBILENET = replace(
     backbone="mobilenet_0.25",
     image_size=(128, 64),
     identities_per_batch=8,
-    proprietary_epochs=12,
+    victim_epochs=12,
     steps_per_epoch=50,
-    proprietary_rate=1e-3,
+    victim_rate=1e-3,
     classifier_rate=1e-3,
     reconstruction_size=(64, 32),
     generator_width=0.5,
@@ -139,14 +136,14 @@ MOBILENET = replace(
 
 DEMO = replace(
     MOBILENET,
-    dataset="people",
+    dataset="synthetic",
     backbone="small_resnet",
     weights="none",
     image_size=(96, 48),
     identities_per_batch=16,
     users=1200,
-    proprietary_epochs=8,
-    proprietary_rate=2e-3,
+    victim_epochs=8,
+    victim_rate=2e-3,
     iterations=500,
     adversarial_weight=0.01,  # the maps of a random network differ less than those of a trained one
     perceptual="small_resnet",
@@ -158,14 +155,14 @@ DEMO = replace(
 PRESETS: dict[str, tuple[str, Config]] = {
     # make train-shufflebits PRESET=smoke; the numbers mean nothing. Seconds.
     "smoke": (
-        "tests: a few steps on a few drawn people",
+        "tests: a few steps on a few synthetic people",
         replace(
             DEMO,
             people=24,
             attacks=("attributes", "adversarial"),
             image_size=(64, 32),
             identities_per_batch=4,
-            proprietary_epochs=1,
+            victim_epochs=1,
             steps_per_epoch=3,
             classifier_epochs=2,
             reconstruction_size=(32, 32),
@@ -175,14 +172,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
             cipher_keys=1,
         ),
     ),
-    # make train-shufflebits; drawn people, both attacks, plain and encrypted.
-    "demo": ("drawn people, small network, both attacks", DEMO),
+    # make train-shufflebits; synthetic people, both attacks, plain and encrypted.
+    "demo": ("synthetic people, small network, both attacks", DEMO),
     # PRESET=market1501_bot ARGS="--data-dir DIR --features FILE" and so on: a column of Fig. 2.7. The publication's
-    # proprietary models are FastReID's BoT, AGW and SBS, trained on MSMT17.
+    # victim models are FastReID's BoT, AGW and SBS, trained on MSMT17.
     **{
         f"{dataset}_{model}": (
             f"Figs. 2.6 and 2.7: {model.upper()} of FastReID, local set {dataset}; from --features",
-            replace(PAPER, dataset=dataset, proprietary=model, features=Path("features.npz")),
+            replace(PAPER, dataset=dataset, victim=model, features=Path("features.npz")),
         )
         for dataset in ("market1501", "duke")
         for model in ("bot", "agw", "sbs")

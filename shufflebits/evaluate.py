@@ -4,99 +4,120 @@ python -m PROJECT.evaluate [RUN] [--publish]
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
-import tyro
-from tqdm import tqdm
 
-from common import config as run_config
-from common import figures, report
-from common.datasets import reid
+from common.datasets import person_reid
 from common.datasets.images import read_image
+from common.experiments import entry
+from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
+from common.experiments.run_folder import cached_json
 from common.files import replacing
 from common.metrics import cosine_distances
-from common.training import BEST_WEIGHTS, epochs_done
+from common.report import plots, tables
 
-from . import (
-    attack_trials,
-    attributes,
-    cryptanalysis,
-    key_recovery,
-    norm_equation,
-    profile,
-    proprietary,
-    results,
-    scenarios,
-)
-from .blackbox import Parts, load, read, read_features
-from .client import Client
+from .attacks import attributes, encryption_settings
+from .attacks.collect import FEATURES, load, read_features, victim_client
+from .attacks.encryption_settings import ANOTHER, BROKEN, ONE_KEY, PLAIN, ZEROS
+from .attacks.training import build_reconstructor
 from .config import RECONSTRUCTIONS, Config, Trial, epochs_of, trials
+from .cryptanalysis import study_ciphers, study_table
+from .data import Parts, read
 from .model import build_classifier
-from .threats import build_reconstructor
-from .train import FEATURES
+from .tables import ATTACKS, attack_table, attribute_table, distance_table
+from .tables import publish as publish_tables
 
-METRICS, PICTURES, RECONSTRUCTED = "metrics.json", "reconstructions", "reconstructed.npz"
+METRICS, CIPHER, IMAGES, RECONSTRUCTED = "metrics.json", "cipher.json", "reconstructions", "reconstructed.npz"
 _SHOWN = 8  # images in the figure
 _BATCH = 256
-# What the attack on the cipher is a function of; the scenarios that it breaks are too.
-_CIPHER_CODE = [
-    Path(module.__file__) for module in (cryptanalysis, attack_trials, key_recovery, norm_equation, profile)
-]
 
-Fed = dict[str, np.ndarray]  # scenario -> what a threat model is fed with, (M, D)
+Stolen = dict[str, np.ndarray]  # encryption setting -> what an attack model gets, (M, D)
 
 
-def evaluate_classifier(run: Path, trial: Trial, labels: attributes.Labels, fed: Fed) -> dict[str, Any]:
-    """Balanced accuracy of each attribute for each kind of stolen features."""
-    model = build_classifier(next(iter(fed.values())).shape[1], labels.classes)
-    model.load_weights(run / trial.name / BEST_WEIGHTS)
-    found = {
-        scenario: attributes.balanced_accuracies(labels.users, model.predict(features, batch_size=_BATCH, verbose=0))
-        for scenario, features in fed.items()
-    }
-    return {**asdict(trial), "chance": labels.chance, "balanced_accuracy": found}
+def is_finished(config: Config, trial: Trial, parts: Parts, folder: Path) -> bool:
+    """Whether a training has all its epochs."""
+    return (folder.parent / FEATURES).exists() and epochs_done(folder) >= epochs_of(config, trial, len(parts.local))
 
 
-def evaluate_reconstructor(
-    run: Path, config: Config, trial: Trial, parts: Parts, fed: Fed, client: Client | None
+def evaluate_trial(
+    config: Config, trial: Trial, parts: Parts, folder: Path, arguments: entry.Arguments
 ) -> dict[str, Any]:
-    """Mean cosine distance between the features of the original and of what is made of its stolen ones.
+    """The numbers of one attack model; cached in its folder."""
 
-    The images made of plain features are kept as PNG files. Without a server it is for the model's owner to embed
-    them, into `reconstructed.npz`, a file as `blackbox.read_features` reads.
+    def make() -> dict[str, Any]:
+        evaluate_model = evaluate_reconstructor if trial.attack in RECONSTRUCTIONS else evaluate_classifier
+        return {**asdict(trial), **evaluate_model(config, trial, parts, folder)}
+
+    inputs = [folder / BEST_WEIGHTS, folder.parent / FEATURES]
+    inputs += [path for path in (folder / RECONSTRUCTED,) if path.exists()]
+    return cached_json(folder / METRICS, inputs, __name__, make)
+
+
+def evaluate_classifier(config: Config, trial: Trial, parts: Parts, folder: Path) -> dict[str, Any]:
+    """Balanced accuracy of each attribute for each kind of stolen features."""
+    labels, stolen = attributes.read_labels(parts.local, parts.users), stolen_features(trial, folder.parent)
+    model = build_classifier(next(iter(stolen.values())).shape[1], labels.classes)
+    model.load_weights(folder / BEST_WEIGHTS)
+    accuracies = {
+        setting: attributes.balanced_accuracies(labels.users, model.predict(features, batch_size=_BATCH, verbose=0))
+        for setting, features in stolen.items()
+    }
+    if trial.attack == "attributes_on_words":
+        accuracies[ZEROS] = attributes.from_zeros(labels, *load(folder.parent))
+    return {"chance": labels.chance, "balanced_accuracy": accuracies}
+
+
+def evaluate_reconstructor(config: Config, trial: Trial, parts: Parts, folder: Path) -> dict[str, Any]:
+    """Mean cosine distance between the features of the original and of its reconstruction from stolen ones.
+
+    The images made of plain features are saved as PNG files. Without a server the model's owner embeds them, into
+    `reconstructed.npz`, a file as `collect.read_features` reads.
     """
-    plain, folder = fed[scenarios.PLAIN], run / trial.name
+    stolen = stolen_features(trial, folder.parent)
+    plain = stolen[PLAIN]
     model = build_reconstructor(config, trial, plain.shape[1], pretrained=False)
-    model.training.load_weights(folder / BEST_WEIGHTS)
-    files = [picture(folder, path) for path in parts.users.path]
-    found = {}
-    for scenario, features in fed.items():
-        images = np.round(255 * model.generator.predict(features, batch_size=_BATCH, verbose=0)).astype("uint8")
-        if scenario == scenarios.PLAIN:
-            write_images(files, images)
-        if client is not None:
-            again = client.embed(list(images))
-        elif scenario == scenarios.PLAIN and (folder / RECONSTRUCTED).exists():
-            again = read_features(folder / RECONSTRUCTED, files)
-        else:
-            continue
-        found[scenario] = float(np.mean(cosine_distances(plain, again)))
-        if scenario == scenarios.PLAIN:
-            # What a reconstruction of another image would score: the mark of an attack that learns nothing.
-            others = np.random.default_rng(trial.seed).permutation(len(plain))
-            found[results.ANOTHER] = float(np.mean(cosine_distances(plain, again[others])))
-    return {**asdict(trial), "cosine_distance": found}
+    model.training_model.load_weights(folder / BEST_WEIGHTS)
+    files = [image_file(folder, path) for path in parts.users.path]
+    distances = {}
+    with victim_client(config, folder.parent) as client:
+        for setting, features in stolen.items():
+            images = np.round(255 * model.generator.predict(features, batch_size=_BATCH, verbose=0)).astype("uint8")
+            if setting == PLAIN:
+                write_images(files, images)
+            if client is not None:
+                again = client.embed(list(images))
+            elif setting == PLAIN and (folder / RECONSTRUCTED).exists():
+                again = read_features(folder / RECONSTRUCTED, files)
+            else:
+                continue
+            distances[setting] = float(np.mean(cosine_distances(plain, again)))
+            if setting == PLAIN:
+                # The distance to the reconstruction of another image marks an attack that learns nothing.
+                others = np.random.default_rng(trial.seed).permutation(len(plain))
+                distances[ANOTHER] = float(np.mean(cosine_distances(plain, again[others])))
+    return {"cosine_distance": distances}
 
 
-def picture(folder: Path, path: str) -> str:
-    """Where the folder of a trial has what is made of an image's features."""
-    return str(folder / PICTURES / Path(path).parent.name / f"{Path(path).stem}.png")
+def stolen_features(trial: Trial, run: Path) -> Stolen:
+    """What the attack model of a trial gets, (M, D) in each encryption setting."""
+    if trial.attack == "attributes_on_words":
+        return {ONE_KEY: encryption_settings.on_words(*load(run), trial.seed)[1]}
+    return _stolen(run, (run / FEATURES).stat().st_mtime_ns, trial.seed)
+
+
+@functools.lru_cache(maxsize=1)  # breaking the keys takes a while, and several trials of a seed need it
+def _stolen(run: Path, written_at: int, seed: int) -> Stolen:
+    return encryption_settings.stolen(*load(run), seed)
+
+
+def image_file(folder: Path, path: str) -> str:
+    """Where the folder of a trial has the reconstruction of an image."""
+    return str(folder / IMAGES / Path(path).parent.name / f"{Path(path).stem}.png")
 
 
 def write_images(files: Sequence[str], images: np.ndarray) -> None:
@@ -107,137 +128,87 @@ def write_images(files: Sequence[str], images: np.ndarray) -> None:
             temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
 
 
-def evaluate_trial(
-    run: Path, config: Config, trial: Trial, parts: Parts, feed: Callable[[Trial], Fed], client: Client | None
-) -> dict[str, Any]:
-    """The numbers of one threat model; kept in its folder until its weights or this code change."""
+def evaluate_cipher(results: entry.Results) -> list[dict[str, Any]]:
+    """The study of attacks on the cipher itself; cached in the run folder."""
+    people = results.data.users.identity.to_numpy()
+    known = people != person_reid.DISTRACTOR
 
     def make() -> dict[str, Any]:
-        if trial.attack in RECONSTRUCTIONS:
-            return evaluate_reconstructor(run, config, trial, parts, feed(trial), client)
-        labels = attributes.read_labels(parts.local, parts.users)
-        record = evaluate_classifier(run, trial, labels, feed(trial))
-        if trial.attack == "attributes_on_words":
-            record["balanced_accuracy"][scenarios.ZEROS] = attributes.from_zeros(labels, *load(run / FEATURES))
-        return record
+        local, users = load(results.run)
+        keys = results.config.cipher_keys
+        return {"study": study_ciphers(local, users[known], identities=people[known], num_keys=keys)}
 
-    folder = run / trial.name
-    code = [Path(__file__), Path(scenarios.__file__), Path(attributes.__file__), *_CIPHER_CODE]
-    sources = [folder / BEST_WEIGHTS, run / FEATURES, *code]
-    sources += [path for path in (folder / RECONSTRUCTED,) if path.exists()]
-    return report.made_once(folder / METRICS, sources, make)
+    inputs = [results.run / FEATURES]
+    return cached_json(results.run / CIPHER, inputs, study_ciphers.__module__, make)["study"]
 
 
-def evaluate_cipher(
-    run: Path, config: Config, parts: Parts, local: np.ndarray, users: np.ndarray
-) -> list[dict[str, Any]]:
-    """The study of attacks on the cipher itself, kept like the numbers of a trial."""
-    people = parts.users.identity.to_numpy()
-    known = people != reid.DISTRACTOR
-
-    def make() -> dict[str, Any]:
-        return {
-            "study": cryptanalysis.study(local, users[known], identities=people[known], num_keys=config.cipher_keys)
-        }
-
-    return report.made_once(run / "cipher.json", [run / FEATURES, *_CIPHER_CODE], make)["study"]
-
-
-def evaluate(run: Path, publish: bool = False) -> list[dict[str, Any]]:
-    """Evaluates the finished trials of a run and writes its report and figures.
-
-    Args:
-        run: run folder.
-        publish: also keep the numbers in the project's `results.json` and renew its README's tables.
-
-    Raises:
-        ValueError: not a run folder, or no training in it is finished.
-    """
-    config = run_config.load_config(run, Config)
-    if not (run / FEATURES).exists():
-        raise ValueError(f"{run} has no features yet. The command that trains it continues it.")
-    parts = read(config)
-    local, users = load(run / FEATURES)
-    planned = list(trials(config))
-    finished = run_config.finished(
-        run, planned, lambda trial: epochs_done(run / trial.name) >= epochs_of(config, trial, len(local))
-    )
-    stolen = functools.cache(lambda seed: scenarios.stolen(local, users, seed))
-
-    def feed(trial: Trial) -> Fed:
-        if trial.attack == "attributes_on_words":
-            return {scenarios.ONE_KEY: scenarios.on_words(local, users, trial.seed)[1]}
-        return stolen(trial.seed)
-
-    with proprietary.black_box(run, config) as client:
-        records = [evaluate_trial(run, config, trial, parts, feed, client) for trial in tqdm(finished, "evaluate")]
-    study = evaluate_cipher(run, config, parts, local, users)
-    report.write_report(
-        run,
-        f"{config.name}: {config.proprietary} model, local set and users from {config.dataset}",
+def report(results: entry.Results) -> tables.Report:
+    """Tables and figures of a run."""
+    config, records, study = results.config, results.records, evaluate_cipher(results)
+    return tables.Report(
+        f"{config.name}: {config.victim} model, local set and users from {config.dataset}",
         {
-            f"Attacks on stolen features ({len(finished)} of {len(planned)} trainings)": results.attack_table(records),
-            "Each attribute, not encrypted": results.attribute_table(records),
-            "Paper and this run: mean cosine distance (Fig. 2.7)": results.distance_table(config, records),
-            "Attacks on the cipher itself": cryptanalysis.study_table(study),
+            f"Attacks on stolen features ({len(results.trials)} of {results.planned} trainings)": attack_table(records),
+            "Each attribute, not encrypted": attribute_table(records),
+            "Paper and this run: mean cosine distance (Fig. 2.7)": distance_table(config, records),
+            "Attacks on the cipher itself": study_table(study),
         },
-        draw(run, parts, finished, records),
-        {"config": run_config.to_json(config), "trials": records, "cipher": study},
+        draw(results),
+        {"cipher": study},
     )
-    if publish:
-        results.publish(config, records, study, run)
-    return records
 
 
-def draw(run: Path, parts: Parts, finished: list[Trial], records: list[dict[str, Any]]) -> dict[str, str]:
+def draw(results: entry.Results) -> dict[str, str]:
     """Draws Figs. 2.6 and 2.7 and the losses; returns the captions of all figures."""
-    logs = {trial.name: pd.read_csv(run / trial.name / "log.csv") for trial in finished}
-    figures.curves(run / "figures/loss.png", {name: log["loss"] for name, log in logs.items()}, "epoch", "loss")
-    pictures = {"figures/loss.png": "Training losses of the threat models."}
+    run, records = results.run, results.records
+    plots.loss_curves(run, results.trials)
+    captions = {"figures/loss.png": "Training losses of the attack models."}
     classifiers = [record for record in records if record["attack"] == "attributes"]
     if classifiers:
         draw_attributes(run / "figures/attributes.png", classifiers)
-        pictures["figures/attributes.png"] = "Balanced accuracy (%) of each attribute and chance (Fig. 2.6)."
-    seed = finished[0].seed
-    made = [pair for pair in zip(finished, records) if pair[0].attack in RECONSTRUCTIONS and pair[0].seed == seed]
-    if made:
-        draw_reconstructions(run, parts, made)
-        pictures["figures/reconstructions.png"] = (
+        captions["figures/attributes.png"] = "Balanced accuracy (%) of each attribute and chance (Fig. 2.6)."
+    seed = results.trials[0].seed
+    pairs = zip(results.trials, records)
+    reconstructors = [pair for pair in pairs if pair[0].attack in RECONSTRUCTIONS and pair[0].seed == seed]
+    if reconstructors:
+        draw_reconstructions(run, results.data, reconstructors)
+        captions["figures/reconstructions.png"] = (
             f"Users' images, what is made of their plain features, and mean cosine distances, seed {seed} (Fig. 2.7)."
         )
-    return pictures
+    return captions
 
 
 def draw_attributes(path: Path, records: list[dict[str, Any]]) -> None:
-    """Fig. 2.6, mean over seeds, with encrypted features beside plain ones."""
+    """Fig. 2.6, mean over seeds, with encrypted features next to plain ones."""
     names = list(records[0]["chance"])
     heights = {
-        scenario: [100 * np.mean([r["balanced_accuracy"][scenario][name] for r in records]) for name in names]
-        for scenario in (scenarios.PLAIN, scenarios.ONE_KEY, scenarios.BROKEN)
+        setting: [100 * np.mean([r["balanced_accuracy"][setting][name] for r in records]) for name in names]
+        for setting in (PLAIN, ONE_KEY, BROKEN)
     }
     heights["chance"] = [100 * records[0]["chance"][name] for name in names]
     rounded = {name: np.round(values).astype(int).tolist() for name, values in heights.items()}
-    figures.bars(path, rounded, [name.replace("_", " ") for name in names], "attribute", "balanced accuracy (%)")
+    plots.bars(path, rounded, [name.replace("_", " ") for name in names], "attribute", "balanced accuracy (%)")
 
 
-def draw_reconstructions(run: Path, parts: Parts, made: list[tuple[Trial, dict[str, Any]]]) -> None:
-    """Fig. 2.7: a row of images for each threat model."""
+def draw_reconstructions(run: Path, parts: Parts, reconstructors: list[tuple[Trial, dict[str, Any]]]) -> None:
+    """Fig. 2.7: a row of images for each attack model."""
     shown = parts.users.iloc[np.linspace(0, len(parts.users) - 1, _SHOWN).astype(int)]
     rows = {"original": [read_image(path) for path in shown.path]}
-    for trial, record in made:
-        distance = record["cosine_distance"].get(scenarios.PLAIN)
-        name = results.ATTACKS[trial.attack].replace(" + ", "\n+ ") + ("" if distance is None else f"\n{distance:.4f}")
-        rows[name] = [read_image(picture(run / trial.name, path)) for path in shown.path]
+    for trial, record in reconstructors:
+        distance = record["cosine_distance"].get(PLAIN)
+        name = ATTACKS[trial.attack].replace(" + ", "\n+ ") + ("" if distance is None else f"\n{distance:.4f}")
+        rows[name] = [read_image(image_file(run / trial.name, path)) for path in shown.path]
     size = rows["original"][0].shape[1::-1]
     images = {name: np.stack([cv2.resize(image, size) for image in row]) / 255 for name, row in rows.items()}
-    figures.image_rows(run / "figures/reconstructions.png", images)
+    plots.image_rows(run / "figures/reconstructions.png", images)
 
 
-def main() -> None:
-    """Command line."""
-    arguments = tyro.cli(run_config.EvaluationArguments)
-    evaluate(arguments.folder(__package__), arguments.publish)
+def publish(results: entry.Results) -> None:
+    """Writes a run's numbers and the study of its cipher to `results.json`, and renews the README's tables."""
+    publish_tables(results, evaluate_cipher(results))
 
+
+evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)
 
 if __name__ == "__main__":
-    run_config.run_command(main)
+    entry.evaluate_main(evaluate)

@@ -1,4 +1,4 @@
-"""The proprietary model, and the threat models that are trained on its features."""
+"""The victim model, and the attack models that are trained on its features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from common.backbones import Backbone
-from common.branches import branch_maps, identity_logits
+from common.experiments.reid import branch_maps, identity_logits
 from common.layers import L2Normalize
 from common.losses import BatchHardTriplet
 
@@ -17,32 +17,32 @@ _DISCRIMINATOR = (32, 64, 128, 256, 512)  # of the blocks that halve them
 
 
 @dataclass(frozen=True)
-class Proprietary:
+class Victim:
     """Graphs over the same layers.
 
     Attributes:
-        training: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of `logits` (B, identities) and `embedding`
-            (B, D).
-        embedder: images (B, H, W, 3) uint8 -> features (B, D) of unit length, which the server gives out.
+        training_model: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of `logits` (B, identities) and
+            `embedding` (B, D).
+        embedder: images (B, H, W, 3) uint8 -> features (B, D) of unit length, which the server returns encrypted.
     """
 
-    training: keras.Model
+    training_model: keras.Model
     embedder: keras.Model
 
 
-def build_proprietary(backbone: Backbone, num_identities: int) -> Proprietary:
+def build_victim(backbone: Backbone, num_identities: int) -> Victim:
     """A re-identification model with global average pooling, as BoT of FastReID without its extras."""
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     maps, _ = branch_maps(backbone, image, regional_branches=False)
     pooled = layers.GlobalAveragePooling2D(name="pooled")(maps["global"])  # (B, D)
     logits = identity_logits("global", pooled, num_identities)
-    return Proprietary(
-        training=keras.Model(image, {"logits": logits, "embedding": pooled}, name="training"),
+    return Victim(
+        training_model=keras.Model(image, {"logits": logits, "embedding": pooled}, name="training"),
         embedder=keras.Model(image, L2Normalize(name="features")(pooled), name="embedder"),
     )
 
 
-def proprietary_losses() -> dict[str, keras.losses.Loss]:
+def victim_losses() -> dict[str, keras.losses.Loss]:
     """Of the training graph's outputs; both compare with labels (B,)."""
     return {
         "logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -106,19 +106,19 @@ class Reconstruction:
     """Models over the same layers.
 
     Attributes:
-        training: dictionary of `features` (B, D) and `image` (B, H, W, 3) uint8 -> dictionary of `sample`, the
+        training_model: dictionary of `features` (B, D) and `image` (B, H, W, 3) uint8 -> dictionary of `sample`, the
             reconstruction in [0, 1], `truth`, the image in [0, 1], and `difference`, whose mean square is to be small.
         generator: features (B, D) -> images (B, H, W, 3) in [0, 1].
     """
 
-    training: keras.Model
+    training_model: keras.Model
     generator: keras.Model
 
 
 def build_reconstruction(
     num_features: int, image_size: tuple[int, int], width: float, perceptual: Backbone | None
 ) -> Reconstruction:
-    """The threat model of section 4.3 (pub).
+    """The attack model of section 4.3 (pub).
 
     Args:
         num_features: D.
@@ -137,12 +137,12 @@ def build_reconstruction(
 
 
 def mean_square(labels, difference):
-    """Mean squared error from differences (B, ...), (B,); the labels are not looked at."""
+    """Mean squared error from differences (B, ...), (B,); the labels are ignored."""
     return ops.mean(ops.square(difference), axis=tuple(range(1, len(difference.shape))))
 
 
 def _maps(perceptual: Backbone, image):
-    """Output of the second block, `conv2_block3_out` of a ResNet, whose weights rest."""
+    """Output of the second block, `conv2_block3_out` of a ResNet, whose weights are frozen."""
     for block in perceptual.blocks[:2]:
         block.trainable = False
         image = block(image, training=False)
@@ -164,7 +164,7 @@ def _upsampling_block(x, filters: int, name: str):
     y = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv1")(layers.UpSampling2D(name=f"{name}_up")(y))
     y = layers.ReLU(name=f"{name}_relu2")(_normalization(f"{name}_bn2")(y))
     y = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv2")(y)
-    # A convolution of 1 × 1 and an upsampling of nearest neighbours may change places: four times less work.
+    # A convolution of 1 × 1 and an upsampling of nearest neighbors may change places: four times less work.
     shortcut = layers.Conv2D(filters, 1, name=f"{name}_shortcut")(x)
     return layers.Add(name=f"{name}_sum")([y, layers.UpSampling2D(name=f"{name}_shortcut_up")(shortcut)])
 

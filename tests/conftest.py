@@ -1,11 +1,26 @@
 """Settings that hold for all tests."""
 
+import gc
+import os
+import resource
+from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each process has a core: threads of scikit-learn and BLAS would wait for each other. Read when these are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import keras
+import pytest
 from hypothesis import settings
 
-# The first call of an operation compiles it on some backends, which takes what it takes.
-settings.register_profile("without deadline", deadline=None)
-settings.load_profile("without deadline")
+from common.experiments.training import release_graphs
+
+# The first call of an operation compiles it on some backends, however long that takes. In continuous integration the
+# examples are the same every time, so that a failure there is of the change.
+settings.register_profile("default without deadline", deadline=None)
+settings.register_profile("continuous integration", deadline=None, derandomize=True)
+settings.load_profile("continuous integration" if os.environ.get("CI") else "default without deadline")
 
 if keras.backend.backend() == "torch":
     import torch
@@ -13,3 +28,49 @@ if keras.backend.backend() == "torch":
     # NumPy refuses tensors that gradients pass through; tests only look at their numbers.
     _array = torch.Tensor.__array__
     torch.Tensor.__array__ = lambda self, *arguments, **keywords: _array(self.detach(), *arguments, **keywords)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory_is_freed():
+    """Lets go of a test file's graphs and models, which a framework would hold for the life of the process."""
+    before = _resident_mib()
+    yield
+    if not before or _resident_mib() - before > 100:  # to collect takes half a second
+        keras.utils.clear_session(free_memory=False)
+        release_graphs()
+        if keras.backend.backend() == "jax":
+            import jax
+
+            jax.clear_caches()
+            gc.collect()
+
+
+def _resident_mib() -> int:
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * resource.getpagesize() >> 20 if pages.exists() else 0
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory, worker_id):
+    """A folder for sets of synthetic people, which all tests share, so that each set is drawn once."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder if worker_id == "master" else folder.parent) / "people"
+
+
+# Files that take half a minute or more, the longest first, so that none of them begins when the others are done.
+_LONG = (
+    "common/test_distribution.py",
+    "neural_compression/test_train.py",
+    "shufflebits/test_train.py",
+    "flipreid/test_train.py",
+    "common/tools/test_reproduce.py",
+    "vehicle_attributes/test_train.py",
+    "adaptive_l2/test_train.py",
+    "neural_compression/networks/test_components.py",
+    "l2_autoencoder/test_train.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {Path(__file__).parent / name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(_LONG)))

@@ -11,26 +11,42 @@ from typing import Any
 import keras
 import numpy as np
 
-from common.new_project import new_project
+from common.tools.new_project import new_project
+from tests.children import ROOT, Child
 
-ROOT = Path(__file__).resolve().parents[1]
+# Read when a framework is imported: a child that sets one of them cannot begin as a fork.
+_READ_AT_IMPORT = {"KERAS_BACKEND", "XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES"}
 
 
-def start_python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Popen:
-    """Starts Python in the repository's root, or another folder."""
+def start_python(
+    *arguments: str, cwd: Path = ROOT, fresh: bool = False, **environment: str
+) -> "Child | subprocess.Popen[str]":
+    """Starts Python in the repository's root, or another folder.
+
+    Args:
+        arguments: -c CODE, -m MODULE or a file, and what comes behind it.
+        cwd: where.
+        fresh: start a new interpreter, and no fork of one that has imported the libraries.
+        environment: variables of the child.
+    """
+    variables = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
+    if not fresh and not _READ_AT_IMPORT & environment.keys():
+        return Child(arguments, cwd, variables)
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run_python(*arguments: str, status: int = 0, cwd: Path = ROOT, **environment: str) -> tuple[str, str]:
+def run_python(
+    *arguments: str, status: int = 0, cwd: Path = ROOT, fresh: bool = False, **environment: str
+) -> tuple[str, str]:
     """Runs Python, checks its exit status and returns what it printed to stdout and stderr."""
-    process = start_python(*arguments, cwd=cwd, **environment)
+    process = start_python(*arguments, cwd=cwd, fresh=fresh, **environment)
     out, err = process.communicate(timeout=600)
     assert process.returncode == status, f"exit status {process.returncode}, expected {status}\n{out}\n{err}"
     return out, err
@@ -46,10 +62,10 @@ def copied_project(project: str, name: str, folder: Path) -> Path:
     return copy
 
 
-def words_of(found: Any) -> np.ndarray:
-    """What a cipher puts out, as an array: Keras on PyTorch has no uint32, so words are int64 there."""
-    found = keras.ops.convert_to_numpy(found)
-    return found.astype(np.uint32) if keras.backend.backend() == "torch" and found.dtype == np.int64 else found
+def words_of(output: Any) -> np.ndarray:
+    """The output of a cipher as an array: Keras on PyTorch has no uint32, so words are int64 there."""
+    words = keras.ops.convert_to_numpy(output)
+    return words.astype(np.uint32) if keras.backend.backend() == "torch" and words.dtype == np.int64 else words
 
 
 def value_and_gradients(
@@ -61,7 +77,7 @@ def value_and_gradients(
 
         with tf.GradientTape() as tape:
             value = function()
-        found = tape.gradient(value, [variable.value for variable in variables])
+        gradients = tape.gradient(value, [variable.value for variable in variables])
     elif keras.backend.backend() == "jax":
         import jax
 
@@ -69,10 +85,10 @@ def value_and_gradients(
             with keras.StatelessScope(zip(variables, values), collect_losses=True):
                 return function()
 
-        value, found = jax.value_and_grad(pure)([variable.value for variable in variables])
+        value, gradients = jax.value_and_grad(pure)([variable.value for variable in variables])
     else:
         import torch
 
         value = function()
-        found = torch.autograd.grad(value, [variable.value for variable in variables])
-    return keras.ops.convert_to_numpy(value), [keras.ops.convert_to_numpy(gradient) for gradient in found]
+        gradients = torch.autograd.grad(value, [variable.value for variable in variables])
+    return keras.ops.convert_to_numpy(value), [keras.ops.convert_to_numpy(gradient) for gradient in gradients]

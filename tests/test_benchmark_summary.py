@@ -5,18 +5,18 @@ import json
 import pytest
 
 from tests.benchmarks import summary
-from tests.benchmarks.test_waiting import waiting_table
+from tests.benchmarks.test_input_stall import input_stall_table
 
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """Paths of a first page and of kept rows, both still empty."""
-    readme, kept = tmp_path / "README.md", tmp_path / "summary.json"
+    """Paths of a first page and of measured rows, both still empty."""
+    readme, measured = tmp_path / "README.md", tmp_path / "summary.json"
     readme.write_text("a\n<!-- bench:begin -->\n<!-- bench:end -->\nb\n", encoding="utf-8")
-    kept.write_text("{}\n", encoding="utf-8")
+    measured.write_text("{}\n", encoding="utf-8")
     monkeypatch.setattr(summary, "README", readme)
-    monkeypatch.setattr(summary, "KEPT", kept)
-    return readme, kept
+    monkeypatch.setattr(summary, "MEASURED", measured)
+    return readme, measured
 
 
 def cells(readme):
@@ -40,7 +40,7 @@ def test_a_row_without_contenders_has_dashes(page):
 
 
 def test_rows_are_renewed_alone_and_keep_their_order(page):
-    readme, kept = page
+    readme, measured = page
     for key, seconds in (("encode", 1.0), ("l2_autoencoder", 2.0), ("ranking MSMT17", 3.0), ("encode", 4.0)):
         summary.record(key, seconds, "s", memory=1)
     assert [(row[0], row[1]) for row in cells(readme)] == [
@@ -48,17 +48,17 @@ def test_rows_are_renewed_alone_and_keep_their_order(page):
         (summary.ROWS["ranking MSMT17"], "3 s"),
         (summary.ROWS["encode"], "4 s"),
     ]
-    assert list(json.loads(kept.read_text(encoding="utf-8"))) == ["l2_autoencoder", "ranking MSMT17", "encode"]
+    assert list(json.loads(measured.read_text(encoding="utf-8"))) == ["l2_autoencoder", "ranking MSMT17", "encode"]
 
 
-def test_first_page_shows_the_rows_that_are_kept():
+def test_first_page_shows_the_rows_that_were_measured():
     text = summary.README.read_text(encoding="utf-8")
     assert f"<!-- bench:begin -->\n{summary.table()}\n<!-- bench:end -->" in text
 
 
-def test_waiting_is_what_a_step_takes_longer_than_from_memory():
-    own = {"own": 0.1, "kept": 0.08, "own_cores": 0.1, "cores": 2}
-    rows = waiting_table({"a": own, "b": own | {"own_cores": 0.19}, "c": own | {"kept": 0.11}})
+def test_input_stall_is_what_a_step_takes_longer_than_from_memory():
+    own = {"own": 0.1, "cached": 0.08, "own_cores": 0.1, "cores": 2}
+    rows = input_stall_table({"a": own, "b": own | {"own_cores": 0.19}, "c": own | {"cached": 0.11}})
     assert [[cell.strip() for cell in row.strip("|").split("|")][2:] for row in rows.splitlines()[2:]] == [
         ["100.0", "80.0", "20", "input; cores 50 % busy"],
         ["100.0", "80.0", "20", "cores, shared with the input; cores 95 % busy"],

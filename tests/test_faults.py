@@ -19,17 +19,17 @@ from tests.test_repository import PROJECTS
 
 pytestmark = pytest.mark.slow
 KILLS = 10
-# More epochs than the preset has, so that there is something to interrupt. A kill may come while data are drawn.
+# More epochs than the preset has, so that there is something to interrupt.
 LONGER = {
     "adaptive_l2": "--frozen-epochs 2 --epochs 3",
     "flipreid": "--frozen-epochs 2 --epochs 3",
     "l2_autoencoder": "--epochs 20",
     "neural_compression": "--epochs 3 --expert-epochs 1 --decoder-epochs 2 --deblocking-epochs 2 --target-psnr 5",
-    "shufflebits": "--proprietary-epochs 2 --classifier-epochs 8 --iterations 8",
+    "shufflebits": "--victim-epochs 2 --classifier-epochs 8 --iterations 8",
     "vehicle_attributes": "--epochs 5",
 }
 PHASES = {
-    "train": "train.train(run_config.parse(config.PRESETS))",
+    "train": "train.train(parse(config.PRESETS))",
     "evaluate": "evaluate.evaluate(pathlib.Path(sys.argv[1]))",
 }
 # What differs between two runs that compute the same: where they lie, how long they took, the dates in a .keras file.
@@ -39,7 +39,8 @@ PASSING = ("runs_dir", "seconds", "made_from")
 def arguments(project, phase, folder):
     """Python's command line for one phase of a run in `folder`; it prints a line when its imports are done."""
     code = (
-        f"import pathlib, sys; from common import config as run_config; from {project} import config, evaluate, train\n"
+        "import pathlib, sys; from common.experiments.config import parse\n"
+        f"from {project} import config, evaluate, train\n"
         f"print('imported', flush=True); {PHASES[phase]}"
     )
     run = folder / "runs" / project / "smoke"
@@ -51,12 +52,12 @@ def arguments(project, phase, folder):
 
 
 def h5_arrays(file):
-    found = {}
+    arrays = {}
     with h5py.File(file) as content:
         content.visititems(
-            lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
         )
-    return found
+    return arrays
 
 
 def plain(value):
@@ -69,12 +70,12 @@ def content(path):
     """What a file holds, as something that can be compared; raises if the file is not whole."""
     if path.suffix == ".npz":
         with np.load(path) as file:
-            found = dict(file)
+            arrays = dict(file)
     elif path.suffix == ".h5":
-        found = h5_arrays(path)
+        arrays = h5_arrays(path)
     elif path.suffix == ".keras":
         with zipfile.ZipFile(path) as file:
-            found = h5_arrays(io.BytesIO(file.read("model.weights.h5")))
+            arrays = h5_arrays(io.BytesIO(file.read("model.weights.h5")))
     elif path.suffix in (".png", ".jpg"):
         return np.asarray(Image.open(path)).tobytes()
     elif path.suffix == ".csv":
@@ -83,7 +84,7 @@ def content(path):
         return plain(json.loads(path.read_text(encoding="utf-8")))
     else:
         return path.suffix
-    return {name: (array.dtype, array.shape, array.tobytes()) for name, array in found.items()}
+    return {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()}
 
 
 def contents(folder, leftovers):
@@ -95,9 +96,9 @@ def contents(folder, leftovers):
 
 
 def assert_same(folder, whole):
-    found = contents(folder, leftovers=False)
-    assert found.keys() == whole.keys()
-    differing = [name for name in whole if found[name] != whole[name] and not name.endswith("environment.json")]
+    files = contents(folder, leftovers=False)
+    assert files.keys() == whole.keys()
+    differing = [name for name in whole if files[name] != whole[name] and not name.endswith("environment.json")]
     assert not differing, differing
 
 

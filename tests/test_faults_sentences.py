@@ -10,19 +10,20 @@ import keras
 import numpy as np
 import pytest
 
-from common import distribution, training
-from common.config import run_command
-from common.files import beside, write_json
-from tests.common.test_training import STEPS, batches, fit, weights
+from common import distribution
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.config import run_command
+from common.files import temporary_name, write_json
+from tests.common.experiments.test_training import STEPS, batches, fit, weights
 from tests.helpers import ROOT
 
 # Mounts are those of a new namespace: they need no rights outside of it, and are gone with the process.
 NAMESPACE = ("unshare", "--mount", "--map-root-user")
-CONTINUES = "What was finished is kept, and the same command continues from it once there is room."
+CONTINUES = "What was finished is saved, and the same command continues from it once there is room."
 ON_A_SMALL_DISK = """
 import pathlib, subprocess, sys
-from common.config import run_command
-from tests.common.test_training import fit
+from common.experiments.config import run_command
+from tests.common.experiments.test_training import fit
 
 disk, size, copy = sys.argv[1:]
 for mount in (f"-t tmpfs -o size={size} none", "-o remount,ro", "-o remount,rw,size=9m"):
@@ -47,8 +48,9 @@ def test_full_and_read_only_disk(tmp_path):
     whole, disk, copy = (tmp_path / name for name in ("whole", "disk", "copy"))
     fit(whole, 3)
     disk.mkdir()
-    kept = [whole / name for name in ("checkpoint/state.npz", training.BEST_WEIGHTS)]
-    size = sum(path.stat().st_size for path in kept) + 2**20  # one epoch and what is asked for beyond: not the second
+    files_of_an_epoch = [whole / name for name in ("checkpoint/state.npz", BEST_WEIGHTS)]
+    # Of one epoch, and the reserve that is required: not enough for the second.
+    size = sum(path.stat().st_size for path in files_of_an_epoch) + 2**20
     done = subprocess.run(
         [*NAMESPACE, sys.executable, "-c", ON_A_SMALL_DISK, disk, str(size), copy],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
@@ -58,14 +60,14 @@ def test_full_and_read_only_disk(tmp_path):
     assert locked.startswith(f"{disk}/log.csv could not be written: the disk is read-only. Choose another folder")
     assert files.startswith("['best.weights.h5', 'checkpoint', 'log.csv'")  # and no temporary ones
     assert after == [files, files]
-    assert arrays(copy / "checkpoint/state.npz") == arrays(kept[0])
+    assert arrays(copy / "checkpoint/state.npz") == arrays(files_of_an_epoch[0])
     assert (copy / "log.csv").read_text() == (whole / "log.csv").read_text()
 
 
 def test_full_device_is_named_by_the_file(tmp_path):
     path = tmp_path / "report.json"
     write_json(path, "old")
-    beside(path).symlink_to("/dev/full")
+    temporary_name(path).symlink_to("/dev/full")
     with pytest.raises(SystemExit, match=f"{path} could not be written: the disk is full.*the same command continues"):
         run_command(lambda: write_json(path, "new"))
     assert path.read_text() == '"old"\n' and list(tmp_path.iterdir()) == [path]
@@ -75,7 +77,7 @@ def test_full_device_is_named_by_the_file(tmp_path):
     ("number", "message"),
     [
         (errno.EACCES, "/runs/a could not be opened: permission denied. Change its permissions, or choose another"),
-        (errno.EDQUOT, "/runs/a could not be written: your share of the disk is used up. What was finished is kept"),
+        (errno.EDQUOT, "/runs/a could not be written: your share of the disk is used up. What was finished is saved"),
     ],
 )
 def test_other_reasons_not_to_write(number, message):

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import keras
 from keras import layers, ops
 
-from common.backbones import Backbone
-from common.branches import identity_logits
+from common.backbones import Backbone, build_backbone
+from common.experiments.reid import identity_logits
+from common.experiments.training import seed_everything
 from common.layers import AdaptiveL2, CosineDense
 from common.losses import ArcFace, BatchHardTriplet, LiftedStructured
+
+from .config import Config, Trial
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,21 @@ class AttributeModel:
     """Two graphs over the same layers.
 
     Attributes:
-        training: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of `ATTRIBUTE_logits` (B, C), or with a loss on
-            the embedding of `ATTRIBUTE_embedding` (B, D).
-        inference: images (B, H, W, 3) -> dictionary of `embedding` (B, D) and the training's `ATTRIBUTE_logits`.
+        training_model: images (B, H, W, 3), RGB from 0 to 255 -> dictionary of `ATTRIBUTE_logits` (B, C), or with a
+            loss on the embedding of `ATTRIBUTE_embedding` (B, D).
+        inference_model: images (B, H, W, 3) -> dictionary of `embedding` (B, D) and the training's `ATTRIBUTE_logits`.
     """
 
-    training: keras.Model
-    inference: keras.Model
+    training_model: keras.Model
+    inference_model: keras.Model
+
+
+def build(config: Config, trial: Trial, num_classes: Mapping[str, int]) -> AttributeModel:
+    """The network of a trial with its initial weights."""
+    seed_everything(trial.seed)
+    weights = config.weights if config.weights != "none" else None
+    backbone = build_backbone(config.backbone, config.image_size, weights)
+    return build_model(backbone, num_classes, loss=trial.loss, l2_factor=config.l2_factor)
 
 
 def build_model(
@@ -35,7 +46,7 @@ def build_model(
         backbone: gives (B, H/16, W/16, C) feature maps, whose mean over the places is the embedding.
         num_classes: attribute -> its classes.
         loss: "cross_entropy", "arcface", "triplet" or "lifted_structured".
-        l2_factor: constant factor of L2 on all arrays.
+        l2_factor: constant factor of L2 on all weights.
     """
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, D)
@@ -54,8 +65,8 @@ def build_model(
     network = keras.Model(image, outputs, name="network")
     regularizer = AdaptiveL2(network, l2_factor, adaptive=False, name="regularizer")
     return AttributeModel(
-        training=keras.Model(image, regularizer(image), name="training"),
-        inference=keras.Model(image, {"embedding": embedding, **heads}, name="inference"),
+        training_model=keras.Model(image, regularizer(image), name="training"),
+        inference_model=keras.Model(image, {"embedding": embedding, **heads}, name="inference"),
     )
 
 
@@ -70,7 +81,7 @@ def losses(model: AttributeModel, loss: str, label_smoothing: float) -> dict[str
         "lifted_structured": LiftedStructured(1.0),  # Song et al. 2016
         "arcface": ArcFace(0.5, 30.0),  # the margin of Deng et al. 2019
     }
-    return dict.fromkeys(model.training.output, kinds[loss])
+    return dict.fromkeys(model.training_model.output, kinds[loss])
 
 
 def targets(model: AttributeModel, loss: str, attributes: Sequence[str], labels) -> dict[str, object]:
@@ -83,7 +94,7 @@ def targets(model: AttributeModel, loss: str, attributes: Sequence[str], labels)
         labels: (B, A) classes.
     """
     columns = dict(zip(attributes, ops.unstack(ops.convert_to_tensor(labels), axis=1)))  # (B,) each
-    found = {name: columns[name.rpartition("_")[0]] for name in model.training.output}
+    classes = {name: columns[name.rpartition("_")[0]] for name in model.training_model.output}
     if loss != "cross_entropy":
-        return found
-    return {name: ops.one_hot(column, model.training.output[name].shape[1]) for name, column in found.items()}
+        return classes
+    return {name: ops.one_hot(column, model.training_model.output[name].shape[1]) for name, column in classes.items()}

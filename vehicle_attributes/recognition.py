@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import recall_score
 
-from .gallery_checks import unit
-from .gallery_search import nearest
+from .gallery.search import nearest
+from .gallery.validation import unit
 
-VOTERS = 5  # neighbours that vote beside the single one of the publication
+VOTERS = 5  # neighbors that vote, in addition to the single one of the publication
 
 
 def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def nearest_exemplars(queries: np.ndarray, gallery: np.ndarray, k: int = VOTERS)
 
     Args:
         queries: (Q, D) float32.
-        gallery: (G, D) float32; with fewer than k all of them are found.
+        gallery: (G, D) float32; with fewer than k, all of them are returned.
         k: how many.
 
     Returns:
@@ -54,15 +54,15 @@ def majority(labels: np.ndarray) -> np.ndarray:
 
 
 def accuracy(true: np.ndarray, predicted: np.ndarray) -> float | None:
-    """Share of samples whose class was found (Eq. 3.1); None without samples."""
+    """Share of samples whose class is right (Eq. 3.1); None without samples."""
     return float(np.mean(true == predicted)) if len(true) else None
 
 
 def class_accuracies(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Class -> share of its samples whose class was found; their mean is the macro accuracy."""
+    """Class -> share of its samples whose class is right; their mean is the macro accuracy."""
     names = np.unique(true)
-    found = recall_score(true, predicted, labels=names, average=None, zero_division=0)
-    return {str(name): float(value) for name, value in zip(names, found)}
+    shares = recall_score(true, predicted, labels=names, average=None, zero_division=0)
+    return {str(name): float(share) for name, share in zip(names, shares)}
 
 
 def scores(
@@ -73,15 +73,15 @@ def scores(
     Args:
         true: (Q,) classes of the queries.
         neighbors: (Q, k) classes of their nearest exemplars, nearest first.
-        scores_of_classes: (Q, C) of the network's own classifier, or None if it has none.
+        scores_of_classes: (Q, C) of the network's classifier, or None if it has none.
         classes: C names, as the classifier orders them.
     """
     by_class = class_accuracies(true, neighbors[:, 0])
-    own = None if scores_of_classes is None else np.array(classes)[np.argmax(scores_of_classes, axis=1)]
+    classified = None if scores_of_classes is None else np.array(classes)[np.argmax(scores_of_classes, axis=1)]
     return {
         "accuracy": accuracy(true, neighbors[:, 0]),
         "macro_accuracy": float(np.mean(list(by_class.values()))),
         "accuracy_of_vote": accuracy(true, majority(neighbors)),
-        "accuracy_of_classifier": None if own is None else accuracy(true, own),
+        "accuracy_of_classifier": None if classified is None else accuracy(true, classified),
         "class_accuracies": by_class,
     }

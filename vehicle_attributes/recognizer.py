@@ -9,10 +9,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from common.datasets import images
+from common.backbones.ibn_resnet import InstanceBatchNormalization
+from common.backbones.resnest import SplitAttention
+from common.datasets import pipeline
 from common.files import replacing, write_json
+from common.layers import CosineDense
 
 NETWORK, CLASSES = "recognizer.keras", "classes.json"
+# Layers of ours that a network may have; Keras must know them to load it, also where no network was built before.
+_LAYERS = {layer.__name__: layer for layer in (CosineDense, InstanceBatchNormalization, SplitAttention)}
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Recognizer:
         """A number of the embedding, as hexadecimal text: equal weights on equal image sizes give equal ones."""
         digest = hashlib.sha256(repr(self.network.input_shape).encode())
         for variable in self.network.weights:
-            array = keras.ops.convert_to_numpy(variable)
-            digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+            values = keras.ops.convert_to_numpy(variable)
+            digest.update(f"{values.shape} {values.dtype}".encode() + np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
     def embed(self, paths: Sequence[str | Path], boxes: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -47,7 +52,7 @@ class Recognizer:
         Raises:
             ValueError: an image cannot be read, or a box lies outside of it; the sentence names the image.
         """
-        return images.predict(self.network, paths, boxes=boxes, image_size=self.network.input_shape[1:3])
+        return pipeline.predict(self.network, paths, boxes=boxes, image_size=self.network.input_shape[1:3])
 
 
 def save(recognizer: Recognizer, folder: Path) -> None:
@@ -70,7 +75,7 @@ def load(folder: Path) -> Recognizer:
             "finished training."
         )
     try:
-        network = keras.saving.load_model(folder / NETWORK, compile=False)
+        network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False)
         classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"The recognizer in {folder} is damaged ({error}). Train it again.") from error

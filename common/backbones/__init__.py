@@ -1,7 +1,7 @@
 """Convolutional backbones in five consecutive blocks, of which a model may use the last one several times.
 
-The last block runs at stride 1 unless told otherwise, which doubles the height and width of its feature maps and keeps
-all weights.
+The last block runs at stride 1 by default, which doubles the height and width of its feature maps and leaves all
+weights as they are.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from common.backbones import checkpoints, keras_networks
+from common.backbones import checkpoints, keras_applications
 from common.backbones.small_resnet import small_resnet
 
 __all__ = ["Backbone", "build_backbone"]
@@ -18,13 +18,10 @@ __all__ = ["Backbone", "build_backbone"]
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone in consecutive blocks ("block1" to "block5").
+    """A backbone in consecutive blocks ("block1" to "block5")."""
 
-    Attributes:
-        blocks: the first takes images (B, H, W, 3), RGB from 0 to 255, of any dtype, and scales them as its weights
-            were trained; each other one takes the feature maps of the one before it.
-    """
-
+    # The first takes images (B, H, W, 3), RGB from 0 to 255, of any dtype, and scales them as its weights were trained;
+    # each other one takes the feature maps of the one before it.
     blocks: tuple[keras.Model, ...]
 
     @property
@@ -70,13 +67,13 @@ def build_backbone(
     """
     if last_stride not in (1, 2):
         raise ValueError(f"last_stride must be 1 or 2, got {last_stride}.")
-    shape = (*image_size, 3)
-    if name in keras_networks.NETWORKS:
-        return Backbone(keras_networks.build(name, shape, weights, last_stride))
-    if name in checkpoints.NETWORKS:
-        return Backbone(checkpoints.build(name, shape, weights, last_stride))
+    height, width = image_size
+    shape = (height, width, 3)
+    for module in (keras_applications, checkpoints):
+        if name in module.NETWORKS:
+            return Backbone(module.build(name, shape, weights, last_stride))
     if name != "small_resnet":
-        known = [*keras_networks.NETWORKS, *checkpoints.NETWORKS, "small_resnet"]
+        known = [*keras_applications.NETWORKS, *checkpoints.NETWORKS, "small_resnet"]
         raise ValueError(f"Unknown backbone {name!r}; expected one of {known}.")
     if weights is not None:
         raise ValueError(f"small_resnet has no pretrained weights: use --weights None, got {weights}.")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tyro
 
 from common.backbones.checkpoints import import_checkpoint
-from common.config import run_command
+from common.experiments.config import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,6 @@
 """What the bottleneck networks of PyTorch checkpoints share.
 
-A layer is named after its arrays in the checkpoint, `layer1.0.conv1.weight` is in layer1_0_conv1: the import goes by
+A layer is named after its weights in the checkpoint, `layer1.0.conv1.weight` is in layer1_0_conv1: the import goes by
 these names. Strided kernels are padded on both sides, as PyTorch does; Keras' "same" pads an even size at its end.
 """
 
@@ -16,10 +16,7 @@ EXPANSION = 4  # channels after a bottleneck per plane
 
 
 def build(
-    shape: tuple[int, int, int],
-    stem: Callable,
-    bottleneck: Callable,
-    last_stride: int,
+    shape: tuple[int, int, int], stem: Callable, bottleneck: Callable, last_stride: int
 ) -> tuple[keras.Model, ...]:
     """The five blocks of a network with 50 layers.
 

@@ -1,5 +1,6 @@
 """Networks whose ImageNet weights come from their authors' PyTorch checkpoints."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from common.backbones.resnest import resnest50
 from common.files import save_weights
 
 NETWORKS = {"ibn_resnet50": ibn_resnet50, "resnest50": resnest50}
-_ARRAYS = {  # Keras' names of arrays, and PyTorch's
+_NAMES = {  # Keras' names of weights, and PyTorch's
     "kernel": "weight",
     "bias": "bias",
     "gamma": "weight",
@@ -89,9 +90,9 @@ def import_checkpoint(
 
 
 def _key(variable: keras.Variable) -> str:
-    """PyTorch's name of an array: layer1.0.bn1.IN.weight of layer1_0_bn1/IN/gamma."""
-    *modules, array = variable.path.split("/")
-    return ".".join([*modules, ""]).replace("_", ".") + _ARRAYS[array]
+    """PyTorch's name of a weight: layer1.0.bn1.IN.weight of layer1_0_bn1/IN/gamma."""
+    *modules, weight = variable.path.split("/")
+    return ".".join([*modules, ""]).replace("_", ".") + _NAMES[weight]
 
 
 def _read(checkpoint: Path) -> dict[str, np.ndarray]:
@@ -105,16 +106,13 @@ def _read(checkpoint: Path) -> dict[str, np.ndarray]:
             "PyTorch, which reads its checkpoints, is missing: .venv/bin/pip install -r requirements-torch.txt"
         ) from error
     try:
-        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        found = found.get("state_dict", found)
-        found = {name: value.float().numpy() for name, value in found.items()}
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        arrays = {name: value.float().numpy() for name, value in state.items()}
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{checkpoint} cannot be read as a PyTorch checkpoint of arrays ({reason}).") from error
-    if all(name.startswith("module.") for name in found):
-        found = {name.removeprefix("module."): array for name, array in found.items()}
-    return {
-        name: array
-        for name, array in found.items()
-        if not name.startswith("fc.") and not name.endswith(".num_batches_tracked")
-    }
+    if all(name.startswith("module.") for name in arrays):
+        arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
+    left_out = re.compile(r"fc\..*|.*\.num_batches_tracked")
+    return {name: array for name, array in arrays.items() if not left_out.fullmatch(name)}

@@ -11,7 +11,7 @@ from common.backbones.bottlenecks import EXPANSION, add, convolution, normalizat
 class InstanceBatchNormalization(layers.Layer):
     """IBN: the first half of the channels by their own image's statistics, the others by the batch's.
 
-    Instance normalization takes out an image's contrast and colour cast; batch normalization keeps what the first
+    Instance normalization takes out an image's contrast and color cast; batch normalization keeps what the first
     would lose. Both have a scale and an offset per channel, which are trained.
 
     Input shape: (B, H, W, C). Output shape: the same. An odd C gives the larger part to batch normalization.

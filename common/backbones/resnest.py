@@ -36,22 +36,13 @@ class SplitAttention(layers.Layer):
     def __init__(self, filters: int, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.hidden = filters, max(filters * RADIX // 4, 32)
-        both, options = filters * RADIX, {"dtype": self.dtype_policy}
-        self.conv = _GroupedConv2D(
-            both,
-            3,
-            padding="same",
-            groups=RADIX,
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name="conv",
-            **options,
-        )
+        both, own, he = filters * RADIX, {"dtype": self.dtype_policy}, {"kernel_initializer": "he_normal"}
+        self.conv = _GroupedConv2D(both, 3, padding="same", groups=RADIX, use_bias=False, name="conv", **he, **own)
         self.bn0, self.bn1 = (
-            layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, **options) for name in ("bn0", "bn1")
+            layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, **own) for name in ("bn0", "bn1")
         )
-        self.fc1 = layers.Conv2D(self.hidden, 1, kernel_initializer="he_normal", name="fc1", **options)
-        self.fc2 = layers.Conv2D(both, 1, name="fc2", **options)
+        self.fc1 = layers.Conv2D(self.hidden, 1, name="fc1", **he, **own)
+        self.fc2 = layers.Conv2D(both, 1, name="fc2", **own)
 
     def build(self, input_shape):
         self.conv.build(input_shape)

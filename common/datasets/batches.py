@@ -6,7 +6,8 @@ starts over after a resume. Here nothing has state. Backends other than TensorFl
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -16,9 +17,12 @@ from common.datasets import array_batches
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    Dataset = tf.data.Dataset
-else:
-    Dataset = array_batches.ArrayBatches
+
+class Dataset(Protocol):
+    """Batches in order: a `tf.data.Dataset`, or `ArrayBatches` on other backends."""
+
+    def map(self, function: Callable[..., Any]) -> "Dataset":
+        """The batches as a function makes them; it takes the parts of a tuple one by one."""
 
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
@@ -78,8 +82,8 @@ def shuffled_batches(
     return in_order(batches.map(gather, tf.data.AUTOTUNE))
 
 
-def in_order(batches: Dataset) -> Dataset:
-    """The batches in their own order, prepared ahead; several workers share each batch."""
+def in_order(batches: Any) -> Dataset:
+    """The batches of a `tf.data.Dataset` in their own order, prepared ahead; several workers share each batch."""
     options = tf.data.Options()
     options.deterministic = True
     # There are no files to deal out to workers.

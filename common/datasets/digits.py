@@ -1,10 +1,11 @@
 """Handwritten digits: scikit-learn's embedded ones, MNIST and USPS in each of their usual formats."""
 
 import bz2
+import contextlib
 import gzip
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sklearn.datasets import load_digits, load_svmlight_file
 
 @dataclass(frozen=True)
 class Digits:
-    """Grey images (N, H, W, 1), float32 in [0, 1], and labels (N,), int64 in 0..9, split in two."""
+    """Gray images (N, H, W, 1), float32 in [0, 1], and labels (N,), int64 in 0..9, split in two."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -65,25 +66,14 @@ def read_mnist(root: Path) -> Digits:
     """
     root = _folder(root)
     if (root / "mnist.npz").is_file():
-        path = root / "mnist.npz"
-
-        def load() -> list[np.ndarray]:
-            with np.load(path) as arrays:
-                return [arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")]
-
-        parts = _guarded(path, load)
-        where = [str(path)] * 4
+        paths = [root / "mnist.npz"] * 4
+        with _naming(paths[0]), np.load(paths[0]) as arrays:
+            parts = [arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")]
     else:
         names = [f"{split}-{kind}" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
         paths = [_first(root, [f"{name}-ubyte", f"{name}-ubyte.gz"], "mnist.npz") for name in names]
         parts = [read_idx(path) for path in paths]
-        where = [str(path) for path in paths]
-    return Digits(
-        _checked_images(parts[0] / np.float32(255), where[0]),
-        _checked_labels(parts[1], len(parts[0]), where[1]),
-        _checked_images(parts[2] / np.float32(255), where[2]),
-        _checked_labels(parts[3], len(parts[2]), where[3]),
-    )
+    return _checked([parts[0] / np.float32(255), parts[1], parts[2] / np.float32(255), parts[3]], paths)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -93,10 +83,10 @@ def read_idx(path: Path) -> np.ndarray:
         ValueError: wrong magic number, truncated or overlong content, damaged compression.
     """
     path = Path(path)
-    data = _guarded(path, path.read_bytes)
-    if path.suffix == ".gz":
-        compressed = data
-        data = _guarded(path, lambda: gzip.decompress(compressed))
+    with _naming(path):
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
         raise ValueError(
             f"{path} is not an IDX file of bytes: expected the magic number 00000801 or 00000803, "
@@ -123,47 +113,35 @@ def read_usps(root: Path) -> Digits:
     """
     root = _folder(root)
     if (root / "usps.h5").is_file():
-        path = root / "usps.h5"
-
-        def load() -> list[np.ndarray]:
-            with h5py.File(path) as file:
-                return [file[s][k][:] for s in ("train", "test") for k in ("data", "target")]
-
-        parts, where = _guarded(path, load), [str(path)] * 2
+        paths = [root / "usps.h5"] * 2
+        with _naming(paths[0]), h5py.File(paths[0]) as file:
+            parts = [file[split][kind][:] for split in ("train", "test") for kind in ("data", "target")]
     elif (root / "usps.bz2").is_file():
         paths = [root / "usps.bz2", _first(root, ["usps.t.bz2"], "usps.h5")]
-        parts, where = [a for path in paths for a in _read_libsvm(path)], [str(p) for p in paths]
+        parts = [array for path in paths for array in _read_libsvm(path)]
     else:
         names = (["zip.train.gz", "zip.train"], ["zip.test.gz", "zip.test"])
         paths = [_first(root, name, "usps.h5 or usps.bz2") for name in names]
-        parts, where = [a for path in paths for a in _read_zip_text(path)], [str(p) for p in paths]
-    for pixels, path in zip(parts[::2], where):
+        parts = [array for path in paths for array in _read_zip_text(path)]
+    for pixels, path in zip(parts[::2], paths):
         if pixels.ndim != 2 or pixels.shape[1] != 256:
             raise ValueError(f"{path} must hold rows of 256 pixels, got an array of {pixels.shape}.")
     train, test = (pixels.reshape(-1, 16, 16) for pixels in parts[::2])
-    return Digits(
-        _checked_images(train, where[0]),
-        _checked_labels(parts[1], len(train), where[0]),
-        _checked_images(test, where[1]),
-        _checked_labels(parts[3], len(test), where[1]),
-    )
+    return _checked([train, parts[1], test, parts[3]], [paths[0], paths[0], paths[1], paths[1]])
 
 
 def _read_zip_text(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Rows of label and 256 values in [-1, 1]."""
-    rows = _guarded(path, lambda: np.loadtxt(path, dtype="float32", ndmin=2))
+    with _naming(path):
+        rows = np.loadtxt(path, dtype="float32", ndmin=2)
     return (rows[:, 1:] + 1) / 2, rows[:, 0]
 
 
 def _read_libsvm(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """libsvm rows: label + 1, then index:value with values in [-1, 1]."""
-
-    def load() -> tuple[np.ndarray, np.ndarray]:
-        with bz2.open(path) as file:
-            matrix, labels = load_svmlight_file(file, n_features=256, dtype=np.float32)
-        return (matrix.toarray() + 1) / 2, labels - 1
-
-    return _guarded(path, load)
+    with _naming(path), bz2.open(path) as file:
+        matrix, labels = load_svmlight_file(file, n_features=256, dtype=np.float32)
+    return (matrix.toarray() + 1) / 2, labels - 1
 
 
 def _folder(root: Path) -> Path:
@@ -181,10 +159,11 @@ def _first(root: Path, names: list[str], other: str) -> Path:
     raise ValueError(f"{root} has no {' or '.join(names)} (nor {other}). Check --data-dir.")
 
 
-def _guarded(path: Path, load: Callable):
-    """Runs `load`; what a damaged file makes it raise becomes one sentence that names the file."""
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Inside, what a damaged file makes a reader raise becomes one sentence that names the file."""
     try:
-        return load()
+        yield
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} cannot be read and is probably an incomplete download "
@@ -192,7 +171,18 @@ def _guarded(path: Path, load: Callable):
         ) from error
 
 
-def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
+def _checked(parts: Sequence[np.ndarray], paths: Sequence[Path]) -> Digits:
+    """From images, labels, test images and test labels, and the file of each."""
+    images, labels, test_images, test_labels = parts
+    return Digits(
+        _checked_images(images, paths[0]),
+        _checked_labels(labels, len(images), paths[1]),
+        _checked_images(test_images, paths[2]),
+        _checked_labels(test_labels, len(test_images), paths[3]),
+    )
+
+
+def _checked_images(images: np.ndarray, where: str | Path) -> np.ndarray:
     """(N, H, W) in [0, 1] up to rounding -> (N, H, W, 1) float32 in [0, 1]."""
     images = np.asarray(images, "float32")
     if images.ndim != 3 or len(images) == 0:
@@ -204,7 +194,7 @@ def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
     return np.clip(images, 0, 1)[..., np.newaxis]
 
 
-def _checked_labels(labels: np.ndarray, count: int, where: str) -> np.ndarray:
+def _checked_labels(labels: np.ndarray, count: int, where: Path) -> np.ndarray:
     """(N,) whole numbers 0..9 -> int64."""
     labels = np.asarray(labels)
     if labels.shape != (count,):

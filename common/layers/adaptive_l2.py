@@ -5,8 +5,8 @@ import numpy as np
 from keras import layers, ops
 
 
-def _arrays_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]:
-    """The arrays of all convolutional, dense and normalization layers, each once, by category."""
+def _weights_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]:
+    """The weights of all convolutional, dense and normalization layers, each once, by category."""
     kinds = {
         "conv": (
             *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
@@ -16,44 +16,44 @@ def _arrays_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]
         "dense": (layers.Dense, layers.EinsumDense),
         "bn": (layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization),
     }
-    found: dict[str, dict[int, keras.Variable]] = {}
+    categories: dict[str, dict[int, keras.Variable]] = {}
     for layer in network._flatten_layers():  # nested models too; a layer that is used twice comes once
         kind = next((name for name, classes in kinds.items() if isinstance(layer, classes)), None)
         for variable in layer.weights if kind else ():
-            array = next((name for name in ("kernel", "bias", "gamma", "beta") if variable.name.endswith(name)), None)
-            if array:  # moving statistics are not
-                found.setdefault(f"{kind}_{array}", {})[id(variable)] = variable
-    return {category: list(arrays.values()) for category, arrays in sorted(found.items())}
+            role = next((name for name in ("kernel", "bias", "gamma", "beta") if variable.name.endswith(name)), None)
+            if role:  # moving statistics have none
+                categories.setdefault(f"{kind}_{role}", {})[id(variable)] = variable
+    return {category: list(weights.values()) for category, weights in sorted(categories.items())}
 
 
 @keras.saving.register_keras_serializable(package="common")
 class AdaptiveL2(layers.Layer):
-    """A network whose arrays are L2-regularised with factors that are learned: Σ A f(θ_n) ‖w_n‖₂² (Eq. 2.7).
+    """A network whose weights are L2-regularized with factors that are learned: Σ A f(θ_n) ‖w_n‖₂² (Eq. 2.7).
 
     Wraps any built Keras model, functional or subclassed, and returns what it returns; the penalty is
     added to the loss of the model that is compiled around it:
 
-        training = keras.Model(network.input, AdaptiveL2(network)(network.input))
+        training_model = keras.Model(network.input, AdaptiveL2(network)(network.input))
 
-    Every array of a convolutional, dense or normalization layer has a trainable θ of its own. Their
-    categories are conv_kernel, conv_bias, bn_gamma, bn_beta, dense_kernel, dense_bias. Arrays of layers that are
-    frozen when the training step is traced are left out, and their θ rest. Constant L2 regularization, the
+    Each weight (kernel, bias, …) of a convolutional, dense or normalization layer has a trainable θ of its own. Their
+    categories are conv_kernel, conv_bias, bn_gamma, bn_beta, dense_kernel, dense_bias. Weights of layers that are
+    frozen when the training step is traced are left out, and their θ do not change. Constant L2 regularization, the
     baseline, is `adaptive=False`.
 
     As ∂/∂θ_n = A ‖w_n‖² / 2c ≥ 0 between -c and c, training can only lower a factor, until it is 0 and stays
-    there. Adam divides a gradient by its own size, so each θ of an array that is not zero falls by about the learning
-    rate per step: faster where the array grows, slower where it shrinks.
+    there. Adam divides a gradient by its own size, so each θ of a weight that is not zero falls by about the learning
+    rate per step: faster where the weight grows, slower where it shrinks.
 
     Args:
         network: a model that has its variables.
         amplitude: A, the largest factor; one for all, or category -> A, where categories left out are not
-            regularised.
+            regularized.
         adaptive: False: the factors are A itself and stay constant (Eq. 2.2).
         c: the hard sigmoid's bound (Eq. 2.4).
 
     Raises:
         ValueError: the network has no variables yet, an amplitude is negative or of no known category,
-            or there is nothing to regularise.
+            or there is nothing to regularize.
     """
 
     def __init__(self, network, amplitude=0.005, adaptive: bool = True, c: float = 2.5, **kwargs):
@@ -63,29 +63,29 @@ class AdaptiveL2(layers.Layer):
             raise ValueError("AdaptiveL2 needs a network with variables: call it once on data before it is wrapped.")
         if c <= 0:
             raise ValueError(f"c must be above zero, got {c}.")
-        arrays = _arrays_by_category(network)
-        amplitudes = dict(amplitude) if isinstance(amplitude, dict) else dict.fromkeys(arrays, amplitude)
-        if not set(amplitudes) <= set(arrays) or min(amplitudes.values(), default=-1) < 0:
-            raise ValueError(f"amplitude must be zero or more for one or more of {list(arrays)}, got {amplitude}.")
+        weights = _weights_by_category(network)
+        amplitudes = dict(amplitude) if isinstance(amplitude, dict) else dict.fromkeys(weights, amplitude)
+        if not set(amplitudes) <= set(weights) or min(amplitudes.values(), default=-1) < 0:
+            raise ValueError(f"amplitude must be zero or more for one or more of {list(weights)}, got {amplitude}.")
         self.network, self.amplitude, self.adaptive, self.c = network, amplitude, adaptive, c
         #: The category of each factor.
-        self.categories = [category for category in amplitudes for _ in arrays[category]]
+        self.categories = [category for category in amplitudes for _ in weights[category]]
         self._scales = [amplitudes[category] for category in self.categories]
         if adaptive:
             self.theta = self.add_weight(shape=(len(self.categories),), initializer="zeros", name="theta")
 
     def factors(self):
-        """λ_n of each array, shape (N,), float32, in the order of `categories` (Eqs. 2.4 to 2.6)."""
+        """λ_n of each weight, shape (N,), float32, in the order of `categories` (Eqs. 2.4 to 2.6)."""
         scales = ops.convert_to_tensor(list(self._scales), "float32")
         return scales * ops.clip(self.theta / (2 * self.c) + 0.5, 0.0, 1.0) if self.adaptive else scales  # Eq. 2.6
 
     def call(self, inputs, training=None):
-        found = _arrays_by_category(self.network)
+        by_category = _weights_by_category(self.network)
         # dict.fromkeys: the different categories in order.
-        arrays = [array for category in dict.fromkeys(self.categories) for array in found[category]]
-        updated = [n for n, array in enumerate(arrays) if array.trainable]
+        weights = [weight for category in dict.fromkeys(self.categories) for weight in by_category[category]]
+        updated = [n for n, weight in enumerate(weights) if weight.trainable]
         if updated:
-            squares = ops.stack([ops.sum(ops.square(ops.cast(arrays[n], "float32"))) for n in updated])
+            squares = ops.stack([ops.sum(ops.square(ops.cast(weights[n], "float32"))) for n in updated])
             self.add_loss(ops.sum(ops.take(self.factors(), updated) * squares))  # Eq. 2.7
         return self.network(inputs, training=training)
 
@@ -109,7 +109,7 @@ class AdaptiveL2(layers.Layer):
 class FactorLog(keras.callbacks.Callback):
     """Adds the median factor of each category to the logs of each epoch: `factor_conv_kernel` and so on.
 
-    Place it before the callbacks that write logs; `common.training.fit` does.
+    Place it before the callbacks that write logs; `common.experiments.training.fit` does.
 
     Args:
         layer: the `AdaptiveL2` to read.

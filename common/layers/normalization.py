@@ -9,7 +9,7 @@ class L2Normalize(layers.Layer):
     """Divides each vector by its Euclidean length: E_c = E / ‖E‖₂ (dissertation Eq. 5.5).
 
     Differs from `keras.layers.UnitNormalization` where that one returns NaN: the zero vector maps to
-    itself with a finite gradient, and half-precision inputs are normalised in float32, in which the
+    itself with a finite gradient, and half-precision inputs are normalized in float32, in which the
     squares neither overflow nor vanish. Vectors shorter than √epsilon are scaled by 1/√epsilon.
 
     Args:
@@ -41,10 +41,10 @@ class L2Normalize(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="common")
 class CosineDense(layers.Layer):
-    """Cosines of the angles between a vector and the centres of classes, which are learned (Deng et al. 2019).
+    """Cosines of the angles between a vector and the centers of classes, which are learned (Deng et al. 2019).
 
     Args:
-        units: C, how many centres.
+        units: C, how many centers.
 
     Input shape: (B, D), any float dtype. Output shape: (B, C), in the layer's compute dtype.
     """

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable(package="common")
 class GeMPooling2D(layers.Layer):
-    """Generalised-mean pooling with a trainable power p: (mean of max(x, epsilon)^p)^(1/p) (Radenović et al. 2019).
+    """Generalized-mean pooling with a trainable power p: (mean of max(x, epsilon)^p)^(1/p) (Radenović et al. 2019).
 
     p = 1 is the average, p → ∞ the maximum. Computed as a log-sum-exp, so that no power over- or underflows and the
     gradient of p is finite for features of zero; in float32 whatever the compute dtype.

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import tyro
 
-from common.config import run_command
-from common.report import table
-from common.retrieval import confidence_interval, load_embeddings, rerank, verification
+from common.experiments.config import run_command
+from common.report.tables import table
+from common.retrieval import confidence_interval, load_embeddings, rerank, verification_rates
 from common.retrieval.distances import Metric
-from common.retrieval.scoring import rank, summarize
+from common.retrieval.metrics import rank, summarize
 
 
 @dataclass(frozen=True)
@@ -22,29 +22,31 @@ class Options:
     features: tyro.conf.Positional[Path]  # the npz file
     metric: Metric = "cosine"  # distance
     rerank: bool = False  # re-rank with k-reciprocal encoding before scoring
-    k1: int = 20  # re-ranking: neighbours of the reciprocal sets
-    k2: int = 6  # re-ranking: neighbours that encodings are averaged over
+    k1: int = 20  # re-ranking: neighbors of the reciprocal sets
+    k2: int = 6  # re-ranking: neighbors that encodings are averaged over
     lambda_value: float = 0.3  # re-ranking: weight of the original distance
     ranks: tuple[int, ...] = (1, 5, 10)  # of the CMC
 
 
 def main() -> None:
+    """Command line."""
     options = tyro.cli(Options, prog="python -m common.retrieval")
     query, gallery = load_embeddings(options.features)
     distances = None
     if options.rerank:
-        parameters = {"k1": options.k1, "k2": options.k2, "lambda_value": options.lambda_value}
-        distances = rerank(query, gallery, metric=options.metric, **parameters)
+        distances = rerank(
+            query, gallery, metric=options.metric, k1=options.k1, k2=options.k2, lambda_value=options.lambda_value
+        )
     results = rank(query, gallery, metric=options.metric, distances=distances)
     scores = summarize(results, options.ranks, "standard")
     trapezoid = summarize(results, options.ranks, "trapezoid")
-    found = confidence_interval(scores, query.identities)
-    found.loc["mAP, trapezoid rule"] = confidence_interval(trapezoid, query.identities).loc["mAP"]
-    rows = [
-        [name, *(f"{100 * value:.2f}" for value in found.loc[name, ["score", "low", "high"]])]
+    intervals = confidence_interval(scores, query.identities)
+    intervals.loc["mAP, trapezoid rule"] = confidence_interval(trapezoid, query.identities).loc["mAP"]
+    rows: list[list[str | None]] = [
+        [name, *(f"{100 * value:.2f}" for value in intervals.loc[name, ["score", "low", "high"]])]
         for name in ["mAP", "mAP, trapezoid rule", *(f"rank-{k}" for k in scores.ranks), "mINP"]
     ]
-    pairs = verification(query, gallery, metric=options.metric)  # re-ranked distances are relative to each query
+    pairs = verification_rates(query, gallery, metric=options.metric)  # re-ranked distances are relative to each query
     rows += [
         [f"TPR at FPR {rate:g}", f"{100 * pairs.true_positive_rate_at(rate):.2f}", None, None]
         for rate in (1e-2, 1e-3, 1e-4)

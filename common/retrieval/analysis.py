@@ -5,8 +5,8 @@ import pandas as pd
 
 from common.retrieval.distances import Metric
 from common.retrieval.embeddings import Embeddings, check_widths
+from common.retrieval.metrics import AveragePrecision, Scores, rank, summarize
 from common.retrieval.ranking import MATCHES
-from common.retrieval.scoring import AveragePrecision, Scores, rank, summarize
 
 
 def score_by_camera_pair(
@@ -53,8 +53,8 @@ def score_by(scores: Scores, labels: np.ndarray) -> pd.DataFrame:
     Raises:
         ValueError: the number of labels is not that of the queries.
     """
-    found = _per_query(scores, labels).groupby("label")
-    return found[["mAP", "rank-1"]].mean().assign(valid_queries=found.size())
+    groups = _per_query(scores, labels).groupby("label")
+    return groups[["mAP", "rank-1"]].mean().assign(valid_queries=groups.size())
 
 
 def confidence_interval(
@@ -62,8 +62,8 @@ def confidence_interval(
 ) -> pd.DataFrame:
     """Percentile bootstrap over identities.
 
-    Queries of one person are alike, so whole identities are drawn with replacement, as many as there are;
-    drawing queries instead would give too narrow an interval.
+    Queries of one person are alike, so whole identities are resampled with replacement, as many as there are;
+    resampling queries instead would give too narrow an interval.
 
     Args:
         scores: of `score`.
@@ -80,14 +80,14 @@ def confidence_interval(
     """
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"level must be in (0, 1) and resamples at least 1, got {level} and {resamples}.")
-    found = _per_query(scores, query_identities)
-    metrics = found.columns.drop("label")
-    groups = found.groupby("label")[list(metrics)]
+    queries = _per_query(scores, query_identities)
+    metrics = queries.columns.drop("label")
+    groups = queries.groupby("label")[list(metrics)]
     sums, sizes = groups.sum().to_numpy(), groups.size().to_numpy()  # (I, metrics), (I,)
     draws = np.random.default_rng(seed).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples)
     means = (draws @ sums) / (draws @ sizes)[:, None]  # (resamples, I) x (I, metrics)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return pd.DataFrame({"score": found[metrics].mean(), "low": low, "high": high}, index=metrics)
+    return pd.DataFrame({"score": queries[metrics].mean(), "low": low, "high": high}, index=metrics)
 
 
 def _per_query(scores: Scores, labels: np.ndarray) -> pd.DataFrame:

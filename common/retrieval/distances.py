@@ -7,7 +7,7 @@ import numpy as np
 from numba import prange
 from tqdm import tqdm
 
-from common.retrieval.compiled import compiled
+from common.jit import compiled
 
 Metric = Literal["cosine", "euclidean"]
 BLOCK = 2**25  # numbers in a block: 128 MiB, large enough for a fast matrix product
@@ -15,7 +15,7 @@ _SHORTEST, _LONGEST = 1e-15, 1e15  # lengths whose squares float32 holds
 
 
 class Distances:
-    """Distances between the rows of `left` and of `right`, computed when asked for.
+    """Distances between the rows of `left` and of `right`, computed a block at a time.
 
     - cosine: 1 - x·y / (‖x‖ ‖y‖), in [0, 2]; 1 where x or y is the zero vector.
     - euclidean: the **squared** distance ‖x - y‖², which ranks as the distance does.

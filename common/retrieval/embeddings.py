@@ -15,7 +15,7 @@ class Embeddings:
     """N images as a retrieval method sees them.
 
     Args:
-        features: (N, D) finite numbers of any float or integer type, kept as contiguous float32.
+        features: (N, D) finite numbers of any float or integer type, stored as contiguous float32.
         identities: (N,) integers; -1 marks junk, which rankings ignore in a gallery.
         cameras: (N,) integers. Images without camera ids: any two different numbers for query and gallery.
 
@@ -75,7 +75,8 @@ def load_embeddings(path: Path) -> tuple[Embeddings, Embeddings]:
     missing = [name for name in _names("query") + _names("gallery") if name not in arrays]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'no arrays'}.")
-    return tuple(Embeddings(*(arrays[name] for name in _names(side))) for side in ("query", "gallery"))
+    query, gallery = (Embeddings(*(arrays[name] for name in _names(side))) for side in ("query", "gallery"))
+    return query, gallery
 
 
 def check_widths(query: Embeddings, gallery: Embeddings) -> None:

@@ -5,13 +5,13 @@ from scipy.sparse import csr_array
 
 from common.retrieval.distances import Distances
 from common.retrieval.embeddings import Embeddings, check_widths
-from common.retrieval.neighbors import Neighbors, nearest, nearest_to_each_other
+from common.retrieval.knn import Neighbors, nearest, nearest_to_each_other
 
 
 def expand(
     query: Embeddings, gallery: Embeddings, *, k: int = 5, alpha: float = 3.0, database_side: bool = False
 ) -> tuple[Embeddings, Embeddings]:
-    """Replaces features by weighted means of their neighbours'; scores with them need no other distance.
+    """Replaces features by weighted means of their neighbors'; scores with them need no other distance.
 
     Alpha query expansion (Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019):
     q becomes the unit vector along q + Σ max(0, q·g)^alpha g over its k nearest gallery images g by cosine,
@@ -22,8 +22,8 @@ def expand(
     Args:
         query: Q images with features of width D.
         gallery: G images with features of width D.
-        k: neighbours.
-        alpha: exponent of the similarity, from 0 on; 0 gives all neighbours with a positive one equal weights.
+        k: neighbors.
+        alpha: exponent of the similarity, from 0 on; 0 gives all neighbors with a positive one equal weights.
         database_side: augment the gallery as well.
 
     Returns:
@@ -41,22 +41,21 @@ def expand(
         )
     if database_side:
         within = Distances(gallery.features, gallery.features, "cosine")
-        # Each sample's first neighbour is itself with weight 1, which `_weighted` adds on its own.
-        found = nearest_to_each_other(within, k + 1)
-        others = Neighbors(found.indices[:, 1:], found.distances[:, 1:], found.farthest)
+        # Each sample's first neighbor is itself with weight 1, which `_weighted` adds on its own.
+        nearest_ones = nearest_to_each_other(within, k + 1)
+        others = Neighbors(nearest_ones.indices[:, 1:], nearest_ones.distances[:, 1:], nearest_ones.farthest)
         gallery = _weighted(gallery, gallery, others, alpha)
     between = Distances(query.features, gallery.features, "cosine")
     return _weighted(query, gallery, nearest(between, k), alpha), gallery
 
 
 def _weighted(samples: Embeddings, pool: Embeddings, neighbors: Neighbors, alpha: float) -> Embeddings:
-    """Unit vectors along x + Σ w g, neighbours g from `pool`."""
+    """Unit vectors along x + Σ w g, neighbors g from `pool`."""
     similarities = np.maximum(0, 1 - neighbors.distances)
     weights = np.where(similarities > 0, similarities**alpha, 0) * _inverse_lengths(pool.features)[neighbors.indices]
     count, k = weights.shape
-    matrix = csr_array(
-        (weights.ravel(), neighbors.indices.ravel(), np.arange(0, count * k + 1, k)), shape=(count, len(pool))
-    )
+    starts = np.arange(0, count * k + 1, k)
+    matrix = csr_array((weights.ravel(), neighbors.indices.ravel(), starts), shape=(count, len(pool)))
     features = matrix @ pool.features  # (M, N) sparse x (N, D)
     features += samples.features * _inverse_lengths(samples.features)[:, None]
     features *= _inverse_lengths(features)[:, None]

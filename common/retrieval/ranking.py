@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from common.retrieval.compiled import compiled
+from common.jit import compiled
 
 # Columns of `rank_rows`' result.
 MATCHES, FIRST_RANK, LAST_RANK, STANDARD, TRAPEZOID = range(5)

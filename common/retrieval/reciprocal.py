@@ -1,9 +1,9 @@
-"""Expanded sets of k-reciprocal nearest neighbours."""
+"""Expanded sets of k-reciprocal nearest neighbors."""
 
 import numpy as np
 from numba import prange
 
-from common.retrieval.compiled import compiled
+from common.jit import compiled
 
 _ROWS = 4096  # samples whose sets are built before they are packed
 
@@ -13,7 +13,7 @@ def expanded_sets(neighbors: np.ndarray, k1: int) -> tuple[np.ndarray, np.ndarra
 
     R(i, k) holds those of i's k nearest (i itself comes on top) that have i among their own k nearest.
     R*(i, k1) adds to R(i, k1) each R(j, k1/2), j in R(i, k1), of which more than two thirds lie in R(i, k1). Half
-    of an odd k1 is rounded to the even neighbour.
+    of an odd k1 is rounded to the even neighbor.
 
     Args:
         neighbors: (N, k1 + 1) nearest samples, each sample itself first.
@@ -37,7 +37,7 @@ def expanded_sets(neighbors: np.ndarray, k1: int) -> tuple[np.ndarray, np.ndarra
 
 @compiled(parallel=True)
 def _places(neighbors):
-    """(N, K): the place of i among the neighbours of its a-th neighbour, K where it is none of them."""
+    """(N, K): the place of i among the neighbors of its a-th neighbor, K where it is none of them."""
     places = np.empty(neighbors.shape, np.int32)
     for i in prange(len(neighbors)):
         for a in range(neighbors.shape[1]):
@@ -71,15 +71,15 @@ def _expand(rows, neighbors, places, half, sets):
                 size += 1
         core = size  # R(sample, k1)
         for c in range(core):
-            candidate, total, shared = members[c], 0, 0
+            neighbor, total, shared = members[c], 0, 0
             for a in range(half):
-                if places[candidate, a] < half:
+                if places[neighbor, a] < half:
                     total += 1
-                    shared += _contains(members[:core], neighbors[candidate, a])
+                    shared += _contains(members[:core], neighbors[neighbor, a])
             if 3 * shared > 2 * total:
                 for a in range(half):
-                    if places[candidate, a] < half and not _contains(members[:size], neighbors[candidate, a]):
-                        members[size] = neighbors[candidate, a]
+                    if places[neighbor, a] < half and not _contains(members[:size], neighbors[neighbor, a]):
+                        members[size] = neighbors[neighbor, a]
                         size += 1
         sizes[i] = size
     return sizes

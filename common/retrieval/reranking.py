@@ -1,11 +1,11 @@
 """Re-ranking with k-reciprocal encoding, sparse and by blocks.
 
-Several computations go by this name. `rerank` says which one is here. Others in public code, whose numbers differ:
+Several computations have this name. `rerank` says which one it is. Others in public code, whose numbers differ:
 
 - distances squared once more: squared Euclidean ones passed to code that squares;
 - distances not squared;
 - distances not divided by their row's maximum, with weights from exp(-d) of those;
-- k1 instead of k1 + 1 neighbours, from a nearest-neighbour search that counts the image itself;
+- k1 instead of k1 + 1 neighbors, from a nearest-neighbor search that counts the image itself;
 - k1 = 50 and k2 = 15.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 from numba import prange
 from scipy.sparse import csr_array
 
-from common.retrieval.compiled import compiled
+from common.jit import compiled
 from common.retrieval.distances import Distances, Metric
 from common.retrieval.embeddings import Embeddings, check_widths
-from common.retrieval.neighbors import nearest_to_each_other
+from common.retrieval.knn import nearest_to_each_other
 from common.retrieval.reciprocal import expanded_sets
 
 
@@ -39,24 +39,16 @@ class RerankedDistances:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(Q, G)."""
         return len(self._original.left), len(self._original.right)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         queries, members, done = self._queries, self._members, 0
+        index = (members.indptr, members.indices, members.data)
         for block in self._original:
             rows = slice(done, done + len(block))
-            _blend(
-                block,
-                queries.indptr[rows.start : rows.stop + 1],
-                queries.indices,
-                queries.data,
-                members.indptr,
-                members.indices,
-                members.data,
-                self._farthest[rows],
-                self._original.cosine,
-                self._lambda,
-            )
+            encodings = (queries.indptr[rows.start : rows.stop + 1], queries.indices, queries.data)
+            _blend(block, encodings, index, self._farthest[rows], self._original.cosine, self._lambda)
             done = rows.stop
             yield block
 
@@ -77,19 +69,19 @@ def rerank(
 
     1. d(i, j) is the **squared** cosine distance (1 - cos)² or squared Euclidean distance, **divided by its row's
        maximum** over all N: what the paper's authors' NumPy code makes of cosine or Euclidean distances.
-    2. R*(i, k1): reciprocal neighbours among i and its k1 nearest others, expanded with the sets of half size of
-       which more than two thirds are shared (`expanded_sets`). An image is always its own first neighbour.
+    2. R*(i, k1): reciprocal neighbors among i and its k1 nearest others, expanded with the sets of half size of
+       which more than two thirds are shared (`expanded_sets`). An image is always its own first neighbor.
     3. V(i, j) = exp(-d(i, j)) on R*(i, k1), **divided by its sum**; then averaged over the k2 nearest, i included.
     4. Jaccard distance 1 - m / (2 - m) with m = Σ min(V(i, ·), V(j, ·)), as each V sums to 1.
     5. lambda_value · d + (1 - lambda_value) · Jaccard.
 
-    All images take part as neighbours, junk (identity -1) too: drop it before if it shall not.
+    All images take part as neighbors, junk (identity -1) too: drop it before if it shall not.
 
     Args:
         query: Q images with features of width D.
         gallery: G images with features of width D.
-        k1: neighbours of the reciprocal sets.
-        k2: neighbours that V is averaged over; 1 for none.
+        k1: neighbors of the reciprocal sets.
+        k2: neighbors that V is averaged over; 1 for none.
         lambda_value: weight of the original distance, in [0, 1].
         metric: "cosine" or "euclidean".
 
@@ -108,13 +100,8 @@ def rerank(
     neighbors = nearest_to_each_other(within, max(k1 + 1, k2))
     farthest = np.where(neighbors.farthest > 0, neighbors.farthest, 1)  # all images alike: distances stay 0
     encodings = _encode(within, farthest, neighbors.indices, k1, k2)
-    return RerankedDistances(
-        _original=Distances(query.features, gallery.features, metric),
-        _farthest=farthest[: len(query)],
-        _queries=encodings[: len(query)],
-        _members=encodings[len(query) :].T.tocsr(),
-        _lambda=lambda_value,
-    )
+    original, members = Distances(query.features, gallery.features, metric), encodings[len(query) :].T.tocsr()
+    return RerankedDistances(original, farthest[: len(query)], encodings[: len(query)], members, lambda_value)
 
 
 def _encode(within: Distances, farthest: np.ndarray, neighbors: np.ndarray, k1: int, k2: int) -> csr_array:
@@ -133,8 +120,10 @@ def _encode(within: Distances, farthest: np.ndarray, neighbors: np.ndarray, k1: 
 
 
 @compiled(parallel=True)
-def _blend(block, starts, members, weights, index_starts, index_rows, index_weights, farthest, cosine, lambda_value):
-    """Turns original distances (B, G) into final ones; `index_*` lists the gallery images of each member."""
+def _blend(block, encodings, index, farthest, cosine, lambda_value):
+    """Turns original distances (B, G) into final ones; the index lists the gallery images of each member."""
+    starts, members, weights = encodings
+    index_starts, index_rows, index_weights = index
     for i in prange(len(block)):
         row = block[i]
         shared = np.zeros(len(row), np.float32)  # m of step 4

@@ -17,8 +17,8 @@ def small(**options):
 
 def test_resnet50_gives_4096_features_of_three_branches():
     model = build_model(build_backbone("resnet50", (64, 32), None), 751)
-    assert model.inference.output_shape == (None, 4096)  # 2048 + 1024 + 1024
-    widths = {name: output.shape[1] for name, output in model.training.output.items()}
+    assert model.inference_model.output_shape == (None, 4096)  # 2048 + 1024 + 1024
+    widths = {name: output.shape[1] for name, output in model.training_model.output.items()}
     branches = {"global": 2048, "upper": 1024, "lower": 1024}
     assert widths == {f"{b}_logits": 751 for b in branches} | {f"{b}_embedding": n for b, n in branches.items()}
     counts = {name: model.regularizer.categories.count(name) for name in set(model.regularizer.categories)}
@@ -29,21 +29,21 @@ def test_resnet50_gives_4096_features_of_three_branches():
 
 def test_minimal_setup_has_one_branch_and_one_loss():
     model = small(triplet=False, regional_branches=False, clipping=False, regularization="none")
-    assert list(model.training.output) == ["global_logits"] and model.regularizer is None
-    assert model.inference.output_shape == (None, 96)
-    assert len(model.backbone) == 5
+    assert list(model.training_model.output) == ["global_logits"] and model.regularizer is None
+    assert model.inference_model.output_shape == (None, 96)
+    assert len(model.frozen_blocks) == 5
 
 
 def test_branches_share_the_trunk_and_nothing_else():
     model = small()
-    variables = [id(v) for part in model.backbone for v in part.variables]
-    assert len(model.backbone) == 6 and len(set(variables)) == len(variables)
-    np.testing.assert_array_equal(model.backbone[4].get_weights()[0], model.backbone[5].get_weights()[0])
+    variables = [id(v) for part in model.frozen_blocks for v in part.variables]
+    assert len(model.frozen_blocks) == 6 and len(set(variables)) == len(variables)
+    np.testing.assert_array_equal(model.frozen_blocks[4].get_weights()[0], model.frozen_blocks[5].get_weights()[0])
 
 
 def test_regions_are_the_upper_and_the_lower_half():
     model = small()
-    *trunk, _, regional = model.backbone
+    *trunk, _, regional = model.frozen_blocks
     maps = np.asarray(keras.Sequential([*trunk, regional])(IMAGES))  # (4, 4, 2, 96)
     network = model.regularizer.network
     outputs = network(IMAGES)
@@ -52,8 +52,8 @@ def test_regions_are_the_upper_and_the_lower_half():
         np.testing.assert_allclose(outputs[f"{region}_embedding"], np.clip(pooled, 0, 1), rtol=1e-4, atol=1e-6)
 
 
-def test_embeddings_are_clipped_only_if_asked_for():
-    clipped, free = (np.asarray(small(clipping=clipping).inference(IMAGES)) for clipping in (True, False))
+def test_embeddings_are_clipped_only_with_clipping():
+    clipped, free = (np.asarray(small(clipping=clipping).inference_model(IMAGES)) for clipping in (True, False))
     assert clipped.min() >= 0 and clipped.max() == 1
     assert free.max() > 1
     np.testing.assert_allclose(clipped, np.clip(free, 0, 1), rtol=1e-5, atol=1e-6)
@@ -61,9 +61,9 @@ def test_embeddings_are_clipped_only_if_asked_for():
 
 def test_inference_joins_the_training_embeddings():
     model = small()
-    outputs = model.training(IMAGES, training=False)
+    outputs = model.training_model(IMAGES, training=False)
     joined = np.concatenate([outputs[f"{branch}_embedding"] for branch in ("global", "upper", "lower")], axis=1)
-    np.testing.assert_allclose(model.inference(IMAGES), joined, rtol=1e-6)
+    np.testing.assert_allclose(model.inference_model(IMAGES), joined, rtol=1e-6)
 
 
 def test_cross_entropy_with_label_smoothing_by_hand():
@@ -76,13 +76,13 @@ def test_cross_entropy_with_label_smoothing_by_hand():
 
 def test_total_loss_is_the_sum_of_all_losses_and_the_penalty():
     model = small(factor=0.01)
-    found = losses(model, 0.1)
-    model.training.compile(keras.optimizers.SGD(0.0), found, jit_compile=False)
+    by_output = losses(model, 0.1)
+    model.training_model.compile(keras.optimizers.SGD(0.0), by_output, jit_compile=False)
     identities = np.array([0, 0, 1, 1])
-    targets = {name: np.eye(7)[identities] if "logits" in name else identities for name in found}
-    total = model.training.train_on_batch(IMAGES, targets, return_dict=True)["loss"]
-    outputs = model.training(IMAGES, training=True)
-    parts = sum(float(loss(targets[name], outputs[name])) for name, loss in found.items())
+    targets = {name: np.eye(7)[identities] if "logits" in name else identities for name in by_output}
+    total = model.training_model.train_on_batch(IMAGES, targets, return_dict=True)["loss"]
+    outputs = model.training_model(IMAGES, training=True)
+    parts = sum(float(loss(targets[name], outputs[name])) for name, loss in by_output.items())
     squares = [float(np.sum(np.square(v))) for v in model.regularizer.network.trainable_variables]
     assert len(squares) == len(model.regularizer.categories)
     np.testing.assert_allclose(total, parts + 0.005 * sum(squares), rtol=1e-4)

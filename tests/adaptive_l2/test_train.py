@@ -1,4 +1,4 @@
-"""Training, resuming and evaluating a few drawn people."""
+"""Training, resuming and evaluating on a few synthetic people."""
 
 import json
 from dataclasses import replace
@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 
 from adaptive_l2 import evaluate as evaluation
-from adaptive_l2 import train as training_program
 from adaptive_l2.config import PRESETS, ROWS, Trial
+from adaptive_l2.data import read
 from adaptive_l2.evaluate import evaluate
-from adaptive_l2.train import build, read, train
+from adaptive_l2.model import build, restore
+from adaptive_l2.train import train
 from common.datasets.images import read_image
 from common.retrieval import load_embeddings, score
+from tests.resuming import assert_same_checkpoints, stopping
 
 pytest.importorskip("tensorflow")
 
@@ -22,52 +24,31 @@ SMOKE = replace(PRESETS["smoke"][1], name="run", regularizations=("adaptive",), 
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    return tmp_path_factory.mktemp("people")
-
-
-@pytest.fixture(scope="module")
 def run(people, tmp_path_factory):
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path_factory.mktemp("runs"))
     folder = train(config)
-    evaluate(folder, reranked=True)
+    evaluate(folder, rerank=True)
     return folder, config
 
 
-def test_stopped_between_and_in_the_stages_it_ends_with_the_same_weights(run, people, tmp_path, monkeypatch):
+def test_stopped_between_and_in_the_stages_it_ends_with_the_same_weights(run, people, tmp_path):
     """The second stage starts from the first one's weights, also when they come from its checkpoint."""
     whole, _ = run
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path)
-    fit, stages = training_program.training.fit, []
-
-    def stop_before_the_second_stage(model, batches, *, folder, **options):
-        stages.append(folder.name)
-        if folder.name != "frozen":
-            raise SystemExit(143)
-        return fit(model, batches, folder=folder, **options)
-
-    monkeypatch.setattr(training_program.training, "fit", stop_before_the_second_stage)
-    with pytest.raises(SystemExit):
+    with stopping(lambda folder: folder.name != "frozen") as folders:
         train(config)
-    monkeypatch.undo()
-    assert stages == ["frozen", "adaptive-seed0"]
-    trained = np.load(train(config) / "adaptive-seed0/checkpoint/state.npz")
-    expected = np.load(whole / "adaptive-seed0/checkpoint/state.npz")
-    for name in expected.files:
-        np.testing.assert_array_equal(trained[name], expected[name])
+    assert folders == ["frozen", "adaptive-seed0"]
+    assert_same_checkpoints(train(config), whole, "adaptive-seed0")
 
 
-def test_backbone_rests_in_the_first_stage(run):
+def test_backbone_is_frozen_in_the_first_stage(run):
     folder, config = run
     initial = build(config, Trial("adaptive", 0), 8)
+    variables = initial.training_model.variables
     with np.load(folder / "adaptive-seed0/frozen/checkpoint/state.npz") as state:
-        arrays = [state[f"arr_{i}"] for i in range(len(initial.training.variables))]
-    moved = {
-        variable.path: not np.array_equal(variable, array)
-        for variable, array in zip(initial.training.variables, arrays)
-    }
-    resting = {v.path for block in initial.backbone for v in block.variables}
-    assert not any(moved[path] for path in resting)
+        moved = {v.path: not np.array_equal(v, state[f"arr_{i}"]) for i, v in enumerate(variables)}
+    frozen = {v.path for block in initial.frozen_blocks for v in block.variables}
+    assert not any(moved[path] for path in frozen)
     assert moved["upper_reduced/kernel"] and moved["global_logits/kernel"]
 
 
@@ -76,9 +57,8 @@ GOLDEN_LOSSES = {"frozen": 10.36565, ".": 18.73322}
 
 
 def test_golden_training_log(run):
-    found = {stage: pd.read_csv(run[0] / "adaptive-seed0" / stage / "log.csv")["loss"][0] for stage in GOLDEN_LOSSES}
-    print(found)
-    assert found == pytest.approx(GOLDEN_LOSSES, rel=2e-3)
+    logs = {stage: pd.read_csv(run[0] / "adaptive-seed0" / stage / "log.csv") for stage in GOLDEN_LOSSES}
+    assert {stage: log["loss"][0] for stage, log in logs.items()} == pytest.approx(GOLDEN_LOSSES, rel=2e-3)
 
 
 def test_log_has_each_loss_and_each_category(run):
@@ -95,16 +75,15 @@ def test_log_has_each_loss_and_each_category(run):
 def test_features_are_means_over_the_mirror_and_scores_are_theirs(run):
     folder, config = run
     data = read(config)
-    model = evaluation.restore(folder, config, Trial("adaptive", 0), data.train.identity.nunique())
+    model = restore(config, Trial("adaptive", 0), data.train.identity.nunique(), folder / "adaptive-seed0")
     images = np.stack([read_image(path, config.image_size) for path in data.query.path[:3]])
-    expected = (np.asarray(model.inference(images)) + np.asarray(model.inference(images[:, :, ::-1]))) / 2
+    expected = (np.asarray(model.inference_model(images)) + np.asarray(model.inference_model(images[:, :, ::-1]))) / 2
     query, gallery = load_embeddings(folder / "adaptive-seed0" / evaluation.FEATURES)
     np.testing.assert_allclose(query.features[:3], expected, rtol=1e-4, atol=1e-5)
     record = json.loads((folder / "adaptive-seed0" / evaluation.METRICS).read_text())
-    found = score(query, gallery)
-    assert record["mAP"] == pytest.approx(found.mean_average_precision) and record["rank1"] == pytest.approx(
-        found.cmc[1]
-    )
+    scores = score(query, gallery)
+    assert record["mAP"] == pytest.approx(scores.mean_average_precision)
+    assert record["rank1"] == pytest.approx(scores.cmc[1])
     assert 0 < record["mAP_interval"][0] <= record["mAP"] <= record["mAP_interval"][1] <= 1
     assert record["reranked_mAP"] != record["mAP"]
 
@@ -133,7 +112,7 @@ def test_published_rows_differ_by_one_part_each():
     assert differences == [[name] for name in (*names, "regularizations")]
 
 
-def test_bad_settings_are_told(tmp_path):
+def test_bad_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="identities_per_batch and images_per_identity must be two or more"):
         replace(SMOKE, images_per_identity=1)
     with pytest.raises(ValueError, match="label_smoothing must be from 0 to below 1"):

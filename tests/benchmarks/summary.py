@@ -1,14 +1,14 @@
-"""The table of the first page: what matters of each benchmark, kept as it was measured last."""
+"""The table of the first page: what matters of each benchmark, as it was measured last."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from common import report
 from common.files import write_json
+from common.report import tables
 from tests.helpers import ROOT
 
-README, KEPT = ROOT / "README.md", Path(__file__).with_name("summary.json")
+README, MEASURED = ROOT / "README.md", Path(__file__).with_name("summary.json")
 COLUMNS = ("what", "ours", "straightforward", "peer", "ours / best other", "peak memory of ours (GiB)")
 # Key -> what is measured, in the order of the table.
 ROWS = {
@@ -25,7 +25,7 @@ ROWS = {
     "encryption": "encryption of 256 MiB of features, all threads",
     "encode": "photograph of 768×512 pixels to bytes",
     "decode": "bytes to a photograph of 768×512 pixels",
-    "optimisation": "50 steps of code optimization",
+    "optimization": "50 steps of code optimization",
 }
 
 
@@ -59,20 +59,20 @@ def record(
     ratio = None
     if others:
         ratio = f"{best(others) / ours if rate else ours / best(others):.2f}"
-    found = kept() | {key: [*cells, ratio, f"{memory:.2f}"]}
-    write_json(KEPT, {key: found[key] for key in ROWS if key in found})
-    report.update_between(README, "bench", table())
+    rows = measured() | {key: [*cells, ratio, f"{memory:.2f}"]}
+    write_json(MEASURED, {key: rows[key] for key in ROWS if key in rows})
+    tables.update_between(README, "bench", table())
 
 
-def kept() -> dict[str, list[str | None]]:
+def measured() -> dict[str, list[str | None]]:
     """Key -> cells of the rows that were measured."""
-    return json.loads(KEPT.read_text(encoding="utf-8"))
+    return json.loads(MEASURED.read_text(encoding="utf-8"))
 
 
 def table() -> str:
     """The rows that were measured, in the order of `ROWS`."""
-    found = kept()
-    return report.table(COLUMNS, [[what, *found[key]] for key, what in ROWS.items() if key in found])
+    rows = measured()
+    return tables.table(COLUMNS, [[what, *rows[key]] for key, what in ROWS.items() if key in rows])
 
 
 def _cell(value: float, unit: str) -> str:

@@ -1,24 +1,17 @@
-"""The time that an image takes, beside the networks of a learned codec; `make bench` on an otherwise idle machine."""
-
-import importlib.util
-import json
+"""The time that an image takes, next to the networks of a learned codec; `make bench` on an otherwise idle machine."""
 
 import pytest
 
-from common import report
-from tests.benchmarks import summary
-from tests.benchmarks.codec_contenders import CONTENDERS, MODEL, SHAPE
-from tests.helpers import ROOT, run_python
+from common.report import tables
+from neural_compression.codec import MODEL
+from tests.benchmarks import contender, summary
+from tests.benchmarks.contenders.codec import CONTENDERS, SHAPE
 
 
 @pytest.mark.bench
 @pytest.mark.skipif(not MODEL.is_file(), reason="needs the trained codec")
 def test_codec_speed():
-    names = [name for name in CONTENDERS if "PyTorch" not in name or importlib.util.find_spec("torch")]
-    found = {
-        name: json.loads(run_python("-m", "tests.benchmarks.codec_contenders", name)[0].splitlines()[-1])
-        for name in names
-    }
+    measured = {name: contender.measure("codec", name) for name in contender.installed(CONTENDERS)}
     pixels = SHAPE[0] * SHAPE[1] / 1e6
     rows = [
         [
@@ -29,13 +22,13 @@ def test_codec_speed():
             f"{pixels / value['decode']:.2f}",
             f"{value['peak']:.2f}",
         ]
-        for name, value in found.items()
+        for name, value in measured.items()
     ]
     columns = ["codec", "encode (core-s)", "Mpixel/core-s", "decode (core-s)", "Mpixel/core-s", "peak (GiB)"]
-    table = report.table(columns, rows)
-    print(f"\n{table}")
-    report.update_between(ROOT / "neural_compression/README.md", "speed", table)
-    ours = found["ours, file to file"]
+    table = tables.table(columns, rows)
+    contender.show("neural_compression/README.md", "speed", table)
+    ours = measured["ours, file to file"]
     for key in ("encode", "decode"):
-        peers = {name.split(",")[0] + "'s networks": value[key] for name, value in found.items() if "PyTorch" in name}
+        others = {name: value[key] for name, value in measured.items() if "PyTorch" in name}
+        peers = {name.split(",")[0] + "'s networks": seconds for name, seconds in others.items()}
         summary.record(key, ours[key], "core-s", peer=peers, memory=ours["peak"])

@@ -1,11 +1,9 @@
 """How time and memory grow; `make bench ARGS="-k scaling"` on an otherwise idle machine, in under four minutes."""
 
-import json
-
 import pytest
 
-from common import report
-from tests.helpers import ROOT, run_python
+from common.report import tables
+from tests.benchmarks import contender
 
 # Contender -> what it measures, how a size is written, and the sizes.
 COSTS = {
@@ -17,27 +15,23 @@ COSTS = {
 }
 
 
-def scaling_table(found):
-    """found: (contender, size) -> what it printed."""
+def scaling_table(measured):
+    """measured: (contender, size) -> what it printed."""
     rows = []
     for name, (title, at, sizes) in COSTS.items():
         before = None
         for size in sizes:
-            value = found[name, size]
+            value = measured[name, size]
             seconds = value["seconds"]
             growth = None if before is None else f"{seconds / before:.1f}"
             rows.append([title, at.format(size), f"{seconds:.4g}", growth, f"{value['peak']:.2f}"])
             before = seconds
-    return report.table(["cost", "at", "seconds", "/ row above", "peak memory (GiB)"], rows)
+    return tables.table(["cost", "at", "seconds", "/ row above", "peak memory (GiB)"], rows)
 
 
 @pytest.mark.bench
 def test_scaling():
-    found = {}
-    for name, (*_, sizes) in COSTS.items():
-        for size in sizes:
-            out, _ = run_python("-m", "tests.benchmarks.scaling_contenders", name, str(size))
-            found[name, size] = json.loads(out.splitlines()[-1])
-    table = scaling_table(found)
-    print(f"\n{table}")
-    report.update_between(ROOT / "README.md", "scaling", table)
+    measured = {
+        (name, size): contender.measure("scaling", name, size) for name, (*_, sizes) in COSTS.items() for size in sizes
+    }
+    contender.show("README.md", "scaling", scaling_table(measured))

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from common import distribution, reid, training
-from common.adversarial import AdversarialTraining
+from common import distribution
 from common.datasets import digits
 from common.datasets.batches import shuffled_batches
+from common.experiments import reid, training
 from common.layers import AdaptiveL2
 from common.losses import BatchHardTriplet, LiftedStructured
+from shufflebits.attacks.adversarial import AdversarialTraining
 from tests.common import project_trainings
 
 IMAGES = digits.read_embedded().images
@@ -25,7 +26,7 @@ def train(kind, run):
     """20 steps of the convolutional autoencoder on global batches of 64."""
     from l2_autoencoder.model import build_autoencoder
 
-    return trained(kind, run, lambda: reproducing(build_autoencoder(IMAGES.shape[1:]).training))
+    return trained(kind, run, lambda: reproducing(build_autoencoder(IMAGES.shape[1:]).training_model))
 
 
 def adaptive(kind, run):
@@ -59,11 +60,11 @@ def adversarial(kind, run):
 
 def projects(kind, run):
     """16 steps of every model of `project_trainings.py` on global batches of 16."""
-    found = {}
+    results = {}
     for name, build in project_trainings.TRAININGS.items():
         values = trained(kind, Path(run) / name, build, project_trainings.ARRAYS, 16)
-        found |= {f"{name}_{key}": value for key, value in values.items()}
-    return found
+        results |= {f"{name}_{key}": value for key, value in values.items()}
+    return results
 
 
 def pairs():
@@ -81,15 +82,15 @@ def pairs():
 
         data = tf.data.Dataset.from_tensor_slices((embeddings, labels)).batch(7)
         (batch,) = strategy.experimental_distribute_dataset(data)
-        found = tf.function(lambda: strategy.run(on_replica, args=batch))()
-        return [np.concatenate(strategy.experimental_local_results(each)) for each in found]
+        parts = tf.function(lambda: strategy.run(on_replica, args=batch))()
+        return [np.concatenate(strategy.experimental_local_results(each)) for each in parts]
 
-    found = {}
+    results = {}
     for loss in (BatchHardTriplet("soft"), BatchHardTriplet(0.3), LiftedStructured()):
         for kind in ("one", "mirrored"):
             name = f"{loss.name}_{loss.margin}_{kind}"
-            found[name], found[f"{name}_gradient"] = step(distribution.strategy(kind), loss)
-    return found
+            results[name], results[f"{name}_gradient"] = step(distribution.strategy(kind), loss)
+    return results
 
 
 def embeddings(folder):
@@ -105,23 +106,23 @@ def embeddings(folder):
     for path, image in zip(paths, images):
         cv2.imwrite(path, image)
     table = pd.DataFrame({"path": paths, "identity": 0, "camera": 0})
-    found = {}
+    outputs = {}
     for kind in ("one", "mirrored"):
         training.seed_everything(0)
         with distribution.evaluation_strategy(kind).scope():
             people = {
-                "adaptive_l2": with_mirror(build_adaptive(project_trainings.backbone(), 4).inference),
-                "flipreid": build_flipreid(project_trainings.backbone(), 4).both,
+                "adaptive_l2": with_mirror(build_adaptive(project_trainings.backbone(), 4).inference_model),
+                "flipreid": build_flipreid(project_trainings.backbone(), 4).single_and_double,
             }
             for project, model in people.items():
                 for name, embedded in reid.embed(model, table, (32, 32)).items():
-                    found[f"{kind}_{project}_{name}"] = embedded.features
-            network = build_vehicles(project_trainings.backbone(), {"color": 4}).inference
+                    outputs[f"{kind}_{project}_{name}"] = embedded.features
+            network = build_vehicles(project_trainings.backbone(), {"color": 4}).inference_model
             recognizer.save(recognizer.Recognizer(network, {}), Path(folder))
             trained = recognizer.load(Path(folder))
-            found |= {f"{kind}_vehicles_{name}": values for name, values in trained.embed(paths).items()}
-        found[f"{kind}_replicas"] = trained.network.distribute_strategy.num_replicas_in_sync
-    return found
+            outputs |= {f"{kind}_vehicles_{name}": values for name, values in trained.embed(paths).items()}
+        outputs[f"{kind}_replicas"] = trained.network.distribute_strategy.num_replicas_in_sync
+    return outputs
 
 
 def reproducing(model):
@@ -196,7 +197,6 @@ def noise():
     seed = tf.constant([1, 2])
     return {
         "same_seed": draw(lambda: tf.random.stateless_normal([50], seed)),
-        "folded": draw(lambda: tf.random.stateless_normal([50], distribution.replica_seed(seed))),
         "dropout": draw(lambda: dropout(tf.ones([1, 50]), training=True)),
     }
 

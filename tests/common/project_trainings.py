@@ -35,11 +35,11 @@ def _compiled(model, losses):
 
 
 def adaptive_l2():
-    """All branches, with the factors of all arrays."""
+    """All branches, with the factors of all weights."""
     from adaptive_l2.model import build_model, losses, targets
 
     model = build_model(backbone(), _CLASSES)
-    return _compiled(model.training, losses(model, 0.1)), lambda x, y: (x, targets(model, y[:, 1]))
+    return _compiled(model.training_model, losses(model, 0.1)), lambda x, y: (x, targets(model, y[:, 1]))
 
 
 def flipreid():
@@ -47,7 +47,10 @@ def flipreid():
     from flipreid.model import build_model, losses
 
     model = build_model(backbone(), _CLASSES)
-    return _compiled(model.training, losses(model)), lambda x, y: (x, dict.fromkeys(model.training.output, y[:, 1]))
+    return _compiled(model.training_model, losses(model)), lambda x, y: (
+        x,
+        dict.fromkeys(model.training_model.output, y[:, 1]),
+    )
 
 
 def _features(images):
@@ -55,7 +58,7 @@ def _features(images):
 
 
 def shufflebits_attributes():
-    """The threat model for attributes, with a weight of each label."""
+    """The attack model for attributes, with a weight of each label."""
     from shufflebits.model import build_classifier
 
     model = build_classifier(192, dict.fromkeys(("color", "type"), "abcd"))
@@ -69,11 +72,11 @@ def shufflebits_attributes():
 
 
 def shufflebits_adversarial():
-    """The threat model for images: features of another network are compared, and a discriminator judges."""
+    """The attack model for images: features of another network are compared, and a discriminator judges."""
+    from shufflebits.attacks.training import build_reconstructor
     from shufflebits.config import PRESETS, Trial
-    from shufflebits.threats import build_reconstructor
 
-    model = build_reconstructor(PRESETS["smoke"][1], Trial("adversarial", 0), 192, pretrained=False).training
+    model = build_reconstructor(PRESETS["smoke"][1], Trial("adversarial", 0), 192, pretrained=False).training_model
     model.compile(_optimizer(), _optimizer())
     return model, lambda x, y: ({"features": _features(x), "image": x}, x)
 
@@ -84,14 +87,14 @@ def vehicle_attributes(loss):
 
     names = ("color", "type")
     model = build_model(backbone(), dict.fromkeys(names, _CLASSES), loss=loss)
-    return _compiled(model.training, losses(model, loss, 0.1)), lambda x, y: (x, targets(model, loss, names, y))
+    return _compiled(model.training_model, losses(model, loss, 0.1)), lambda x, y: (x, targets(model, loss, names, y))
 
 
 def neural_compression():
     """An autoencoder of rounded codes with the entropy-friendly loss."""
     from neural_compression.model import build_autoencoder
 
-    model = build_autoencoder(16, width=2, binarization="straight_through").training
+    model = build_autoencoder(16, width=2, binarization="straight_through").training_model
 
     def paired(x, y):
         blocks = keras.ops.cast(x, "float32") / 255

@@ -23,8 +23,8 @@ def patterns():
 def shuffled(words, keys):
     """b_{f(i)} = a_i on strings of bits, number by number; `keys` broadcasts against (*words.shape, 32)."""
     keys = np.broadcast_to(keys, (*words.shape, 32))
-    found = [_shuffled(int(word), key) for word, key in zip(words.ravel(), keys.reshape(-1, 32).tolist())]
-    return np.array(found, np.uint32).reshape(words.shape)
+    moved = [_shuffled(int(word), key) for word, key in zip(words.ravel(), keys.reshape(-1, 32).tolist())]
+    return np.array(moved, np.uint32).reshape(words.shape)
 
 
 def _shuffled(word, key):

@@ -31,12 +31,12 @@ def test_what_killed_processes_leave_is_removed_by_the_next_write(tmp_path):
     ended = start_python("-c", "")
     ended.communicate()
     host, dead = platform.node(), ended.pid
-    kept = [f".{host}.{os.getppid()}.a.json", f".elsewhere.{dead}.a.json", f".{host}.{dead}.b.a.json", ".mine.a.json"]
-    left = [f".{host}.{dead}.a.json", *kept]
+    others = [f".{host}.{os.getppid()}.a.json", f".elsewhere.{dead}.a.json", f".{host}.{dead}.b.a.json", ".mine.a.json"]
+    left = [f".{host}.{dead}.a.json", *others]
     for name in left:
         (tmp_path / name).write_text("half of")
     write_json(tmp_path / "a.json", 1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "a.json"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a.json"])
 
 
 def test_weights_are_not_begun_on_a_disk_without_room(tmp_path, monkeypatch):

@@ -93,14 +93,14 @@ def test_lifted_structured_equals_the_addons(case):
 def lifted_by_definition(labels, points, margin):
     """Song et al. 2016, Eq. 4, pair by pair in float64."""
     distance = np.linalg.norm(points[:, None].astype("float64") - points, axis=2)
-    found = []
+    losses = []
     for i, j in itertools.combinations(range(len(labels)), 2):
         if labels[i] == labels[j]:
             away = np.concatenate([distance[a][labels != labels[i]] for a in (i, j)])
             smallest = away.min()
             log_sum = margin - smallest + np.log(np.sum(np.exp(smallest - away)))
-            found.append(max(0.0, log_sum + distance[i, j]) ** 2 / 2)
-    return np.mean(found)
+            losses.append(max(0.0, log_sum + distance[i, j]) ** 2 / 2)
+    return np.mean(losses)
 
 
 @pytest.mark.parametrize("case", ["far", "collapsed", "duplicates", "uneven", "regular_1"])
@@ -138,7 +138,7 @@ def test_lifted_structured_is_finite_where_a_class_is_together_and_the_others_ar
 
 
 def test_arcface_by_hand():
-    """Angles 60° and 90° to the centres, class 0, margin 30°, scale 2: logits 2 cos 90° = 0 and 0."""
+    """Angles 60° and 90° to the centers, class 0, margin 30°, scale 2: logits 2 cos 90° = 0 and 0."""
     cosines = np.array([[0.5, 0.0]], "float32")
     value, gradient = value_and_gradient(ArcFace(margin=np.pi / 6, scale=2.0), [0], cosines)
     np.testing.assert_allclose(value, np.log(2), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The networks of Figs. 1 and 2 (pub): what each training and each inference sees, and the losses."""
+"""The networks of Figs. 1 and 2 (pub): what each method and each inference sees, and the losses."""
 
 import keras
 import numpy as np
@@ -6,24 +6,24 @@ import pytest
 
 from adaptive_l2.model import build_model as build_adaptive_model
 from common.backbones import build_backbone
-from common.training import precision
+from common.experiments.training import precision
 from flipreid.model import build_model, flipping_loss, losses
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 64, 32, 3), dtype="uint8")
 MIRRORED = IMAGES[:, :, ::-1]
 SYMMETRIC = np.concatenate([IMAGES[:, :, :16], IMAGES[:, :, 15::-1]], axis=2)
 BRANCHES = ("global", "upper", "lower")
-TRAININGS = ("baseline", "flipreid", "flipping_loss", "aggregator")
+METHODS = ("baseline", "flipreid", "flipping_loss", "aggregator")
 
 
-def small(training, **options):
+def small(method, **options):
     keras.utils.set_random_seed(0)
-    return build_model(build_backbone("small_resnet", (64, 32), None), 7, training=training, **options)
+    return build_model(build_backbone("small_resnet", (64, 32), None), 7, method=method, **options)
 
 
 @pytest.fixture(scope="module")
 def models():
-    return {training: small(training) for training in TRAININGS}
+    return {method: small(method) for method in METHODS}
 
 
 def embeddings(outputs):
@@ -35,58 +35,58 @@ def test_resnet50_gives_4096_features_of_three_branches():
     assert model.single.output_shape == model.double.output_shape == (None, 4096)  # 2048 + 1024 + 1024
     kinds = {"logits": [751] * 3, "embedding": [2048, 1024, 1024], "difference": [2048, 1024, 1024]}
     widths = {f"{b}_{kind}": widths[i] for i, b in enumerate(BRANCHES) for kind, widths in kinds.items()}
-    assert {name: output.shape[1] for name, output in model.training.output.items()} == widths
+    assert {name: output.shape[1] for name, output in model.training_model.output.items()} == widths
 
 
-@pytest.mark.parametrize("training", TRAININGS)
-def test_outputs_are_those_of_the_figure(models, training):
-    kinds = {name.rpartition("_")[2] for name in models[training].training.output}
-    assert kinds == {"logits", "embedding"} | ({"difference"} if training in TRAININGS[2:] else set())
+@pytest.mark.parametrize("method", METHODS)
+def test_outputs_are_those_of_the_figure(models, method):
+    kinds = {name.rpartition("_")[2] for name in models[method].training_model.output}
+    assert kinds == {"logits", "embedding"} | ({"difference"} if method in METHODS[2:] else set())
 
 
-@pytest.mark.parametrize("training", TRAININGS)
-def test_symmetric_images_have_one_path(models, training):
+@pytest.mark.parametrize("method", METHODS)
+def test_symmetric_images_have_one_path(models, method):
     """Image and mirror are the same, so single and double features are, and the flipping loss is zero."""
-    model = models[training]
+    model = models[method]
     np.testing.assert_array_equal(SYMMETRIC, SYMMETRIC[:, :, ::-1])
     single, double = model.single(SYMMETRIC), model.double(SYMMETRIC)
     assert np.asarray(single).std() > 0
     np.testing.assert_allclose(double, single, atol=1e-6)
-    outputs = model.training(SYMMETRIC, training=False)
+    outputs = model.training_model(SYMMETRIC, training=False)
     for name in outputs:
         if name.endswith("_difference"):
             np.testing.assert_allclose(flipping_loss(np.zeros(4), outputs[name]), np.zeros(4), atol=1e-12)
 
 
-@pytest.mark.parametrize("training", TRAININGS[:3])
-def test_double_is_the_average_of_image_and_mirror(models, training):
-    model = models[training]
+@pytest.mark.parametrize("method", METHODS[:3])
+def test_double_is_the_average_of_image_and_mirror(models, method):
+    model = models[method]
     expected = (np.asarray(model.single(IMAGES)) + np.asarray(model.single(MIRRORED))) / 2
     np.testing.assert_allclose(model.double(IMAGES), expected, atol=1e-6)
     assert np.abs(expected - np.asarray(model.single(IMAGES))).max() > 1e-3
 
 
-@pytest.mark.parametrize("training", ["flipreid", "aggregator"])
-def test_both_inferences_at_once_give_the_same(models, training):
-    model = models[training]
-    both = model.both(IMAGES)
-    np.testing.assert_allclose(both["single"], model.single(IMAGES), atol=1e-6)
-    np.testing.assert_allclose(both["double"], model.double(IMAGES), atol=1e-6)
+@pytest.mark.parametrize("method", ["flipreid", "aggregator"])
+def test_single_and_double_at_once_are_the_same(models, method):
+    model = models[method]
+    outputs = model.single_and_double(IMAGES)
+    np.testing.assert_allclose(outputs["single"], model.single(IMAGES), atol=1e-6)
+    np.testing.assert_allclose(outputs["double"], model.double(IMAGES), atol=1e-6)
 
 
 def test_baseline_trains_on_single_features_and_flipreid_on_double_ones(models):
-    for training, expected in (("baseline", "single"), ("flipreid", "double"), ("flipping_loss", "double")):
-        model = models[training]
-        found = embeddings(model.training(IMAGES, training=False))
-        np.testing.assert_allclose(found, getattr(model, expected)(IMAGES), atol=1e-6)
+    for method, expected in (("baseline", "single"), ("flipreid", "double"), ("flipping_loss", "double")):
+        model = models[method]
+        trained = embeddings(model.training_model(IMAGES, training=False))
+        np.testing.assert_allclose(trained, getattr(model, expected)(IMAGES), atol=1e-6)
 
 
 def test_difference_is_that_of_image_and_mirror(models):
     model = models["flipping_loss"]
-    outputs = model.training(IMAGES, training=False)
-    found = np.concatenate([outputs[f"{branch}_difference"] for branch in BRANCHES], axis=1)
+    outputs = model.training_model(IMAGES, training=False)
+    difference = np.concatenate([outputs[f"{branch}_difference"] for branch in BRANCHES], axis=1)
     expected = np.asarray(model.single(IMAGES)) - np.asarray(model.single(MIRRORED))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(difference, expected, atol=1e-6)
 
 
 def test_flipping_loss_by_hand():
@@ -101,7 +101,7 @@ def test_learned_aggregate_begins_as_the_mean_and_is_symmetric_after_training(mo
     random = np.random.default_rng(1)
     for layer in model.double.layers:
         if "scores" in layer.name:
-            layer.set_weights([random.normal(0, 3, array.shape) for array in layer.get_weights()])
+            layer.set_weights([random.normal(0, 3, weights.shape) for weights in layer.get_weights()])
     moved = np.asarray(model.double(IMAGES))
     assert np.abs(moved - mean).max() > 1e-2
     np.testing.assert_allclose(model.double(MIRRORED), moved, atol=1e-6)
@@ -114,12 +114,12 @@ def test_learned_aggregate_begins_as_the_mean_and_is_symmetric_after_training(mo
 
 def test_total_loss_is_the_sum_of_all_losses_and_the_penalty():
     model = small("flipping_loss", l2_factor=0.005)
-    found = losses(model)
-    assert len(found) == 9
-    model.training.compile(keras.optimizers.SGD(0.0), found, jit_compile=False)
+    by_output = losses(model)
+    assert len(by_output) == 9
+    model.training_model.compile(keras.optimizers.SGD(0.0), by_output, jit_compile=False)
     labels = np.array([0, 0, 1, 1])
-    total = model.training.train_on_batch(IMAGES, dict.fromkeys(found, labels), return_dict=True)["loss"]
-    outputs = model.training(IMAGES, training=True)
+    total = model.training_model.train_on_batch(IMAGES, dict.fromkeys(by_output, labels), return_dict=True)["loss"]
+    outputs = model.training_model(IMAGES, training=True)
     parts = 0.0
     for name, output in outputs.items():
         output = np.asarray(output, "float64")
@@ -133,22 +133,22 @@ def test_total_loss_is_the_sum_of_all_losses_and_the_penalty():
                 min(distances[i, j] for j in range(4) if labels[j] != labels[i]) for i in range(4)
             ]
             parts += np.mean(np.log1p(np.exp(hardest)))
-    network = model.training.get_layer("regularizer").network
+    network = model.training_model.get_layer("regularizer").network
     powers = [v for v in network.trainable_variables if v.name == "power"]
-    assert len(powers) == 3  # of the poolings; no array that is regularised
+    assert len(powers) == 3  # of the poolings; no weights that are regularized
     squares = [float(np.sum(np.square(v))) for v in network.trainable_variables if v.name != "power"]
     np.testing.assert_allclose(total, parts + 0.005 * sum(squares), rtol=1e-4)
 
 
 def test_baseline_with_single_images_is_the_network_of_the_first_publication():
-    """With powers of one, generalised-mean pooling is adaptive_l2's average pooling, up to its floor."""
+    """With powers of one, generalized-mean pooling is adaptive_l2's average pooling, up to its floor."""
     keras.utils.set_random_seed(0)
     other = build_adaptive_model(build_backbone("small_resnet", (64, 32), None), 7)
     model = small("baseline")
-    np.testing.assert_allclose(model.single(IMAGES), other.inference(IMAGES), rtol=1e-4, atol=2e-6)
+    np.testing.assert_allclose(model.single(IMAGES), other.inference_model(IMAGES), rtol=1e-4, atol=2e-6)
     # Three powers more, and no θ.
-    assert len(model.training.trainable_variables) == len(other.training.trainable_variables) + 3 - 1
-    ours, theirs = ({name: output.shape for name, output in m.training.output.items()} for m in (model, other))
+    assert len(model.training_model.trainable_variables) == len(other.training_model.trainable_variables) + 3 - 1
+    ours, theirs = ({name: output.shape for name, output in m.training_model.output.items()} for m in (model, other))
     assert ours == theirs
 
 
@@ -156,9 +156,9 @@ def test_mixed_precision_keeps_embeddings_in_float32():
     with precision("mixed_bfloat16"):
         model = small("flipping_loss")
     assert keras.config.dtype_policy().name == "float32"
-    assert {output.dtype for output in model.training.output.values()} == {"float32"}
-    assert {v.dtype for v in model.training.trainable_variables} == {"float32"}
+    assert {output.dtype for output in model.training_model.output.values()} == {"float32"}
+    assert {v.dtype for v in model.training_model.trainable_variables} == {"float32"}
     exact = small("flipping_loss")
-    exact.training.set_weights(model.training.get_weights())
+    exact.training_model.set_weights(model.training_model.get_weights())
     np.testing.assert_allclose(model.double(IMAGES), exact.double(IMAGES), atol=0.05)
     assert np.abs(np.asarray(model.double(IMAGES)) - np.asarray(exact.double(IMAGES))).max() > 1e-6

@@ -1,4 +1,4 @@
-"""Training, resuming, evaluating and exporting a few drawn people."""
+"""Training, resuming, evaluating and exporting on a few synthetic people."""
 
 import json
 from dataclasses import replace
@@ -8,24 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.datasets import pipeline
 from common.datasets.images import read_image
 from common.retrieval import load_embeddings, rerank, score
 from flipreid import evaluate as evaluation
-from flipreid import train as training_program
 from flipreid.config import PRESETS, Trial
-from flipreid.evaluate import evaluate, features_file, gap
+from flipreid.data import read
+from flipreid.evaluate import FEATURES, evaluate, gap
 from flipreid.export import export
-from flipreid.train import build, read, train
+from flipreid.model import build, restore
+from flipreid.train import train
 from tests.helpers import run_python
+from tests.resuming import assert_same_checkpoints, stopping
 
 pytest.importorskip("tensorflow")
 
-SMOKE = replace(PRESETS["smoke"][1], name="run", trainings=("aggregator",), regional_branches=True, frozen_epochs=1)
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    return tmp_path_factory.mktemp("people")
+SMOKE = replace(PRESETS["smoke"][1], name="run", methods=("aggregator",), regional_branches=True, frozen_epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -36,33 +34,22 @@ def run(people, tmp_path_factory):
     return folder, config
 
 
-def test_stopped_between_the_stages_it_ends_with_the_same_weights(run, people, tmp_path, monkeypatch):
+def test_stopped_between_the_stages_it_ends_with_the_same_weights(run, people, tmp_path):
     whole, _ = run
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path)
-    fit = training_program.training.fit
-
-    def stop_before_the_second_stage(model, batches, *, folder, **options):
-        if folder.name != "frozen":
-            raise SystemExit(143)
-        return fit(model, batches, folder=folder, **options)
-
-    monkeypatch.setattr(training_program.training, "fit", stop_before_the_second_stage)
-    with pytest.raises(SystemExit):
+    with stopping(lambda folder: folder.name != "frozen"):
         train(config)
-    monkeypatch.undo()
-    trained, expected = (np.load(path / "aggregator-seed0/checkpoint/state.npz") for path in (train(config), whole))
-    for name in expected.files:
-        np.testing.assert_array_equal(trained[name], expected[name])
+    assert_same_checkpoints(train(config), whole, "aggregator-seed0")
 
 
-def test_backbone_rests_in_the_first_stage(run):
+def test_backbone_is_frozen_in_the_first_stage(run):
     folder, config = run
     initial = build(config, Trial("aggregator", 0), 8)
+    variables = initial.training_model.variables
     with np.load(folder / "aggregator-seed0/frozen/checkpoint/state.npz") as state:
-        arrays = [state[f"arr_{i}"] for i in range(len(initial.training.variables))]
-    moved = {v.path: not np.array_equal(v, array) for v, array in zip(initial.training.variables, arrays)}
-    resting = {v.path for block in initial.backbone for v in block.variables}
-    assert not any(moved[path] for path in resting)
+        moved = {v.path: not np.array_equal(v, state[f"arr_{i}"]) for i, v in enumerate(variables)}
+    frozen = {v.path for block in initial.frozen_blocks for v in block.variables}
+    assert not any(moved[path] for path in frozen)
     for name in ("upper_reduced/kernel", "global_logits/kernel", "global_pooled/power", "global_scores/kernel"):
         assert moved[name], name
 
@@ -74,12 +61,12 @@ def test_only_the_baseline_mirrors_in_its_augmentation(people, tmp_path, monkeyp
         seen[len(seen)] = augmentation
         raise SystemExit
 
-    monkeypatch.setattr(training_program.images, "training_batches", training_batches)
-    for training in ("baseline", "flipreid"):
+    monkeypatch.setattr(pipeline, "training_batches", training_batches)
+    for method in ("baseline", "flipreid"):
         with pytest.raises(SystemExit):
-            train(replace(SMOKE, data_dir=people, runs_dir=tmp_path / training, trainings=(training,)))
+            train(replace(SMOKE, data_dir=people, runs_dir=tmp_path / method, methods=(method,)))
     assert [seen[i].mirror for i in range(2)] == [0.5, 0.0]
-    assert (seen[0].padding, seen[0].grey_patch, seen[0].erasing) == (0.05, 0.8, 0.8)
+    assert (seen[0].padding, seen[0].gray_patch, seen[0].erasing) == (0.05, 0.8, 0.8)
     assert seen[0].padding_color == seen[0].erasing_color == (124, 116, 104)
 
 
@@ -88,21 +75,20 @@ GOLDEN_LOSSES = {"frozen": 9.92451, ".": 12.84627}
 
 
 def test_golden_training_log(run):
-    found = {stage: pd.read_csv(run[0] / "aggregator-seed0" / stage / "log.csv")["loss"][0] for stage in GOLDEN_LOSSES}
-    print(found)
-    assert found == pytest.approx(GOLDEN_LOSSES, rel=2e-3)
+    logs = {stage: pd.read_csv(run[0] / "aggregator-seed0" / stage / "log.csv") for stage in GOLDEN_LOSSES}
+    assert {stage: log["loss"][0] for stage, log in logs.items()} == pytest.approx(GOLDEN_LOSSES, rel=2e-3)
 
 
 def test_features_are_those_of_the_two_inferences_and_scores_are_theirs(run):
     folder, config = run
     trial = Trial("aggregator", 0)
     data = read(config)
-    model = evaluation.restore(folder, config, trial, data.train.identity.nunique())
+    model = restore(config, trial, data.train.identity.nunique(), folder / trial.name)
     images = np.stack([read_image(path, config.image_size) for path in data.query.path[:3]])
     record = json.loads((folder / trial.name / evaluation.METRICS).read_text())
     galleries = {}
-    for inference in ("single", "double"):
-        query, gallery = load_embeddings(folder / trial.name / features_file(inference))
+    for inference, file in FEATURES.items():
+        query, gallery = load_embeddings(folder / trial.name / file)
         np.testing.assert_allclose(query.features[:3], getattr(model, inference)(images), rtol=1e-4, atol=1e-5)
         assert record[f"{inference}_mAP"] == pytest.approx(score(query, gallery).mean_average_precision)
         galleries[inference] = gallery.features
@@ -137,34 +123,34 @@ import sys, numpy as np, tensorflow as tf
 assert not any(name.split(".")[0] in ("flipreid", "common") for name in sys.modules)
 model = tf.saved_model.load(sys.argv[1])
 images = np.load(sys.argv[2])
-found = {name: list(model.signatures[name](tf.constant(images)).values())[0].numpy() for name in ("single", "double")}
-np.savez(sys.argv[3], **found)
+outputs = {name: list(model.signatures[name](tf.constant(images)).values())[0] for name in ("single", "double")}
+np.savez(sys.argv[3], **outputs)
 """
 
 
 def test_savedmodel_gives_the_same_numbers_without_this_code(run, tmp_path):
     folder, config = run
-    run_python("-m", "flipreid.export", str(folder), "--training", "aggregator", "--out", str(tmp_path / "model"))
+    run_python("-m", "flipreid.export", str(folder), "--method", "aggregator", "--out", str(tmp_path / "model"))
     images = np.random.default_rng(0).integers(0, 256, (3, *config.image_size, 3), dtype="uint8")
     np.save(tmp_path / "images.npy", images)
-    paths = [str(tmp_path / name) for name in ("model", "images.npy", "found.npz")]
+    paths = [str(tmp_path / name) for name in ("model", "images.npy", "embeddings.npz")]
     run_python("-c", LOAD, *paths, PYTHONPATH="", cwd=tmp_path)
-    found = np.load(tmp_path / "found.npz")
-    model = evaluation.restore(folder, config, Trial("aggregator", 0), 8)
+    outputs = np.load(tmp_path / "embeddings.npz")
+    model = restore(config, Trial("aggregator", 0), 8, folder / "aggregator-seed0")
     for name in ("single", "double"):
-        assert found[name].dtype == np.float32
-        np.testing.assert_allclose(found[name], getattr(model, name)(images), rtol=1e-5, atol=1e-6)
+        assert outputs[name].dtype == np.float32
+        np.testing.assert_allclose(outputs[name], getattr(model, name)(images), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="model exists; choose another --out"):
         export(model, tmp_path / "model")
-    _, error = run_python("-m", "flipreid.export", str(folder), "--training", "flipreid", status=1)
+    _, error = run_python("-m", "flipreid.export", str(folder), "--method", "flipreid", status=1)
     assert "has no finished training flipreid-seed0; finished are ['aggregator-seed0']" in error
 
 
-def test_bad_settings_are_told(tmp_path):
+def test_bad_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="identities_per_batch and images_per_identity must be two or more"):
         replace(SMOKE, images_per_identity=1)
-    with pytest.raises(ValueError, match="trainings must be one or more different ones"):
-        replace(SMOKE, trainings=("baseline", "baseline"))
+    with pytest.raises(ValueError, match="methods must be one or more different ones"):
+        replace(SMOKE, methods=("baseline", "baseline"))
     with pytest.raises(ValueError, match="l2_factor must be zero or more"):
         replace(SMOKE, l2_factor=-1.0)
     with pytest.raises(ValueError, match="image_size must be at least 32"):

@@ -25,23 +25,23 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
     def batch(identities: int, images: int, size: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         labels = np.repeat(np.arange(identities), images)
-        centres = random.normal(size=(identities, size))
-        return scale * (centres[labels] + 0.7 * random.normal(size=(len(labels), size))), labels
+        centers = random.normal(size=(identities, size))
+        return scale * (centers[labels] + 0.7 * random.normal(size=(len(labels), size))), labels
 
-    found = {
+    batches = {
         f"regular_{i}": batch(p, k, d) for i, (p, k, d) in enumerate([(4, 4, 8), (8, 2, 16), (3, 5, 2), (16, 4, 64)])
     }
     embeddings, labels = batch(4, 4, 8)
-    found["unit_length"] = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), labels)
-    found["close"] = batch(4, 4, 8, scale=1e-2)
-    found["uneven"] = (random.normal(size=(9, 4)), np.array([0, 0, 0, 0, 1, 1, 2, 2, 3]))
-    found["shuffled"] = (embeddings[::3], labels[::3])
-    found["duplicates"] = (np.repeat(embeddings[::2], 2, axis=0), labels)
-    found["collapsed"] = (np.ones((8, 4)), np.repeat(np.arange(4), 2))
-    found["far"] = batch(4, 4, 8, scale=100.0)
-    found["one_class"] = (random.normal(size=(6, 4)), np.zeros(6))
-    found["no_positives"] = (random.normal(size=(6, 4)), np.arange(6))
-    return {name: (e.astype("float32"), i.astype("int32")) for name, (e, i) in found.items()}
+    batches["unit_length"] = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), labels)
+    batches["close"] = batch(4, 4, 8, scale=1e-2)
+    batches["uneven"] = (random.normal(size=(9, 4)), np.array([0, 0, 0, 0, 1, 1, 2, 2, 3]))
+    batches["shuffled"] = (embeddings[::3], labels[::3])
+    batches["duplicates"] = (np.repeat(embeddings[::2], 2, axis=0), labels)
+    batches["collapsed"] = (np.ones((8, 4)), np.repeat(np.arange(4), 2))
+    batches["far"] = batch(4, 4, 8, scale=100.0)
+    batches["one_class"] = (random.normal(size=(6, 4)), np.zeros(6))
+    batches["no_positives"] = (random.normal(size=(6, 4)), np.arange(6))
+    return {name: (e.astype("float32"), i.astype("int32")) for name, (e, i) in batches.items()}
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def test_impossible_clusterings_are_refused(points, message):
         kmeans_starts(points, 5, restarts=2, seed=0)
 
 
-def test_distinct_points_behind_many_copies_are_found():
+def test_distinct_points_behind_many_copies_count():
     points = np.concatenate([np.zeros(1000), np.arange(1.0, 5.0)])[:, None]
     assert kmeans_starts(points, 5, restarts=3, seed=0)[0].inertia_ == pytest.approx(0)
 
@@ -50,10 +50,10 @@ def test_distinct_points_behind_many_copies_are_found():
 def test_protocol_keeps_a_tenth_of_one_class_and_all_of_the_others():
     labels = np.repeat([0, 1, 2], [40, 57, 30])
     parts = [keep_a_tenth(labels, 1, partition) for partition in range(10)]
-    for kept in parts:
-        counts = np.bincount(labels[kept])
+    for part in parts:
+        counts = np.bincount(labels[part])
         assert counts[0] == 40 and counts[2] == 30 and counts[1] in (5, 6)
-    abnormal = np.concatenate([kept[labels[kept] == 1] for kept in parts])
+    abnormal = np.concatenate([part[labels[part] == 1] for part in parts])
     assert sorted(abnormal) == list(range(40, 97))  # disjoint and complete
     np.testing.assert_array_equal(keep_a_tenth(labels, 1, 13), parts[3])
     with pytest.raises(ValueError, match="Class 3 has 0 samples; ten partitions need ten"):

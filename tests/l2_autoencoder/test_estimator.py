@@ -2,12 +2,14 @@ import pickle
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from common.experiments.checkpoint import BEST_WEIGHTS
 from l2_autoencoder.estimator import AutoencoderClustering
 
 IMAGES = (load_digits().images / 16).astype("float32")[:300]
@@ -20,10 +22,27 @@ EXPECTED_FAILURES = {
 }
 
 
-@parametrize_with_checks(
+ALL_CHECKS = parametrize_with_checks(
     [AutoencoderClustering(2, architecture="dense", embedding_size=2, epochs=1, n_init=2, random_state=0)],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )
+
+
+def initial_weights(model, images, folder, **options):
+    """Stands for a training, whose graph takes seconds to trace."""
+    folder.mkdir()
+    model.save_weights(folder / BEST_WEIGHTS)
+    return pd.DataFrame({"loss": [np.square(images).mean()]})
+
+
+@ALL_CHECKS
+def test_scikit_learn_conventions_without_training(estimator, check, monkeypatch):
+    monkeypatch.setattr("l2_autoencoder.estimator.fit_autoencoder", initial_weights)
+    check(estimator)
+
+
+@pytest.mark.slow
+@ALL_CHECKS
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
 

@@ -13,7 +13,7 @@ def layers_of(model):
 
 
 def test_convolutional_layers_at_28_are_dcecs():
-    model = build_autoencoder((28, 28, 1)).training
+    model = build_autoencoder((28, 28, 1)).training_model
     assert layers_of(model) == [
         ("encoder_1", (14, 14, 32)),
         ("encoder_2", (7, 7, 64)),
@@ -30,7 +30,7 @@ def test_convolutional_layers_at_28_are_dcecs():
 
 
 def test_dense_layers_are_decs():
-    model = build_autoencoder((28, 28, 1), architecture="dense", activation="leaky_relu").training
+    model = build_autoencoder((28, 28, 1), architecture="dense", activation="leaky_relu").training_model
     assert [shape[0] for _, shape in layers_of(model)] == [500, 500, 2000, 10, 2000, 500, 500, 784]
     linear = {"embedding", "decoder_0"}
     for layer in model.layers:
@@ -71,10 +71,11 @@ def test_hidden_layers_are_normalized_before_their_activations(architecture, axe
     for normalization, over in (("layer", axes), ("batch", tuple(range(len(axes))))):
         options = {"architecture": architecture, "normalization": normalization, "placement": "hidden"}
         autoencoder = build_autoencoder((8, 8, 1), **options)
-        model = autoencoder.training
+        model = autoencoder.training_model
         linear, activated = (model.get_layer(f"encoder_2{part}").output for part in ("", "_activation"))
-        found, after = (np.asarray(out) for out in keras.Model(model.input, [linear, activated])(images, training=True))
-        expected = (found - found.mean(over, keepdims=True)) / np.sqrt(found.var(over, keepdims=True) + 1e-3)
+        outputs = keras.Model(model.input, [linear, activated])(images, training=True)
+        before, after = (np.asarray(output) for output in outputs)
+        expected = (before - before.mean(over, keepdims=True)) / np.sqrt(before.var(over, keepdims=True) + 1e-3)
         np.testing.assert_allclose(after, np.maximum(expected, 0), atol=1e-4)
         assert sum("_normalized" in layer.name for layer in model.layers) == 6
         embedding = keras.Model(model.input, model.get_layer("embedding").output)(images)

@@ -8,14 +8,11 @@ import pytest
 
 from common.datasets import digits
 from l2_autoencoder.config import PRESETS, Config, Trial, trials
-from l2_autoencoder.train import train, training_images
+from l2_autoencoder.data import training_images
+from l2_autoencoder.train import train
 from tests.helpers import run_python, start_python
 
 SMOKE = replace(PRESETS["smoke"][1], name="run", normalizations=("none", "l2"))
-
-
-def best_weights(run):
-    return {path.parent.name: path.read_bytes() for path in run.glob("*/best.weights.h5")}
 
 
 def state(run, trial):
@@ -24,7 +21,7 @@ def state(run, trial):
 
 
 # Mean squared error of each of three epochs (eight batches of 256) from seed 0: the training as a whole. A change of
-# these is a change of results: measure the tables anew. `pytest -s -k golden` prints the new values.
+# these is a change of results: measure the tables anew.
 GOLDEN_LOSSES = {
     "none": [0.2266735, 0.1391372, 0.1012932],
     "batch": [0.2079339, 0.1169705, 0.0832944],
@@ -36,10 +33,9 @@ GOLDEN_LOSSES = {
 def test_golden_training_log(tmp_path):
     pytest.importorskip("tensorflow")  # the initial weights of other backends are others
     run = train(replace(SMOKE, runs_dir=tmp_path, epochs=3, normalizations=tuple(GOLDEN_LOSSES)))
-    found = {name: pd.read_csv(run / f"{name}-seed0/log.csv")["loss"].tolist() for name in GOLDEN_LOSSES}
-    print(found)
+    logs = {name: pd.read_csv(run / f"{name}-seed0/log.csv")["loss"].tolist() for name in GOLDEN_LOSSES}
     for name, losses in GOLDEN_LOSSES.items():
-        np.testing.assert_allclose(found[name], losses, rtol=2e-3, err_msg=name)
+        np.testing.assert_allclose(logs[name], losses, rtol=2e-3, err_msg=name)
 
 
 def test_two_runs_agree_and_another_seed_does_not(tmp_path):
@@ -49,15 +45,16 @@ def test_two_runs_agree_and_another_seed_does_not(tmp_path):
     first, second, third = (pd.read_csv(next(run.glob("*/log.csv")))["loss"].tolist() for run in (*runs, other))
     assert first == second != third
     added = train(replace(config, runs_dir=tmp_path / "1", seeds=(0, 1)))
-    for alone, trial in ((runs[0], "l2-seed0"), (other, "l2-seed1")):
-        expected, found = state(alone, trial), state(added, trial)
-        assert all(np.array_equal(expected[name], value) for name, value in found.items()), trial
+    for separate, trial in ((runs[0], "l2-seed0"), (other, "l2-seed1")):
+        expected, together = state(separate, trial), state(added, trial)
+        assert all(np.array_equal(expected[name], value) for name, value in together.items()), trial
 
 
 def test_killed_run_ends_with_the_same_weights(tmp_path):
     options = ["smoke", "--epochs", "6", "--normalizations", "l2", "--name", "run"]
     whole = tmp_path / "whole"
-    command = ("-c", "from l2_autoencoder import train as t, config as c; t.train(t.run_config.parse(c.PRESETS))")
+    program = "from common.experiments.config import parse; from l2_autoencoder import config, train as t; "
+    command = ("-c", f"{program}t.train(parse(config.PRESETS))")
     run_python(*command, *options, "--runs-dir", str(whole))
     killed = tmp_path / "killed"
     process = start_python(*command, *options, "--runs-dir", str(killed))

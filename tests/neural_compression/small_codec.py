@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from neural_compression import trained
 from neural_compression.model import build_autoencoder, build_deblocking
-from tests.neural_compression.synthetic_codes import random_model
+from neural_compression.networks import codec_file
+from tests.neural_compression.bitstream.synthetic_codes import random_model
 
 LENGTHS = (8, 16, 24)
 
@@ -31,11 +31,11 @@ def save_codec(path, seed=0, deblocking=True, width=2, lengths=LENGTHS):
     }
     parts = [(network.encoder, network.decoder) for network in networks]
     bits = [random_model(length, length + seed, scale=8) for length in lengths]
-    return trained.save(path, settings, parts, bits, filtering)
+    return codec_file.save(path, settings, parts, bits, filtering)
 
 
 def picture(height, width, seed=0, channels=3):
-    """(H, W, C) uint8: soft colours with some noise; (H, W) if C is 0."""
+    """(H, W, C) uint8: soft colors with some noise; (H, W) if C is 0."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width, :1][:2]
     frequency = random.uniform(0.02, 0.2, (2, max(1, channels)))

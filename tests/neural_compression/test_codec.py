@@ -13,27 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_compression import codec as command
-from neural_compression import coding
-from neural_compression.attempt import Attempt
+from neural_compression.bitstream.bit_model import BitModel
 from neural_compression.codec import decode, encode
-from neural_compression.context import BitModel
-from neural_compression.rate_distortion import dataset_psnr, squared_error
+from neural_compression.encoder import block_versions
+from neural_compression.encoder.session import EncodeSession
+from neural_compression.evaluation.rate_distortion import dataset_psnr, squared_error
 from tests.neural_compression.small_codec import picture, save_codec
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("codec")
-
-
-@pytest.fixture(scope="module")
-def codec(folder):
-    return save_codec(folder / "codec.npz")
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    return save_codec(folder / "plain.npz", deblocking=False)
+def plain(tmp_path_factory):
+    return save_codec(tmp_path_factory.mktemp("plain") / "codec.npz", deblocking=False)
 
 
 def check(codec, image, **options):
@@ -58,15 +48,15 @@ def test_files_come_back(codec, mode, size):
 
 
 @settings(deadline=None, max_examples=12)
-@given(height=st.integers(1, 140), width=st.integers(1, 140), seed=st.integers(0, 99), grey=st.booleans())
-def test_any_size_comes_back(codec, height, width, seed, grey):
-    image = picture(height, width, seed, 0 if grey else 3)
+@given(height=st.integers(1, 140), width=st.integers(1, 140), seed=st.integers(0, 99), gray=st.booleans())
+def test_any_size_comes_back(codec, height, width, seed, gray):
+    image = picture(height, width, seed, 0 if gray else 3)
     check(codec, image, network=seed % 3, mode=("context", "publication")[seed % 2])
 
 
 @pytest.mark.parametrize("selection", ["lagrangian", "publication"])
 @pytest.mark.parametrize("mode", ["context", "publication"])
-def test_the_file_has_the_rate_that_was_asked_for(plain, selection, mode):
+def test_the_file_has_the_target_rate(plain, selection, mode):
     image = picture(380, 420)
     low, high = (check(plain, image, network=n, mode=mode)[1].bits_per_pixel for n in (0, 2))
     target = (low + high) / 2
@@ -77,14 +67,14 @@ def test_the_file_has_the_rate_that_was_asked_for(plain, selection, mode):
 
 def test_the_size_of_a_file_is_known_before_it_is_written(plain):
     image = picture(380, 420)
-    codes = Attempt(plain, image, "context").candidates.codes
+    codes = EncodeSession(plain, image, "context").versions.codes
     shares = [np.clip(c.mean((0, 1)), 0.01, 0.99) for c in codes]
     biases = [np.rint(64 * np.log(share / (1 - share))).astype(int) for share in shares]
     bits = [BitModel(*np.zeros((3, len(bias), len(bias)), int), bias) for bias in biases]
-    attempt = Attempt(replace(plain, bit_models=bits), image, "context")
+    session = EncodeSession(replace(plain, bit_models=bits), image, "context")
     networks = np.random.default_rng(0).integers(0, 3, codes[0].shape[:2]).astype(np.uint8)
-    size = attempt.expected(networks) * image[..., 0].size / 8
-    assert size - 1 <= len(attempt.file(networks)) <= size + 8
+    size = session.expected(networks) * image[..., 0].size / 8
+    assert size - 1 <= len(session.file(networks)) <= size + 8
 
 
 def test_the_lagrangian_choice_beats_the_publications_at_one_rate(plain):
@@ -95,7 +85,7 @@ def test_the_lagrangian_choice_beats_the_publications_at_one_rate(plain):
 
 
 @pytest.mark.parametrize("deblocking", [False, True])
-def test_the_image_has_the_psnr_that_was_asked_for(codec, plain, deblocking):
+def test_the_image_has_the_target_psnr(codec, plain, deblocking):
     image, used = picture(200, 230), codec if deblocking else plain
     values = [encode(used, image, network=n)[1].psnr for n in range(3)]
     free = encode(used, image, target_bpp=encode(used, image, network=1)[1].bits_per_pixel)[1].psnr
@@ -104,7 +94,7 @@ def test_the_image_has_the_psnr_that_was_asked_for(codec, plain, deblocking):
     assert target - 0.02 <= encoded.psnr < target + 0.3
 
 
-def test_targets_out_of_reach_are_told_with_the_nearest(codec):
+def test_targets_out_of_reach_are_named_with_the_nearest(codec):
     image = picture(64, 64)
     for options, sentence in (
         (
@@ -118,14 +108,14 @@ def test_targets_out_of_reach_are_told_with_the_nearest(codec):
             encode(codec, image, **options)
 
 
-def test_optimised_codes_are_no_worse(plain, monkeypatch):
-    monkeypatch.setattr(coding, "_STEPS", 5)
+def test_optimized_codes_are_no_worse(plain, monkeypatch):
+    monkeypatch.setattr(block_versions, "STEPS", 5)
     image = picture(64, 50)
     before = check(plain, image, network=1)[1].psnr
     for how in ("code", "encoder"):
-        assert check(plain, image, network=1, optimise=how)[1].psnr >= before - 0.05
+        assert check(plain, image, network=1, optimize=how)[1].psnr >= before - 0.05
     rate = check(plain, image, network=1)[1].bits_per_pixel
-    assert check(plain, image, target_bpp=rate, optimise="code")[1].bits_per_pixel <= 1.01 * rate
+    assert check(plain, image, target_bpp=rate, optimize="code")[1].bits_per_pixel <= 1.01 * rate
 
 
 @pytest.mark.parametrize(
@@ -141,11 +131,11 @@ def test_optimised_codes_are_no_worse(plain, monkeypatch):
         (None, {"network": None}, "got none; pass one"),
         (None, {"network": None, "target_psnr": float("nan")}, "target_psnr must be a number above zero, got nan"),
         (None, {"mode": "zip"}, "mode must be one of .*context.*, got 'zip'; choose one"),
-        (None, {"optimise": "all"}, "optimise must be one of"),
+        (None, {"optimize": "all"}, "optimize must be one of"),
         (None, {"selection": "best"}, "selection must be one of"),
     ],
 )
-def test_bad_input_is_told(codec, image, options, sentence):
+def test_bad_input_is_named(codec, image, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         encode(codec, picture(8, 8) if image is None else image, **{"network": 0, **options})
 
@@ -203,33 +193,33 @@ def run(monkeypatch, *arguments):
     command.main()
 
 
-def test_command_line(codec, folder, tmp_path, monkeypatch, capsys):
-    image, model = picture(60, 90), ("--model", folder / "codec.npz")
+def test_command_line(codec, codec_path, tmp_path, monkeypatch, capsys):
+    image, model = picture(60, 90), ("--model", codec_path)
     png, file, out = tmp_path / "in.png", tmp_path / "a.nbc", tmp_path / "out.png"
     cv2.imwrite(str(png), image[..., ::-1])
     run(monkeypatch, "encode", png, file, "--network", 1, *model)
     data, encoded = encode(codec, image, network=1)
     assert file.read_bytes() == data
-    told = capsys.readouterr().out
-    assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel, PSNR {encoded.psnr:.2f} dB" in told
-    assert "0 % with 8 bits, 100 % with 16 bits, 0 % with 24 bits" in told
+    printed = capsys.readouterr().out
+    assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel, PSNR {encoded.psnr:.2f} dB" in printed
+    assert "0 % with 8 bits, 100 % with 16 bits, 0 % with 24 bits" in printed
     run(monkeypatch, "decode", file, out, *model)
     np.testing.assert_array_equal(cv2.imread(str(out))[..., ::-1], encoded.reconstruction)
     assert "90 × 60 pixels" in capsys.readouterr().out
     run(monkeypatch, "info", file, *model)
-    told = capsys.readouterr().out
-    assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel" in told and "mode context" in told
-    assert "bits: 176 header, 8 networks, 96 codes" in told and "100 % with 16 bits" in told
-    grey = tmp_path / "grey.png"
-    cv2.imwrite(str(grey), picture(40, 40, channels=0))
-    run(monkeypatch, "encode", grey, file, "--overwrite", "--target-psnr", 6, "--selection", "publication", *model)
+    printed = capsys.readouterr().out
+    assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel" in printed and "mode context" in printed
+    assert "bits: 176 header, 8 networks, 96 codes" in printed and "100 % with 16 bits" in printed
+    gray = tmp_path / "gray.png"
+    cv2.imwrite(str(gray), picture(40, 40, channels=0))
+    run(monkeypatch, "encode", gray, file, "--overwrite", "--target-psnr", 6, "--selection", "publication", *model)
     run(monkeypatch, "decode", file, out, "--overwrite", *model)
     assert cv2.imread(str(out), cv2.IMREAD_UNCHANGED).shape == (40, 40)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nbc", "grey.png", "in.png", "out.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nbc", "gray.png", "in.png", "out.png"]
 
 
-def test_command_line_refuses_in_a_sentence(codec, folder, tmp_path, monkeypatch):
-    model = ("--model", folder / "codec.npz")
+def test_command_line_refuses_in_a_sentence(codec_path, tmp_path, monkeypatch):
+    model = ("--model", codec_path)
     png, file = tmp_path / "in.png", tmp_path / "a.nbc"
     cv2.imwrite(str(png), picture(40, 40))
     run(monkeypatch, "encode", png, file, "--network", 0, *model)

@@ -1,4 +1,4 @@
-"""The proprietary model and the threat models."""
+"""The victim model and the attack models."""
 
 import keras
 import numpy as np
@@ -9,8 +9,8 @@ from shufflebits.model import (
     build_classifier,
     build_discriminator,
     build_generator,
-    build_proprietary,
     build_reconstruction,
+    build_victim,
     mean_square,
 )
 
@@ -20,18 +20,18 @@ def shapes(model):
 
 
 def test_generator_is_the_publications():
-    found = shapes(build_generator(2048, (384, 128)))
-    assert found["reduced"] == (256,) and found["smallest"] == (12, 4, 128)
-    blocks = [found[f"up{i}_sum"] for i in range(1, 6)]
+    layers = shapes(build_generator(2048, (384, 128)))
+    assert layers["reduced"] == (256,) and layers["smallest"] == (12, 4, 128)
+    blocks = [layers[f"up{i}_sum"] for i in range(1, 6)]
     assert blocks == [(24, 8, 256), (48, 16, 128), (96, 32, 64), (192, 64, 32), (384, 128, 16)]
-    assert found["image"] == (384, 128, 3)
+    assert layers["image"] == (384, 128, 3)
 
 
 def test_discriminator_is_the_publications():
-    found = shapes(build_discriminator(2048, (384, 128)))
-    blocks = [found[f"down{i}_sum"] for i in range(1, 6)]
+    layers = shapes(build_discriminator(2048, (384, 128)))
+    blocks = [layers[f"down{i}_sum"] for i in range(1, 6)]
     assert blocks == [(192, 64, 32), (96, 32, 64), (48, 16, 128), (24, 8, 256), (12, 4, 512)]
-    assert found["pooled"] == found["projected"] == (512,) and found["merged"] == (1024,) and found["score"] == (1,)
+    assert layers["pooled"] == layers["projected"] == (512,) and layers["merged"] == (1024,) and layers["score"] == (1,)
 
 
 def test_upsampling_block_by_hand():
@@ -56,9 +56,9 @@ def test_classifier_has_a_normalization_and_a_dense_layer_for_each_attribute():
 
 
 def test_features_have_unit_length_and_are_those_of_the_training_graph():
-    model = build_proprietary(build_backbone("small_resnet", (64, 32), None), 5)
+    model = build_victim(build_backbone("small_resnet", (64, 32), None), 5)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3), dtype="uint8")
-    features, training = model.embedder.predict(images, verbose=0), model.training.predict(images, verbose=0)
+    features, training = model.embedder.predict(images, verbose=0), model.training_model.predict(images, verbose=0)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-6)
     lengths = np.linalg.norm(training["embedding"], axis=1, keepdims=True)
     np.testing.assert_allclose(features * lengths, training["embedding"], rtol=1e-4, atol=1e-6)
@@ -71,10 +71,10 @@ def test_difference_is_that_of_pixels_or_of_the_second_block(perceptual):
     model = build_reconstruction(4, (32, 32), 0.125, backbone)
     rng = np.random.default_rng(0)
     inputs = {"features": rng.normal(size=(2, 4)), "image": rng.integers(0, 256, (2, 32, 32, 3), dtype="uint8")}
-    found = model.training.predict(inputs, verbose=0)
+    outputs = model.training_model.predict(inputs, verbose=0)
     sample = model.generator.predict(inputs["features"], verbose=0)
-    np.testing.assert_allclose(found["sample"], sample, atol=1e-6)
-    np.testing.assert_allclose(found["truth"], inputs["image"] / 255, rtol=1e-6)
+    np.testing.assert_allclose(outputs["sample"], sample, atol=1e-6)
+    np.testing.assert_allclose(outputs["truth"], inputs["image"] / 255, rtol=1e-6)
 
     def compared(images):
         return images if backbone is None else backbone.blocks[1].predict(
@@ -82,8 +82,8 @@ def test_difference_is_that_of_pixels_or_of_the_second_block(perceptual):
         )  # fmt: skip
 
     expected = compared(sample) - compared(inputs["image"] / np.float32(255))
-    np.testing.assert_allclose(found["difference"], expected, atol=1e-4)
-    trainable = {id(v) for v in model.training.trainable_variables}
+    np.testing.assert_allclose(outputs["difference"], expected, atol=1e-4)
+    trainable = {id(v) for v in model.training_model.trainable_variables}
     assert trainable == {id(v) for v in model.generator.trainable_variables}
 
 

@@ -11,21 +11,19 @@ import pytest
 from common.datasets.images import read_image
 from common.metrics import cosine_distances
 from shufflebits import evaluate as evaluation
-from shufflebits import proprietary, threats
-from shufflebits.blackbox import read
-from shufflebits.config import ALL_ATTACKS, PRESETS, RECONSTRUCTIONS, Trial, epochs_of
+from shufflebits import train as training_program
+from shufflebits.attacks.collect import FEATURES
+from shufflebits.attacks.encryption_settings import PLAIN
+from shufflebits.attacks.victim import restore_embedder
+from shufflebits.config import ALL_ATTACKS, PRESETS
+from shufflebits.data import read
 from shufflebits.evaluate import evaluate
-from shufflebits.scenarios import PLAIN
-from shufflebits.train import FEATURES, train
+from shufflebits.train import train
+from tests.resuming import assert_same_checkpoints, stopping
 
 pytest.importorskip("tensorflow")
 
 SMOKE = replace(PRESETS["smoke"][1], name="run", attacks=ALL_ATTACKS)
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    return tmp_path_factory.mktemp("people")
 
 
 @pytest.fixture(scope="module")
@@ -37,33 +35,20 @@ def run(people, tmp_path_factory):
 
 def test_features_are_what_the_server_gives_out(run):
     folder, config, _ = run
-    parts, embedder = read(config), proprietary.restore_embedder(folder)
-    with np.load(folder / FEATURES) as found:
-        assert len(found["local"]) == len(parts.local) and len(found["users"]) == len(parts.users)
+    parts, embedder = read(config), restore_embedder(folder)
+    with np.load(folder / FEATURES) as features:
+        assert len(features["local"]) == len(parts.local) and len(features["users"]) == len(parts.users)
         images = np.stack([read_image(path, config.image_size) for path in parts.users.path[:5]])
-        np.testing.assert_allclose(found["users"][:5], embedder.predict(images, verbose=0), atol=1e-6)
+        np.testing.assert_allclose(features["users"][:5], embedder.predict(images, verbose=0), atol=1e-6)
 
 
 def test_stopped_in_the_last_training_it_ends_with_the_same_weights(run, people, tmp_path, monkeypatch):
     whole, _, _ = run
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path, attacks=("adversarial",))
-    fit = threats.training.fit
-
-    def stop_in_the_last(model, batches, *, folder, epochs, **options):
-        if folder.name != "adversarial-seed0":
-            return fit(model, batches, folder=folder, epochs=epochs, **options)
-        raise SystemExit(143)
-
-    monkeypatch.setattr(threats.training, "fit", stop_in_the_last)
-    with pytest.raises(SystemExit):
+    with stopping(lambda folder: folder.name == "adversarial-seed0"):
         train(config)
-    monkeypatch.undo()
-    monkeypatch.setattr(proprietary, "serving", None)  # features are not asked for again
-    resumed = train(config)
-    for name in ("proprietary", "adversarial-seed0"):
-        trained, expected = (np.load(path / name / "checkpoint/state.npz") for path in (resumed, whole))
-        for array in expected.files:
-            np.testing.assert_array_equal(trained[array], expected[array], err_msg=name)
+    monkeypatch.setattr(training_program, "collect", None)  # features are not collected again
+    assert_same_checkpoints(train(config), whole, "victim", "adversarial-seed0")
 
 
 # Losses of the last epoch from seed 0: the trainings as a whole. A change of these is a change of results.
@@ -71,23 +56,22 @@ GOLDEN = {"attributes": 13.52163, "pixel": 0.051130, "feature": 0.157751, "adver
 
 
 def test_golden_training_logs(run):
-    found = {attack: pd.read_csv(run[0] / f"{attack}-seed0/log.csv")["loss"].iloc[-1] for attack in GOLDEN}
-    print(found)
-    assert found == pytest.approx(GOLDEN, rel=5e-3)
+    losses = {attack: pd.read_csv(run[0] / f"{attack}-seed0/log.csv")["loss"].iloc[-1] for attack in GOLDEN}
+    assert losses == pytest.approx(GOLDEN, rel=5e-3)
 
 
 def test_numbers_are_those_of_the_reconstructions(run):
     """The mean cosine distance again, from the PNG files and without the server."""
     folder, config, records = run
     record = next(record for record in records if record["attack"] == "pixel")
-    parts, embedder = read(config), proprietary.restore_embedder(folder)
+    parts, embedder = read(config), restore_embedder(folder)
     pictures = folder / "pixel-seed0/reconstructions"
     files = sorted(pictures.rglob("*.png"))
     assert len(files) == len(parts.users)
-    paths = [evaluation.picture(folder / "pixel-seed0", path) for path in parts.users.path]
+    paths = [evaluation.image_file(folder / "pixel-seed0", path) for path in parts.users.path]
     images = np.stack([cv2.resize(read_image(path), config.image_size[::-1]) for path in paths])
-    with np.load(folder / FEATURES) as found:
-        distance = cosine_distances(found["users"], embedder.predict(images, verbose=0)).mean()
+    with np.load(folder / FEATURES) as features:
+        distance = cosine_distances(features["users"], embedder.predict(images, verbose=0)).mean()
     assert record["cosine_distance"][PLAIN] == pytest.approx(distance, abs=1e-4)
 
 
@@ -100,7 +84,7 @@ def test_report_has_its_tables_and_figures(run):
     folder, _, records = run
     assert [record["attack"] for record in records] == list(SMOKE.attacks)
     text = (folder / "report.md").read_text()
-    for part in ("ShuffleBits, one key, broken", "chance", "Attacks on the cipher itself", "upper_colour"):
+    for part in ("ShuffleBits, one key, broken", "chance", "Attacks on the cipher itself", "upper_color"):
         assert part in text
     for name in ("attributes", "reconstructions", "loss"):
         assert cv2.imread(str(folder / f"figures/{name}.png")).shape[0] > 300
@@ -112,28 +96,19 @@ def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
     folder, _, records = run
     for name in ("evaluate_classifier", "evaluate_reconstructor"):
         monkeypatch.setattr(evaluation, name, None)
-    monkeypatch.setattr(evaluation.cryptanalysis, "study", None)
+    monkeypatch.setattr("shufflebits.cryptanalysis.study.Trial", None)
     assert evaluate(folder) == records
-
-
-def test_iterations_are_rounded_up_to_whole_passes():
-    """10 batches for 200 images: 25 take 3 passes; for two networks 5 steps of two batches: 3 passes too."""
-    config = replace(SMOKE, iterations=25, reconstruction_batch=20)
-    assert [epochs_of(config, Trial(attack, 0), 200) for attack in RECONSTRUCTIONS] == [3, 3, 3]
-    assert epochs_of(config, Trial("attributes", 0), 200) == config.classifier_epochs
 
 
 def test_features_of_another_model_do_without_a_server(people, tmp_path):
     """FastReID's features come from a file; the reconstructions are left for its owner to embed."""
-    parts = read(replace(SMOKE, data_dir=people, proprietary="bot", features=tmp_path / "f.npz"))
+    parts = read(replace(SMOKE, data_dir=people, victim="bot", features=tmp_path / "f.npz"))
     paths = np.concatenate([parts.local.path, parts.users.path]).astype(str)
     features = np.random.default_rng(0).random((len(paths), 16), "float32")
     np.savez(tmp_path / "f.npz", paths=paths, features=features)
     attacks = ("attributes", "pixel")
     folder = train(
-        replace(
-            SMOKE, data_dir=people, runs_dir=tmp_path, proprietary="bot", features=tmp_path / "f.npz", attacks=attacks
-        )
+        replace(SMOKE, data_dir=people, runs_dir=tmp_path, victim="bot", features=tmp_path / "f.npz", attacks=attacks)
     )
     records = evaluate(folder)
     assert records[1]["cosine_distance"] == {}
@@ -144,11 +119,11 @@ def test_features_of_another_model_do_without_a_server(people, tmp_path):
     plain = features[len(parts.local) :]
     expected = cosine_distances(plain, again).mean()
     assert evaluate(folder)[1]["cosine_distance"][PLAIN] == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match="has no trained proprietary model; train a preset with one"):
-        proprietary.restore_embedder(folder)
+    with pytest.raises(ValueError, match="has no trained victim model; train a preset with one"):
+        restore_embedder(folder)
 
 
-def test_bad_runs_are_told(people, tmp_path):
+def test_bad_runs(people, tmp_path):
     with pytest.raises(ValueError, match="The local set must have 200 images or more, got 108; lower the batch"):
         train(replace(SMOKE, data_dir=people, runs_dir=tmp_path, attacks=("pixel",), reconstruction_batch=200))
     with pytest.raises(ValueError, match="No training in .* is finished"):

@@ -19,9 +19,9 @@ def small(loss, num_classes=None, **options):
 
 def test_resnet50_gives_2048_features_from_maps_of_stride_16():
     model = build_model(build_backbone("resnet50", (64, 64), None), {"type": 14})
-    shapes = {name: output.shape for name, output in model.inference.output.items()}
+    shapes = {name: output.shape for name, output in model.inference_model.output.items()}
     assert shapes == {"embedding": (None, 2048), "type_logits": (None, 14)}
-    pooled = next(layer for layer in model.inference.layers if layer.name == "embedding")
+    pooled = next(layer for layer in model.inference_model.layers if layer.name == "embedding")
     assert pooled.input.shape == (None, 4, 4, 2048)  # the last block has stride 1
 
 
@@ -36,55 +36,55 @@ def test_resnet50_gives_2048_features_from_maps_of_stride_16():
 )
 def test_outputs_of_each_loss(loss, training, inference):
     model = small(loss)
-    assert {name: output.shape[1] for name, output in model.training.output.items()} == training
-    assert {name: output.shape[1] for name, output in model.inference.output.items()} == inference
+    assert {name: output.shape[1] for name, output in model.training_model.output.items()} == training
+    assert {name: output.shape[1] for name, output in model.inference_model.output.items()} == inference
 
 
 def test_embedding_is_the_mean_of_the_last_maps_and_metric_losses_see_it():
     model = small("triplet")
     maps = IMAGES
     for number in range(1, 6):
-        maps = model.inference.get_layer(f"block{number}")(maps)
+        maps = model.inference_model.get_layer(f"block{number}")(maps)
     expected = np.mean(np.asarray(maps), axis=(1, 2))
-    np.testing.assert_allclose(model.inference(IMAGES)["embedding"], expected, rtol=1e-5, atol=1e-6)
-    outputs = model.training(IMAGES, training=False)
+    np.testing.assert_allclose(model.inference_model(IMAGES)["embedding"], expected, rtol=1e-5, atol=1e-6)
+    outputs = model.training_model(IMAGES, training=False)
     np.testing.assert_allclose(outputs["type_embedding"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(outputs["make_embedding"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_classifiers_see_the_normalized_embedding_and_arcface_its_angles():
     model = small("cross_entropy")
-    found = model.inference(IMAGES)
-    dense, norm = model.inference.get_layer("make_logits"), model.inference.get_layer("make_bn")
-    expected = np.asarray(norm(found["embedding"], training=False)) @ np.asarray(dense.kernel)
-    np.testing.assert_allclose(found["make_logits"], expected, rtol=1e-4, atol=1e-6)
+    outputs = model.inference_model(IMAGES)
+    dense, norm = model.inference_model.get_layer("make_logits"), model.inference_model.get_layer("make_bn")
+    expected = np.asarray(norm(outputs["embedding"], training=False)) @ np.asarray(dense.kernel)
+    np.testing.assert_allclose(outputs["make_logits"], expected, rtol=1e-4, atol=1e-6)
     model = small("arcface")
-    found = {name: np.asarray(value) for name, value in model.inference(IMAGES).items()}
-    centers = np.asarray(model.inference.get_layer("type_logits").centers)  # (C, D)
-    products = found["embedding"] @ centers.T
-    lengths = np.linalg.norm(found["embedding"], axis=1)[:, None] * np.linalg.norm(centers, axis=1)
-    np.testing.assert_allclose(found["type_logits"], products / lengths, rtol=1e-4, atol=1e-6)
+    outputs = {name: np.asarray(value) for name, value in model.inference_model(IMAGES).items()}
+    centers = np.asarray(model.inference_model.get_layer("type_logits").centers)  # (C, D)
+    products = outputs["embedding"] @ centers.T
+    lengths = np.linalg.norm(outputs["embedding"], axis=1)[:, None] * np.linalg.norm(centers, axis=1)
+    np.testing.assert_allclose(outputs["type_logits"], products / lengths, rtol=1e-4, atol=1e-6)
 
 
 def test_targets_are_the_column_of_each_attribute():
     model = small("cross_entropy")
-    found = targets(model, "cross_entropy", ("type", "make"), LABELS)
-    np.testing.assert_array_equal(found["type_logits"], np.eye(2)[LABELS[:, 0]])
-    np.testing.assert_array_equal(found["make_logits"], np.eye(3)[LABELS[:, 1]])
-    found = targets(small("triplet"), "triplet", ("type", "make"), LABELS)
-    np.testing.assert_array_equal(found["make_embedding"], LABELS[:, 1])
+    true = targets(model, "cross_entropy", ("type", "make"), LABELS)
+    np.testing.assert_array_equal(true["type_logits"], np.eye(2)[LABELS[:, 0]])
+    np.testing.assert_array_equal(true["make_logits"], np.eye(3)[LABELS[:, 1]])
+    true = targets(small("triplet"), "triplet", ("type", "make"), LABELS)
+    np.testing.assert_array_equal(true["make_embedding"], LABELS[:, 1])
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "triplet", "lifted_structured", "arcface"])
 def test_total_loss_is_the_sum_over_the_attributes_and_the_penalty(loss):
     model = small(loss, l2_factor=0.001)
-    found, true = losses(model, loss, 0.1), targets(model, loss, ("type", "make"), LABELS)
-    model.training.compile(keras.optimizers.SGD(0.0), found, jit_compile=False)
-    total = model.training.train_on_batch(IMAGES, true, return_dict=True)["loss"]
-    outputs = model.training(IMAGES, training=True)
-    parts = sum(float(found[name](true[name], outputs[name])) for name in found)
-    arrays = [v for v in model.training.trainable_variables if not v.path.endswith("centers")]
-    penalty = 0.001 * sum(float(np.sum(np.square(array))) for array in arrays)
+    terms, true = losses(model, loss, 0.1), targets(model, loss, ("type", "make"), LABELS)
+    model.training_model.compile(keras.optimizers.SGD(0.0), terms, jit_compile=False)
+    total = model.training_model.train_on_batch(IMAGES, true, return_dict=True)["loss"]
+    outputs = model.training_model(IMAGES, training=True)
+    parts = sum(float(terms[name](true[name], outputs[name])) for name in terms)
+    weights = [v for v in model.training_model.trainable_variables if not v.path.endswith("centers")]
+    penalty = 0.001 * sum(float(np.sum(np.square(weight))) for weight in weights)
     np.testing.assert_allclose(total, parts + penalty, rtol=1e-4)
 
 

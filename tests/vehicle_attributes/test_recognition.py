@@ -1,4 +1,4 @@
-"""Choosing a gallery and asking its nearest exemplars."""
+"""Choosing a gallery, and its nearest exemplars."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from vehicle_attributes.recognition import (
 LABELS = np.array(["van"] * 5 + ["car"] * 30 + ["bus"] * 2)
 
 
-def test_gallery_has_as_many_of_each_class_as_asked_for_or_all():
+def test_gallery_has_the_requested_number_of_each_class_or_all():
     chosen = choose_gallery(LABELS, 4, seed=0)
     names, counts = np.unique(LABELS[chosen], return_counts=True)
     assert dict(zip(names, counts)) == {"bus": 2, "car": 4, "van": 4}
@@ -47,12 +47,12 @@ def test_the_nearest_are_those_of_scikit_learn(seed, k):
     gallery, queries = random.normal(size=(12, 4)).astype("float32"), random.normal(size=(7, 4)).astype("float32")
     oracle = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(gallery, np.arange(12))
     distances, indices = oracle.kneighbors(queries)
-    found, ours = nearest_exemplars(queries, gallery, k)
-    np.testing.assert_array_equal(found, indices)
-    np.testing.assert_allclose(ours, distances, atol=1e-6)
+    ours, our_distances = nearest_exemplars(queries, gallery, k)
+    np.testing.assert_array_equal(ours, indices)
+    np.testing.assert_allclose(our_distances, distances, atol=1e-6)
 
 
-def test_a_gallery_smaller_than_k_is_found_whole():
+def test_a_gallery_smaller_than_k_is_returned_whole():
     indices, _ = nearest_exemplars(np.eye(2, dtype="float32"), np.eye(2, dtype="float32"), 5)
     np.testing.assert_array_equal(indices, [[0, 1], [1, 0]])
 
@@ -63,10 +63,10 @@ def test_majority_and_its_ties():
 
 
 def test_accuracy_by_hand():
-    true, found = np.array(list("aaab")), np.array(list("aabc"))
-    assert accuracy(true, found) == 0.5  # Eq. 3.1
-    assert class_accuracies(true, found) == pytest.approx({"a": 2 / 3, "b": 0.0})
-    assert accuracy(true[:0], found[:0]) is None
+    true, predicted = np.array(list("aaab")), np.array(list("aabc"))
+    assert accuracy(true, predicted) == 0.5  # Eq. 3.1
+    assert class_accuracies(true, predicted) == pytest.approx({"a": 2 / 3, "b": 0.0})
+    assert accuracy(true[:0], predicted[:0]) is None
 
 
 def test_scores_of_an_attribute():

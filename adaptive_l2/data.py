@@ -1,0 +1,5 @@
+"""The images of a run: a re-identification set, as the two projects that train on one read it."""
+
+from common.experiments.reid import check, describe, evaluation_data, is_finished, read
+
+__all__ = ["check", "describe", "evaluation_data", "is_finished", "read"]

@@ -1,0 +1,105 @@
+"""Tables that put the publication's numbers and this repository's side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.experiments import entry
+from common.experiments.config import from_json
+from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
+from common.report import tables
+
+from .config import PRESETS, ROWS, Config
+from .paper_results import PAPER, PAPER_RERANKED
+
+HERE = Path(__file__).parent
+
+FIGURES = {
+    "factors.png": "Median factor of each category on synthetic people (Fig. 2.2a).",
+    "factor_histogram.png": "Factors after the last epoch (Fig. 2.2b).",
+    "ranked_lists.png": "Queries (orange) and the nearest images, right (green) or wrong (red) (pub Fig. 5).",
+}
+
+NAMES = {"none": "no L2", "constant": "constant L2", "adaptive": "adaptive L2"}
+# What makes a training a row of the publication.
+_SWITCHES = ("backbone", "triplet", "regional_branches", "random_erasing", "clipping", "image_size")
+
+
+def _paper(config: Config, regularization: str, reranked: bool) -> tuple[float, float] | None:
+    """The publication's mAP and rank-1 for a training, if it has such a one."""
+    for row, (_, known) in ROWS.items():
+        alike = all(getattr(known, name) == getattr(config, name) for name in _SWITCHES)
+        if alike and known.regularizations == (regularization,) and config.dataset in PAPER[row]:
+            if not reranked:
+                return PAPER[row][config.dataset]
+            return PAPER_RERANKED[config.dataset] if row == "adaptive_resnet152" else None
+    return None
+
+
+def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table «paper | this run» of one run."""
+    rows = []
+    for regularization in config.regularizations:
+        for prefix in ("", "reranked_"):
+            chosen = [r for r in records if r["regularization"] == regularization and f"{prefix}mAP" in r]
+            if chosen:
+                paper = _paper(config, regularization, bool(prefix)) or (None, None)
+                name = NAMES[regularization] + (", re-ranked" if prefix else "")
+                rows.append([name, *paper, *score_cells(chosen, prefix), interval_cell(chosen[0], prefix)])
+    columns = ["regularization", "mAP, paper", "rank-1, paper", *SCORE_COLUMNS, "95 % interval of mAP"]
+    return tables.table(columns, rows)
+
+
+def publish(results: entry.Results) -> None:
+    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables.
+
+    Figures are those of synthetic people: photographs of people are not ours to hand on.
+    """
+    tables.publish(HERE, results.config, results.records)
+    if results.config.dataset == "synthetic":
+        tables.copy_figures(results.run, HERE, FIGURES)
+    renew_readme()
+
+
+def renew_readme() -> None:
+    """Writes the tables of all published runs into the README."""
+    results = tables.published(HERE)
+    sections = [*(_paper_table(results, dataset) for dataset in PAPER_RERANKED), _cpu_table(results), _demo(results)]
+    tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
+
+
+def _demo(results: dict[str, Any]) -> str:
+    """The run on synthetic people, with its figures."""
+    if "demo" not in results:
+        return "**Synthetic people**: not run."
+    config = from_json(results["demo"]["config"], Config)
+    title = f"**Synthetic people, `make train-{__package__}`**"
+    pictures = [tables.picture(f"figures/{name}", caption) for name, caption in FIGURES.items()]
+    return "\n\n".join([title, run_table(config, results["demo"]["trials"]), *pictures])
+
+
+def _paper_table(results: dict[str, Any], dataset: str) -> str:
+    rows = []
+    for row, (description, _) in ROWS.items():
+        name = f"{dataset}_{row}"
+        paper = [f"{value:.1f}" for value in PAPER[row][dataset]]
+        ours = score_cells(results[name]["trials"])[:2] if name in results else ["not run", None]
+        rows.append([f"`{name}`", description, paper[0], ours[0], paper[1], ours[1]])
+    columns = ["preset", "row", "mAP, paper", "mAP, ours", "rank-1, paper", "rank-1, ours"]
+    return f"**Tables 2.2 and III (pub): {dataset}**\n\n{tables.table(columns, rows)}"
+
+
+def _cpu_table(results: dict[str, Any]) -> str:
+    """The ablation at a CPU's scale; rows that nobody ran are left out."""
+    rows = []
+    for name, (description, preset) in reversed(PRESETS.items()):
+        if name.startswith("mobilenet_") and name in results:
+            records = results[name]["trials"]
+            epochs = f"{results[name]['config']['epochs']} of {preset.epochs}"
+            each = " ".join(f"{100 * record['mAP']:.1f}" for record in records)
+            part = description.partition(": ")[2].partition(", ")[0].partition(";")[0]
+            rows.append([f"`{name}`", part, *score_cells(records), each, epochs])
+    if not rows:
+        return "**The same ablation on a part of Market-1501 with MobileNet 0.25**: not run."
+    columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "epochs"]
+    return f"**The same ablation on a part of Market-1501 with MobileNet 0.25**\n\n{tables.table(columns, rows)}"

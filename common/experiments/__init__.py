@@ -1,0 +1,1 @@
+"""How any run works: config, run folder, the loops over trainings, exact resume."""

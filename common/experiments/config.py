@@ -1,0 +1,187 @@
+"""From presets to a typed command line, and from a config to JSON and back.
+
+A project's `config.py` holds one frozen dataclass derived from `RunConfig` and a table
+`PRESETS: dict[name, (description, config)]`; everything else is here. Nothing here imports a framework.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import cattrs
+import tyro
+
+from common.files import about_disk
+
+Config = TypeVar("Config", bound="RunConfig")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Fields of every run of every project."""
+
+    PLACES: ClassVar[tuple[str, ...]] = ("runs_dir", "data_dir")  # fields that say where files lie, and nothing else
+
+    name: str = ""  # run folder below runs-dir/<project>; empty: the preset's name
+    runs_dir: Path = Path("runs")  # where run folders go
+    data_dir: Path | None = None  # folder of the data set; not needed for embedded data
+    seeds: tuple[int, ...] = (0,)  # one training each
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"  # devices to train on
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds must be one or more different integers from 0 on, got {self.seeds}.")
+
+    def _validate(
+        self, *, above_zero: Sequence[str] = (), zero_or_more: Sequence[str] = (), unique: Sequence[str] = ()
+    ) -> None:
+        """Raises ValueError for the first field that does not hold to the rule it is listed under."""
+        for name in above_zero:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero, got {getattr(self, name)}.")
+        for name in zero_or_more:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be zero or more, got {getattr(self, name)}.")
+        for name in unique:
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name} must be one or more different ones, got {values}.")
+
+
+class SeededTrial:
+    """One training of a run: derive a frozen dataclass whose fields, `seed` among them, tell it from the others."""
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run folder: the other fields, then the seed."""
+        values = [getattr(self, field.name) for field in fields(self) if field.name != "seed"]  # type: ignore[arg-type]
+        parts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+        return "-".join([*parts, f"seed{self.seed}"])
+
+
+@dataclass(frozen=True)
+class ImageTrainingConfig(RunConfig):
+    """Fields of trainings on image files: a pretrained backbone, and a schedule in epochs and steps."""
+
+    PLACES: ClassVar[tuple[str, ...]] = (*RunConfig.PLACES, "weights")
+
+    backbone: str = "resnet50"  # see common/backbones
+    weights: str = "imagenet"  # of the backbone: Keras' own, the path of a file, or "none"
+    image_size: tuple[int, int] = (384, 128)  # height and width that images are resized to
+    epochs: int = 200  # epochs in which all layers are trained
+    steps_per_epoch: int = 200  # batches in an epoch
+    learning_rate: float = 2e-4  # of Adam after the warm-up; begins and ends at a hundredth of it
+    warmup_epochs: int = 10  # epochs of the linear warm-up
+    drop_epochs: tuple[int, ...] = (40, 70)  # epochs from which the rate is divided by ten
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._validate(above_zero=("epochs", "steps_per_epoch", "learning_rate"), zero_or_more=("warmup_epochs",))
+        if min(self.image_size) < 32:
+            raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
+
+
+@dataclass(frozen=True)
+class ReIDConfig(ImageTrainingConfig):
+    """Fields of trainings of re-identification networks (Publications I and II)."""
+
+    dataset: Literal["synthetic", "market1501", "duke", "msmt17"] = "market1501"  # images to read, section 2.1.1
+    people: int = 200  # how many identities the synthetic set has
+    regional_branches: bool = True  # two branches on the upper and the lower half
+    identities_per_batch: int = 16  # different people in a batch
+    images_per_identity: int = 4  # images of each of them
+    frozen_epochs: int = 20  # epochs of the first stage, in which the backbone is frozen
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._validate(zero_or_more=("frozen_epochs",))
+        if min(self.identities_per_batch, self.images_per_identity) < 2:
+            raise ValueError(
+                "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
+                f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
+            )
+
+
+def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:
+    """Parses `PRESET [--field value ...]`; exits with status 2 and a message on bad input.
+
+    Args:
+        presets: name -> (description, config).
+        arguments: command line without the program's name; default `sys.argv[1:]`.
+    """
+    named = {
+        name: (description, replace(config, name=config.name or name))
+        for name, (description, config) in presets.items()
+    }
+    return tyro.extras.overridable_config_cli(named, args=arguments)
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Runs a program's `main`; for errors that this repository raises, it prints the sentence alone.
+
+    The same holds for a disk that is full or that may not be written to. Errors of libraries keep their traceback:
+    they are not of the user's making.
+    """
+    try:
+        command()
+    except OSError as error:
+        if (sentence := about_disk(error)) is None:
+            raise
+        sys.exit(sentence)
+    except (ValueError, ArithmeticError, MemoryError) as error:
+        raised_in = _package_folder(Path(traceback.extract_tb(error.__traceback__)[-1].filename))
+        if raised_in != _package_folder(Path(__file__)) and not (raised_in / "train.py").is_file():
+            raise
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _package_folder(file: Path) -> Path:
+    """Folder of the top-level package that a file belongs to: `common`, a project, or a library."""
+    folder = file.resolve().parent
+    while (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    """`value` if it is of that very type: cattrs alone would turn 1.5 into 1, and 1 into "1"."""
+    if type(value) is kind:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    raise TypeError(f"must be {kind.__name__}, got {value!r}")
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
+for _kind in (bool, int, float, str):
+    _converter.register_structure_hook(_kind, _exactly)
+_converter.register_structure_hook(Path, lambda value, _: Path(_exactly(value, str)))
+_converter.register_unstructure_hook(Path, str)
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """A config as JSON values: paths as strings, tuples as lists."""
+    return _converter.unstructure(config, type(config))
+
+
+def from_json(values: Mapping[str, Any], config_class: type[Config]) -> Config:
+    """The inverse of `to_json`; a field that is missing has its default.
+
+    Raises:
+        ValueError: a field is unknown, or has another type or value than its hint allows.
+    """
+    unknown = sorted(set(values) - {field.name for field in fields(config_class)})
+    if unknown:
+        raise ValueError(
+            f"{config_class.__name__} has no fields {unknown}. Was the file written by another project or version?"
+        )
+    try:
+        return _converter.structure(values, config_class)
+    except cattrs.BaseValidationError as error:
+        details = cattrs.transform_error(error, format_exception=lambda cause, _: str(cause))
+        raise ValueError(f"Fields of another type or value: {'; '.join(details)}.") from error

@@ -1,0 +1,233 @@
+"""What the re-identification projects share: branches of the network, training in two stages, scores, the report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers
+
+from common import distribution
+from common.backbones import Backbone
+from common.datasets import images, person_reid, pipeline, sampler
+from common.datasets.augmentation import Augmentation
+from common.experiments import entry
+from common.experiments.checkpoint import epochs_done
+from common.experiments.config import ReIDConfig
+from common.experiments.image_training import fit_on_images
+from common.report import plots, tables
+from common.retrieval import (
+    Distances,
+    Embeddings,
+    Scores,
+    confidence_interval,
+    load_embeddings,
+    score_by_camera_pair,
+)
+
+RANKED_LISTS = "figures/ranked_lists.png"
+SCORE_COLUMNS = ("mAP (%)", "rank-1 (%)", "rank-5 (%)", "rank-10 (%)", "mINP (%)")
+
+
+class TrainableNetwork(Protocol):
+    """Graphs over the same layers, as the projects build them."""
+
+    @property
+    def training_model(self) -> keras.Model: ...
+
+    @property
+    def frozen_blocks(self) -> tuple[keras.Model, ...]: ...
+
+
+def read(config: ReIDConfig) -> person_reid.ReIDData:
+    """The data set of a run."""
+    return person_reid.read(config.dataset, config.data_dir, identities=config.people)
+
+
+def describe(config: ReIDConfig, data: person_reid.ReIDData) -> str:
+    """What and how much is trained on."""
+    return (
+        f"{config.dataset}, {len(data.train):,} images of {data.train.identity.nunique():,} people, "
+        f"{len(data.query):,} queries, {len(data.gallery):,} in the gallery, {config.frozen_epochs} + {config.epochs} "
+        "epochs"
+    )
+
+
+def evaluation_data(config: ReIDConfig) -> person_reid.ReIDData:
+    """The data set of a run without junk, which is no neighbor in re-ranking either."""
+    data = read(config)
+    return replace(data, gallery=data.gallery[data.gallery.identity != person_reid.JUNK])
+
+
+def is_finished(config: ReIDConfig, trial: Any, data: person_reid.ReIDData, folder: Path) -> bool:
+    """Whether a training has all its epochs."""
+    return epochs_done(folder) >= config.epochs
+
+
+def check(config: ReIDConfig, strategy: distribution.Strategy) -> None:
+    """Raises ValueError where a batch cannot be split over the devices."""
+    sampler.check_parts(config.identities_per_batch, strategy.num_replicas_in_sync)
+
+
+def branch_maps(backbone: Backbone, image, regional_branches: bool) -> tuple[dict, tuple[keras.Model, ...]]:
+    """The feature maps of each branch (Publications I and II, Fig. 1).
+
+    Args:
+        backbone: gives (B, H/16, W/16, C) feature maps.
+        image: (B, H, W, 3).
+        regional_branches: whether there are branches "upper" and "lower" too, on halves of the maps.
+
+    Returns:
+        Branch -> its maps: (B, H/16, W/16, C), of the regional ones (B, H/32, W/16, C/2); and the pretrained models
+        behind them.
+    """
+    features = backbone.trunk(image)  # (B, H/16, W/16, C')
+    maps = {"global": backbone.last_block(features)}  # (B, H/16, W/16, C)
+    if not regional_branches:
+        return maps, backbone.blocks
+    # One copy of block 5 for both regions; the global branch shares nothing with them.
+    regional = backbone.copy_of_last_block("regional_block")
+    whole = regional(features)
+    half = whole.shape[1] // 2
+    for region, part in (("upper", whole[:, :half]), ("lower", whole[:, half:])):  # (B, H/32, W/16, C)
+        reduce = layers.Conv2D(whole.shape[-1] // 2, 3, padding="same", activation="relu", name=f"{region}_reduced")
+        maps[region] = reduce(part)  # (B, H/32, W/16, C/2)
+    return maps, (*backbone.blocks, regional)
+
+
+def identity_logits(branch: str, embedding, num_identities: int):
+    """The classifier of a branch: embedding (B, D) -> logits (B, identities), float32."""
+    normalized = layers.BatchNormalization(epsilon=2e-5, name=f"{branch}_bn")(embedding)
+    initializer = keras.initializers.RandomNormal(stddev=0.001)
+    return layers.Dense(
+        num_identities, use_bias=False, kernel_initializer=initializer, dtype="float32", name=f"{branch}_logits"
+    )(normalized)
+
+
+def train_two_stages(
+    config: ReIDConfig,
+    model: TrainableNetwork,
+    data: person_reid.ReIDData,
+    folder: Path,
+    *,
+    seed: int,
+    losses: Mapping[str, Any],
+    targets: Callable[[Any], Mapping[str, Any]],
+    augmentation: Augmentation,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains a network into `folder`: its new layers while the pretrained blocks are frozen, then all of them.
+
+    Args:
+        config: batches and schedule.
+        model: with initial weights.
+        data: whose training images are used.
+        folder: of the training; the first stage has the folder `frozen` in it.
+        seed: of batches and augmentation.
+        losses: of each output of the training graph.
+        targets: labels (B,) -> what the losses compare those outputs with.
+        augmentation: what may happen to an image.
+        callbacks: as of `training.fit`.
+    """
+    stages = ((folder / "frozen", config.frozen_epochs, False), (folder, config.epochs, True))
+    for stage, epochs, trainable in stages:
+        for block in model.frozen_blocks:
+            block.trainable = trainable
+        fit_on_images(
+            config,
+            model.training_model,
+            data.train,
+            np.unique(data.train.identity, return_inverse=True)[1],
+            stage,
+            losses=losses,
+            targets=targets,
+            augmentation=augmentation,
+            classes_per_batch=config.identities_per_batch,
+            images_per_class=config.images_per_identity,
+            epochs=epochs,
+            seed=seed,
+            callbacks=callbacks,
+        )
+
+
+def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) -> dict[str, Embeddings]:
+    """The embeddings of images by each output of a model.
+
+    Args:
+        model: images (B, H, W, 3) uint8 -> dictionary of embeddings (B, D).
+        table: N rows with columns path, identity and camera.
+        image_size: (H, W).
+    """
+    outputs = pipeline.predict(model, table.path, image_size=image_size)
+    identities, cameras = table.identity.to_numpy(), table.camera.to_numpy()
+    return {name: Embeddings(features, identities, cameras) for name, features in outputs.items()}
+
+
+def score_record(scores: Scores, query: Embeddings, prefix: str = "") -> dict[str, Any]:
+    """The numbers of a ranking; all shares are in [0, 1]."""
+    intervals = confidence_interval(scores, query.identities)
+    record: dict[str, Any] = {name.replace("-", ""): float(value) for name, value in intervals["score"].items()}
+    record["mAP_interval"] = [float(value) for value in intervals.loc["mAP", ["low", "high"]]]
+    return {prefix + name: value for name, value in record.items()}
+
+
+def score_cells(records: Sequence[dict[str, Any]], prefix: str = "") -> list[str | None]:
+    """The cells of `SCORE_COLUMNS` over trainings, in %, from their `score_record`s."""
+    names = ("mAP", "rank1", "rank5", "rank10", "mINP")
+    return [tables.mean_std([100 * record[prefix + name] for record in records], 1) for name in names]
+
+
+def interval_cell(record: dict[str, Any], prefix: str = "") -> str:
+    """The 95 % interval of a training's mAP over the test identities, in %."""
+    low, high = record[f"{prefix}mAP_interval"]
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def reid_report(results: entry.Results, table: str, features: str, captions: Mapping[str, str]) -> tables.Report:
+    """The report of a run: its main table, mAP per camera pair, a figure of ranked lists, and the project's figures.
+
+    Args:
+        results: of the run; camera pairs and ranked lists are those of its last training.
+        table: the main table, in Markdown.
+        features: name of the file of embeddings in the folder of a training.
+        captions: of the figures that the project itself has written, by path.
+    """
+    config, last = results.config, results.trials[-1].name
+    query, gallery = load_embeddings(results.run / last / features)
+    draw_ranked_lists(query, gallery, results.data, results.run / RANKED_LISTS)
+    lists = f"Queries (orange) and the nearest images, right (green) or wrong (red), double images, {last}."
+    return tables.Report(
+        f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs",
+        {results.heading: table, f"mAP (%) per camera pair, double images, {last}": camera_table(query, gallery)},
+        {**captions, RANKED_LISTS: lists},
+    )
+
+
+def camera_table(query: Embeddings, gallery: Embeddings) -> str:
+    """mAP of the queries of each camera against the gallery images of each other camera."""
+    pairs = score_by_camera_pair(query, gallery).pivot(index="query_camera", columns="gallery_camera", values="mAP")
+    rows = [
+        [camera, *(None if np.isnan(value) else f"{100 * value:.1f}" for value in values)]
+        for camera, values in zip(pairs.index, pairs.to_numpy())
+    ]
+    return tables.table(["query camera", *(f"gallery camera {camera}" for camera in pairs.columns)], rows)
+
+
+def draw_ranked_lists(
+    query: Embeddings, gallery: Embeddings, data: person_reid.ReIDData, file: Path, count: int = 6, depth: int = 5
+) -> None:
+    """Draws queries spread over the test identities, each with its nearest images of other cameras or identities."""
+    chosen = np.linspace(0, len(query) - 1, count).astype(int)
+    distances = Distances(query.features[chosen], gallery.features, "cosine").block(slice(None))  # (count, G)
+    rows, matches = [], []
+    for i, row in zip(chosen, distances):
+        same = gallery.identities == query.identities[i]
+        ignored = same & (gallery.cameras == query.cameras[i])
+        nearest = np.argsort(np.where(ignored, np.inf, row), kind="stable")[:depth]
+        paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]
+        rows.append([images.read_image(path, (128, 64)) for path in paths])
+        matches.append(same[nearest])
+    plots.ranked_lists(file, rows, matches)

@@ -1,0 +1,100 @@
+"""From a run's numbers to `report.md`, `report.json` and the results tables of a README."""
+
+import json
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from common.experiments.config import RunConfig, to_json
+from common.files import write_json, write_text
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table, padded so that the source reads as one too; `None` becomes a dash.
+
+    Raises:
+        ValueError: a row has another number of cells than there are columns.
+    """
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"Expected {len(columns)} cells for columns {list(columns)}, got {list(row)}.")
+    return tabulate(rows, columns, tablefmt="github", disable_numparse=True, missingval="–")
+
+
+def mean_std(values: Sequence[float], decimals: int = 2) -> str | None:
+    """`mean ± sample standard deviation`; a single value has no deviation, none give None."""
+    if len(values) == 0:
+        return None
+    mean = f"{np.mean(values):.{decimals}f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{decimals}f}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a person sees of a run."""
+
+    title: str
+    sections: Mapping[str, str]  # heading -> Markdown
+    figures: Mapping[str, str]  # path below the run folder -> caption
+    values: Mapping[str, Any] = field(default_factory=dict)  # numbers for programs, besides those of each training
+
+
+def write_report(folder: Path, report: Report, values: Mapping[str, Any]) -> None:
+    """Writes `report.md` and `report.json`, with further `values`, into a run folder, and prints the sections."""
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in report.sections.items())
+    figures = "".join(f"\n\n![{caption}]({path})\n\n*{caption}*" for path, caption in report.figures.items())
+    write_json(folder / "report.json", {**values, **report.values})
+    write_text(folder / "report.md", f"# {report.title}\n\n{body}{figures}\n")
+    print(f"\n{report.title}\n\n{body}\n\nReport and figures: {folder / 'report.md'}")
+
+
+def publish(
+    project: Path, config: RunConfig, trials: Sequence[Mapping[str, Any]], *, name: str = "", omit: Collection[str] = ()
+) -> None:
+    """Writes a run's config and the numbers of its trials into `results.json` of a project's folder.
+
+    They are published under `name`, by default the run's. Where files lie on this machine is left out, and so are the
+    numbers to `omit`.
+    """
+    records = [{key: value for key, value in trial.items() if key not in (*omit, "made_from")} for trial in trials]
+    settings = {key: value for key, value in to_json(config).items() if key not in config.PLACES}
+    results = published(project) | {name or config.name: {"config": settings, "trials": records}}
+    write_json(project / "results.json", dict(sorted(results.items())))
+
+
+def published(project: Path) -> dict[str, Any]:
+    """Run name -> its config and the numbers of its trials, as `publish` wrote them."""
+    path = project / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def copy_figures(run: Path, project: Path, names: Collection[str]) -> None:
+    """Copies figures of a run to the folder of its project, whose README shows them."""
+    for name in names:
+        (project / "figures").mkdir(exist_ok=True)
+        shutil.copyfile(run / "figures" / name, project / "figures" / name)
+
+
+def picture(path: str, caption: str) -> str:
+    """A figure with its caption, in Markdown."""
+    return f"![{caption}]({path})\n\n*{caption}*"
+
+
+def update_between(path: Path, name: str, text: str) -> None:
+    """Replaces what stands between `<!-- name:begin -->` and `<!-- name:end -->` in a file.
+
+    Raises:
+        ValueError: the file does not have each mark once, in that order.
+    """
+    content = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    head, _, rest = content.partition(begin)
+    _, _, tail = rest.partition(end)
+    if content.count(begin) != 1 or content.count(end) != 1 or end not in rest:
+        raise ValueError(f"{path} must have the marks {begin} and {end} once each, in that order.")
+    write_text(path, f"{head}{begin}\n{text}\n{end}{tail}")

@@ -1,0 +1,1 @@
+"""Synthetic people in the layout of a real re-identification set."""

@@ -1,0 +1,120 @@
+"""Tables that put the publication's numbers and this repository's side by side."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.experiments import entry
+from common.experiments.config import from_json
+from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
+from common.report import tables
+
+from .config import Config
+from .paper_results import PAPER
+
+HERE = Path(__file__).parent
+
+METHODS = {
+    "baseline": "baseline",
+    "flipreid": "FlipReID without flipping loss",
+    "flipping_loss": "FlipReID with flipping loss",
+    "aggregator": "FlipReID, learned aggregate",
+}
+# Row of Table 2.3 -> method, inference. The fourth method is not the publication's.
+ROWS = {
+    "1.1": ("baseline", "single"),
+    "1.2": ("baseline", "double"),
+    "2.1": ("flipreid", "single"),
+    "2.2": ("flipreid", "double"),
+    "3.1": ("flipping_loss", "single"),
+    "3.2": ("flipping_loss", "double"),
+    "3.3": ("flipping_loss", "reranked"),
+    "4.1": ("aggregator", "single"),
+    "4.2": ("aggregator", "double"),
+    "4.3": ("aggregator", "reranked"),
+}
+INFERENCES = {"single": "single", "double": "double", "reranked": "double, re-ranked"}
+
+FIGURES = {
+    "inference.png": "mAP of each training with each inference on synthetic people (Table 2.3).",
+    "ranked_lists.png": "Queries (orange) and the nearest images, right (green) or wrong (red), row 3.2.",
+}
+
+
+def _paper(config: Config, row: str) -> tuple[float, float] | None:
+    """The publication's mAP and rank-1 for a row, if it has such a one."""
+    table = PAPER.get(config.backbone, {}).get(config.dataset)
+    if table is None or row not in list(ROWS)[: len(table)] or not config.regional_branches:
+        return None
+    return table[list(ROWS).index(row)]
+
+
+def _records_by_row(records: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The rows that records have numbers for, with their records."""
+    for row, (method, inference) in ROWS.items():
+        chosen = [r for r in records if r["method"] == method and f"{inference}_mAP" in r]
+        if chosen:
+            yield row, chosen
+
+
+def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table «paper | this run» of one run.
+
+    The gap is the mean cosine distance between the features of single and of double images, in thousandths.
+    """
+    rows = []
+    for row, chosen in _records_by_row(records):
+        method, inference = ROWS[row]
+        gap = tables.mean_std([1000 * record["gap"] for record in chosen], 1) if inference == "single" else None
+        cells = [*(_paper(config, row) or (None, None)), *score_cells(chosen, f"{inference}_")]
+        cells += [interval_cell(chosen[0], f"{inference}_"), gap]
+        rows.append([row, METHODS[method], INFERENCES[inference], *cells])
+    columns = ["row", "training", "inference", "mAP, paper", "rank-1, paper", *SCORE_COLUMNS]
+    return tables.table([*columns, "95 % interval of mAP", "gap (‰)"], rows)
+
+
+def publish(results: entry.Results) -> None:
+    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables.
+
+    Figures are those of synthetic people: photographs of people are not ours to hand on.
+    """
+    tables.publish(HERE, results.config, results.records)
+    if results.config.dataset == "synthetic":
+        tables.copy_figures(results.run, HERE, FIGURES)
+    renew_readme()
+
+
+def renew_readme() -> None:
+    """Writes the tables of all published runs into the README."""
+    results = tables.published(HERE)
+    sections = [
+        _run_section(results, "mobilenet", "A part of Market-1501 with MobileNet 0.25"),
+        _run_section(results, "demo", f"Synthetic people, `make train-{__package__}`"),
+    ]
+    if "demo" in results:
+        sections += [tables.picture(f"figures/{name}", caption) for name, caption in FIGURES.items()]
+    sections += [_paper_table(results, dataset) for dataset in ("market1501", "duke", "msmt17")]
+    tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
+
+
+def _paper_table(results: dict[str, Any], dataset: str) -> str:
+    rows = []
+    for backbone, paper in PAPER.items():
+        name = f"{dataset}_{backbone}"
+        ours = dict(_records_by_row(results.get(name, {}).get("trials", [])))
+        for row, (paper_map, paper_rank1) in zip(ROWS, paper[dataset]):
+            method, inference = ROWS[row]
+            our_map, our_rank1 = score_cells(ours[row], f"{inference}_")[:2] if row in ours else ("not run", None)
+            cells = [paper_map, our_map, paper_rank1, our_rank1]
+            rows.append([f"`{name}`", row, METHODS[method], INFERENCES[inference], *cells])
+    columns = ["preset", "row", "training", "inference", "mAP, paper", "mAP, ours", "rank-1, paper", "rank-1, ours"]
+    return f"**Table 2.3: {dataset}**\n\n{tables.table(columns, rows)}"
+
+
+def _run_section(results: dict[str, Any], name: str, title: str) -> str:
+    """The table of a run that the publication does not have."""
+    if name not in results:
+        return f"**{title}**: not run."
+    config = from_json(results[name]["config"], Config)
+    seeds = f" Seeds {', '.join(map(str, config.seeds))}." if len(config.seeds) > 1 else ""
+    return f"**{title}**{seeds}\n\n{run_table(config, results[name]['trials'])}"

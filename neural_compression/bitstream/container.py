@@ -1,0 +1,177 @@
+"""The file `.nbc`: the publication's three parts of an image, and what shows that a file is damaged or foreign.
+
+All numbers are little-endian. Of 22 bytes around the parts of an image of usual size:
+
+    3  magic "NBC"
+    1  version of the format
+    8  fingerprint of the model that decodes it
+    1  bit 0: codes have the learned context, not the publication's differences; bit 1: gray; others are 0
+    4  height and width, 16 bits each
+    1+ size of the indicator vector, 7 bits a byte, lowest first; bit 7: more follow
+       indicator vector, then image code, up to the checksum
+    4  CRC-32 of all before
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+MAGIC, VERSION, MODES = b"NBC", 1, ("publication", "context")
+BLOCK = 32  # pixels, height and width of a block
+MOST_PIXELS = 2**28  # of whole blocks; a decoder takes some ten bytes of memory for each
+_HEAD, _CHECKSUM = struct.Struct("<3sB8sBHH"), struct.Struct("<I")
+_LARGEST_SIDE = 65535
+_SIZE_BYTES = 3  # most of the size of the indicator vector
+_CONTEXT, _GRAY = 1, 2
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a file holds.
+
+    Attributes:
+        fingerprint: 8 bytes of the model, see `fingerprint`.
+        mode: "publication" or "context", how the image code is to be decoded, see `entropy`.
+        height: of the image in pixels, 1 to 65535.
+        width: likewise.
+        gray: the image has one channel.
+        indicators: the coded map of networks.
+        image_code: the coded bits of all blocks.
+
+    Raises:
+        ValueError: a value is none of these.
+    """
+
+    fingerprint: bytes
+    mode: str
+    height: int
+    width: int
+    gray: bool
+    indicators: bytes
+    image_code: bytes
+
+    def __post_init__(self) -> None:
+        _check_fingerprint(self.fingerprint)
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {MODES}, got {self.mode!r}; choose one.")
+        if not (1 <= self.height <= _LARGEST_SIDE and 1 <= self.width <= _LARGEST_SIDE):
+            raise ValueError(
+                f"Height and width must be from 1 to {_LARGEST_SIDE}, got {self.height} and {self.width}; "
+                "pass an image of that size."
+            )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(R, C) blocks; the last row and column may be partly outside."""
+        return -(-self.height // BLOCK), -(-self.width // BLOCK)
+
+
+def fingerprint(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """8 bytes that tell models apart: of SHA-256 over names, types, shapes and contents, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        digest.update(f"{name}|{little.dtype.str}|{array.shape}|".encode() + little.tobytes())
+    return digest.digest()[:8]
+
+
+def pack(container: Container, max_pixels: int = MOST_PIXELS) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        container: what it is to hold.
+        max_pixels: as for `unpack`, which would refuse a larger image.
+
+    Raises:
+        ValueError: the image or its indicator vector is too large.
+    """
+    _check_pixels(container, max_pixels)
+    size = len(container.indicators)
+    if size >= 1 << 7 * _SIZE_BYTES:
+        raise ValueError(f"An indicator vector must have less than 2 MiB, got {size} bytes; code it with `entropy`.")
+    flags = _CONTEXT * (container.mode == "context") + _GRAY * bool(container.gray)
+    sides = container.height, container.width
+    head = _HEAD.pack(MAGIC, VERSION, container.fingerprint, flags, *sides) + _packed_size(size)
+    content = head + container.indicators + container.image_code
+    return content + _CHECKSUM.pack(zlib.crc32(content))
+
+
+def unpack(data: bytes, expected: bytes | None = None, max_pixels: int = MOST_PIXELS) -> Container:
+    """Undoes `pack`, and refuses whatever else comes; allocates no more than the data take.
+
+    Args:
+        data: a whole file.
+        expected: fingerprint of the model at hand; None: any model.
+        max_pixels: of whole blocks. A file of a few bytes can claim 4 gigapixels, which nobody should allocate.
+
+    Raises:
+        ValueError: empty, foreign or cut short, of another version or model, damaged, or of an impossible size.
+    """
+    if not data:
+        raise ValueError("The file is empty; write it again.")
+    if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
+        raise ValueError(
+            f"This is no .nbc file, it starts with {bytes(data[: len(MAGIC)])!r}; pass one that pack wrote."
+        )
+    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+        raise ValueError(f"Files of version {VERSION} are read, got version {data[len(MAGIC)]}; update this package.")
+    if len(data) < _HEAD.size + 1 + _CHECKSUM.size:
+        raise ValueError(f"The file ends within its header, after {len(data)} bytes; fetch it whole.")
+    content = memoryview(data)[: -_CHECKSUM.size]
+    if _CHECKSUM.unpack_from(data, len(content))[0] != zlib.crc32(content):
+        raise ValueError("The file is damaged or cut short, its checksum does not fit; fetch it again.")
+    *_, fingerprint, flags, height, width = _HEAD.unpack_from(content)
+    if expected is not None and fingerprint != _check_fingerprint(expected):
+        raise ValueError(
+            f"The file needs model {fingerprint.hex()}, got model {expected.hex()}; load the one that wrote it."
+        )
+    if flags > _CONTEXT + _GRAY:
+        raise ValueError(f"Flags must be below {_CONTEXT + _GRAY + 1}, got {flags}; update this package.")
+    size, start = _unpacked_size(content)
+    if size > len(content) - start:
+        raise ValueError(f"The indicator vector takes {size} bytes, got {len(content) - start}; fetch the file whole.")
+    parts = bytes(content[start : start + size]), bytes(content[start + size :])
+    container = Container(fingerprint, MODES[flags & _CONTEXT], height, width, bool(flags & _GRAY), *parts)
+    _check_pixels(container, max_pixels)
+    return container
+
+
+def _packed_size(size: int) -> bytes:
+    packed = bytearray()
+    while size >= 128:
+        packed.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*packed, size])
+
+
+def _unpacked_size(content: memoryview) -> tuple[int, int]:
+    """The size, and where it ends; each size is written in one way."""
+    size = 0
+    for i, byte in enumerate(content[_HEAD.size : _HEAD.size + _SIZE_BYTES]):
+        size |= (byte & 127) << 7 * i
+        if byte < 128:
+            if i and not byte:
+                break
+            return size, _HEAD.size + i + 1
+    raise ValueError("The size of the indicator vector is written in no known way; fetch the file again.")
+
+
+def _check_fingerprint(value: bytes) -> bytes:
+    if not isinstance(value, bytes) or len(value) != 8:
+        raise ValueError(f"A fingerprint must be 8 bytes, got {value!r}; take that of `fingerprint`.")
+    return value
+
+
+def _check_pixels(container: Container, max_pixels: int) -> None:
+    rows, columns = container.grid
+    pixels = rows * columns * BLOCK**2
+    if pixels > max_pixels:
+        raise ValueError(
+            f"The image must have up to {max_pixels} pixels, got {pixels} in whole blocks; "
+            "cut it, or allow more with max_pixels."
+        )

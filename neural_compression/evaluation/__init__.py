@@ -1,0 +1,1 @@
+"""Rate and distortion of this codec and of classical ones, and their figures."""

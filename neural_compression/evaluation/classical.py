@@ -1,0 +1,268 @@
+"""The codecs that a learned one is judged against: JPEG, WebP, JPEG 2000, AVIF and HEVC intra, as their files.
+
+All come from Pillow but HEVC intra, the successor of BPG: its wheel bundles x265 (GPL-2), so it is
+in requirements-heif.txt, apart from the others.
+"""
+
+import bisect
+import contextlib
+import functools
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, features
+from tqdm import tqdm
+
+from common.experiments.run_folder import cached_json
+
+from ..paper_results import TARGET_BPP
+from .rate_distortion import Point, interpolated, point, squared_error
+
+_RATES = (0.12, TARGET_BPP, 0.18, 0.22)  # bits per pixel, of the points of `curves`
+
+
+def _no_container(file: bytes) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A codec whose rate follows from one integer.
+
+    Args:
+        name: for tables and legends.
+        settings: the integers it knows, from its lowest rate to its highest.
+        encode: image (H, W, 3) uint8 RGB, setting -> the whole file.
+        decode: file -> image (H, W, 3) uint8 RGB.
+        container: file -> its bytes that do not count towards the rate.
+    """
+
+    name: str
+    settings: range
+    encode: Callable[[np.ndarray, int], bytes]
+    decode: Callable[[bytes], np.ndarray]
+    container: Callable[[bytes], int] = _no_container
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A codec around a rate.
+
+    Args:
+        below: the highest setting whose rate is not above the target.
+        above: the next setting.
+        interpolated: between the two at exactly the target.
+    """
+
+    below: Point
+    above: Point
+    interpolated: Point
+
+
+def installed() -> tuple[dict[str, Codec], list[str]]:
+    """Codecs by name, and a sentence for each that this computer lacks."""
+    codecs, missing = [], []
+    for feature, makers in _PILLOW.items():
+        if features.check(feature):
+            codecs += [make() for make in makers]
+        else:
+            names = " and ".join(make().name for make in makers)
+            missing.append(f"{names} left out: this Pillow was built without {feature}; install its wheel from PyPI.")
+    try:
+        import pillow_heif
+    except ImportError:
+        missing.append("HEVC intra left out: pillow-heif is not installed; install requirements-heif.txt.")
+    else:
+        codecs += _hevc(pillow_heif)
+    return {codec.name: codec for codec in codecs}, missing
+
+
+def curve_of(codec: Codec, images: Sequence[np.ndarray], settings: Sequence[int]) -> list[Point]:
+    """A point for each setting, each one setting for all images.
+
+    Args:
+        codec: to measure.
+        images: (H, W, 3) uint8 RGB, sizes may differ.
+        settings: some of `codec.settings`.
+
+    Raises:
+        ValueError: no images, one that is not such an array, or a setting that the codec does not know.
+    """
+    _check(images)
+    for setting in settings:
+        if setting not in codec.settings:
+            raise ValueError(
+                f"{codec.name} expects settings from {codec.settings[0]} to {codec.settings[-1]}, got {setting}."
+            )
+    return [_measured(codec, images, setting, _encoded(codec, images, setting)) for setting in settings]
+
+
+def at_rate(codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float) -> Bracket:
+    """The two neighboring settings around a rate over all images, by bisection, and the point between them.
+
+    Where the rate does not rise with every setting, the two are still neighbors on both sides of the target.
+
+    Args:
+        codec: to measure.
+        images: (H, W, 3) uint8 RGB, sizes may differ.
+        bits_per_pixel: target.
+
+    Raises:
+        ValueError: no images, one that is not such an array, or a rate that the codec does not reach.
+    """
+    _check(images)
+    return _bracket(codec, images, bits_per_pixel, functools.cache(lambda setting: _encoded(codec, images, setting)))
+
+
+def points_at(codec: Codec, images: Sequence[np.ndarray], rates: Sequence[float]) -> list[Point]:
+    """The points of a codec's curve at exactly those of the rates, in bits per pixel, that it reaches."""
+    _check(images)
+    files, points = functools.cache(lambda setting: _encoded(codec, images, setting)), []
+    for rate in rates:
+        with contextlib.suppress(ValueError):
+            points.append(_bracket(codec, images, rate, files).interpolated)
+    return points
+
+
+def curves(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Codec -> its points at those of four rates that it reaches; cached in `folder` for these images."""
+
+    def make() -> dict[str, Any]:
+        codecs, missing = installed()
+        for sentence in missing:
+            print(sentence)
+        points = {name: points_at(codec, images, _RATES) for name, codec in codecs.items()}
+        return {"codecs": {name: [asdict(p) for p in line] for name, line in points.items()}}
+
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(image).tobytes() for image in images)).hexdigest()
+    return cached_json(folder / f"classical-{digest[:12]}.json", [], __name__, make)["codecs"]
+
+
+def _bracket(
+    codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float, files: Callable[[int], list[bytes]]
+) -> Bracket:
+    """`files` gives those of a setting; other arguments and errors as for `at_rate`."""
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
+
+    def rate(setting: int) -> float:
+        return 8 * sum(len(file) - codec.container(file) for file in files(setting)) / pixels
+
+    place = bisect.bisect_right(codec.settings, bits_per_pixel, key=rate)
+    if not 0 < place < len(codec.settings):
+        end, word = (codec.settings[0], "lowest") if place == 0 else (codec.settings[-1], "highest")
+        raise ValueError(
+            f"{codec.name} does not reach {bits_per_pixel} bits per pixel on these images: its {word} setting {end} "
+            f"gives {rate(end):.4f}; choose a rate within its range."
+        )
+    below, above = (
+        _measured(codec, images, setting, files(setting)) for setting in codec.settings[place - 1 : place + 1]
+    )
+    return Bracket(below, above, interpolated([below, above], bits_per_pixel))
+
+
+def _check(images: Sequence[np.ndarray]) -> None:
+    if len(images) == 0:
+        raise ValueError("Expected at least one image to code, got none; check the folder.")
+    for number, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"Expected (H, W, 3) uint8 images, got {image.shape} {image.dtype} as number {number}; convert it to "
+                "8-bit RGB."
+            )
+
+
+def _encoded(codec: Codec, images: Sequence[np.ndarray], setting: int) -> list[bytes]:
+    bar = tqdm(images, f"{codec.name}, setting {setting}", unit="image", delay=2, leave=False)
+    return [codec.encode(image, setting) for image in bar]
+
+
+def _measured(codec: Codec, images: Sequence[np.ndarray], setting: int, files: Sequence[bytes]) -> Point:
+    return point(
+        setting,
+        [len(file) - codec.container(file) for file in files],
+        [image.shape[0] * image.shape[1] for image in images],
+        [squared_error(image, codec.decode(file)) for image, file in zip(images, files)],
+    )
+
+
+def _decode(file: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+
+
+def _pillow(name: str, file_format: str, settings: range, options: Callable[[int], Mapping[str, Any]]) -> Codec:
+    """A codec of Pillow; `options` are those of `Image.save` for a setting."""
+
+    def encode(image: np.ndarray, setting: int) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, file_format, **options(setting))
+        return file.getvalue()
+
+    return Codec(name, settings, encode, _decode)
+
+
+def _jpeg() -> Codec:
+    return _pillow("JPEG", "JPEG", range(1, 96), lambda q: {"quality": q, "optimize": True, "subsampling": "4:2:0"})
+
+
+def _webp() -> Codec:
+    return _pillow("WebP", "WEBP", range(101), lambda q: {"quality": q, "method": 6})
+
+
+def _jpeg_2000() -> Codec:
+    """Its setting is the compression ratio: 24 bits per pixel by the rate."""
+    fixed = {"quality_mode": "rates", "irreversible": True, "mct": 1}
+    return _pillow("JPEG 2000", "JPEG2000", range(2000, 0, -1), lambda ratio: {"quality_layers": [ratio], **fixed})
+
+
+def _avif() -> Codec:
+    return _pillow("AVIF", "AVIF", range(101), lambda q: {"quality": q, "speed": 6, "subsampling": "4:2:0"})
+
+
+def _avif_psnr() -> Codec:
+    fixed = {"speed": 4, "subsampling": "4:4:4", "advanced": {"tune": "psnr"}}
+    return _pillow("AVIF 4:4:4, tuned", "AVIF", range(101), lambda q: {"quality": q, **fixed})
+
+
+# Feature by Pillow's name -> what makes its codecs.
+_PILLOW = {"jpg": [_jpeg], "webp": [_webp], "jpg_2000": [_jpeg_2000], "avif": [_avif, _avif_psnr]}
+
+
+def _hevc(pillow_heif: Any) -> list[Codec]:
+    """HEVC intra as a HEIF file, and without the file's container, as BPG, whose header is a few bytes, would count."""
+
+    def encode(image: np.ndarray, setting: int) -> bytes:
+        file = io.BytesIO()
+        parameters = {"preset": "slow", "tune": "psnr"}
+        pillow_heif.from_pillow(Image.fromarray(image)).save(file, quality=setting, chroma=420, enc_params=parameters)
+        return file.getvalue()
+
+    def decode(file: bytes) -> np.ndarray:
+        return np.asarray(pillow_heif.read_heif(file).to_pillow().convert("RGB"))
+
+    codec = Codec("HEVC intra", range(101), encode, decode)
+    return [codec, replace(codec, name="HEVC intra, no container", container=heif_container)]
+
+
+def heif_container(file: bytes) -> int:
+    """Bytes of a HEIF file around the coded image, which is what its boxes `mdat` hold.
+
+    Raises:
+        ValueError: the file does not consist of boxes.
+    """
+    place, content = 0, 0
+    while place < len(file):
+        size, kind = int.from_bytes(file[place : place + 4], "big"), file[place + 4 : place + 8]
+        # Sizes 0 (to the end) and 1 (64 bits) are for files of unknown or of more than 4 GB.
+        if size < 8 or place + size > len(file):
+            raise ValueError(
+                f"Expected a HEIF file of boxes, got a box {kind!r} of {size} bytes at byte {place} of {len(file)}; "
+                "encode it again."
+            )
+        content += (size - 8) * (kind == b"mdat")
+        place += size
+    return len(file) - content

@@ -1,0 +1,190 @@
+"""A codec and classical ones on the same photographs: rate and distortion of whole files, tables and figures.
+
+python -m PROJECT.evaluation.compare [FOLDER] [--model FILE] [--optimize code]
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from common.experiments.config import run_command
+from common.report import tables
+
+from ..codec import MODEL
+from ..data import read_photographs
+from ..encoder.session import LOG_WEIGHTS, EncodeSession, Optimize, Target, bisect
+from ..networks.codec_file import TrainedCodec, load
+from ..paper_results import TARGET_BPP
+from ..tables import FIGURES, comparison_table
+from . import classical, plots
+from .rate_distortion import Point, dataset_psnr, point, squared_error
+
+_POINTS = 8  # of our curve
+_SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
+
+
+def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray]) -> list[EncodeSession]:
+    """What the networks make of each image (H, W, 3) uint8, to be written with the learned context."""
+    return [EncodeSession(codec, image, "context") for image in tqdm(images, "encode", delay=2, leave=False)]
+
+
+def squared_errors(sessions: Sequence[EncodeSession], networks: Sequence[np.ndarray]) -> list[int]:
+    """Of each image, when it is decoded; arguments as for `measured`."""
+    return [squared_error(s.image, s.decoded(n)) for s, n in zip(sessions, networks)]
+
+
+def measured(
+    sessions: Sequence[EncodeSession],
+    networks: Sequence[np.ndarray],
+    setting: float | None = None,
+    errors: Sequence[int] | None = None,
+) -> Point:
+    """Rate of the real files and distortion of the decoded images, over a set of images.
+
+    Args:
+        sessions: one for each image.
+        networks: (R, C) uint8 of each.
+        setting: what the choice was made with.
+        errors: `squared_errors`, if they are known.
+    """
+    sizes = [len(s.file(n)) for s, n in zip(sessions, networks)]
+    errors = squared_errors(sessions, networks) if errors is None else errors
+    return point(setting, sizes, [s.image[..., 0].size for s in sessions], errors)
+
+
+def chosen(sessions: Sequence[EncodeSession], quality: float) -> list[np.ndarray]:
+    """The networks (R, C) uint8 of each image, with one log λ for all."""
+    return [s.choose("lagrangian", quality) for s in sessions]
+
+
+def at_rate(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> Point:
+    """With one λ for all images, the one whose files come nearest to a rate from below."""
+    return _at_rate(sessions, bits_per_pixel, lambda session, networks: session.bits_per_pixel(session.file(networks)))
+
+
+def _at_rate(
+    sessions: Sequence[EncodeSession], bits_per_pixel: float, rate: Callable[[EncodeSession, np.ndarray], float]
+) -> Point:
+    target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
+    choose, measure = partial(chosen, sessions), partial(_mean_rate, sessions, rate)
+    quality = bisect(choose, measure, LOG_WEIGHTS, target, may_miss=True)
+    return measured(sessions, chosen(sessions, quality), quality)
+
+
+def _mean_rate(
+    sessions: Sequence[EncodeSession],
+    rate: Callable[[EncodeSession, np.ndarray], float],
+    networks: Sequence[np.ndarray],
+) -> float:
+    pixels = [s.image[..., 0].size for s in sessions]
+    return float(np.average([rate(s, n) for s, n in zip(sessions, networks)], weights=pixels))
+
+
+def optimized_at_rate(sessions: Sequence[EncodeSession], bits_per_pixel: float, how: Optimize, quality: float) -> Point:
+    """The same with codes that are optimized first for a log λ, that of `at_rate`; changes the sessions."""
+    for session in tqdm(sessions, "optimize", leave=False):
+        session.optimize(float(np.exp(quality)), how, None)
+    return at_rate(sessions, bits_per_pixel)
+
+
+def curve(sessions: Sequence[EncodeSession]) -> list[Point]:
+    """Points with one λ for all images each, from the lowest rate to the highest, evenly on a logarithmic axis.
+
+    λ follows from the rates that are expected, which takes no writing of files; the points are of real ones.
+    """
+    ends = [_mean_rate(sessions, EncodeSession.expected, chosen(sessions, quality)) for quality in LOG_WEIGHTS]
+    points = [_at_rate(sessions, rate, EncodeSession.expected) for rate in np.geomspace(*ends, _POINTS)]
+    return list({p.bits_per_pixel: p for p in points}.values())  # few blocks have few choices
+
+
+def draw(
+    folder: Path,
+    codec: TrainedCodec,
+    image: np.ndarray,
+    quality: float,
+    curves: dict[str, Sequence[Point]],
+    others: dict[str, list[dict[str, Any]]],
+) -> dict[str, str]:
+    """Writes `FIGURES` into a folder and returns path below it -> caption.
+
+    Args:
+        folder: its folder `figures` is written to.
+        codec: that codes the image.
+        image: (H, W, 3) uint8, for the crops.
+        quality: log λ that it is coded with.
+        curves: ours.
+        others: as of `classical.curves`.
+    """
+    lines = {name: [Point(**values) for values in points] for name, points in others.items() if points}
+    plots.rate_distortion(folder / "figures/rate_distortion.png", curves | lines)
+    session = EncodeSession(codec, image, "context")
+    networks = session.choose("lagrangian", quality)
+    rate, decoded = session.bits_per_pixel(session.file(networks)), session.decoded(networks)
+    columns = {"original": image, plots.caption("ours", rate, _psnr(image, decoded)): decoded}
+    for name, other in classical.installed()[0].items():
+        if name not in _SHOWN:
+            continue
+        try:
+            setting = int(classical.at_rate(other, [image], rate).below.setting)
+        except ValueError:  # its lowest rate is higher
+            continue
+        file = other.encode(image, setting)
+        bits = 8 * (len(file) - other.container(file)) / image[..., 0].size
+        theirs = other.decode(file)
+        columns[plots.caption(name, bits, _psnr(image, theirs))] = theirs
+    height, width = image.shape[:2]
+    box = (width // 3, height // 3, min(width, width // 3 + 192), min(height, height // 3 + 192))
+    plots.crops(folder / "figures/crops.png", columns, [box])
+    plots.network_map(folder / "figures/networks.png", image, networks, codec.code_lengths)
+    return {f"figures/{name}": text for name, text in FIGURES.items()}
+
+
+def _psnr(image: np.ndarray, decoded: np.ndarray) -> float:
+    return dataset_psnr([squared_error(image, decoded)], [image.size])
+
+
+def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimize) -> dict[str, Any]:
+    """Judges a trained codec by photographs (H, W, 3) uint8 and writes report and figures into `folder`."""
+    codec = load(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    sessions = sessions_for(codec, images)
+    record: dict[str, Any] = {"at_rate": asdict(at_rate(sessions, TARGET_BPP))}
+    record["curve"] = [asdict(p) for p in curve(sessions)]
+    quality = record["at_rate"]["setting"]
+    if how != "off":
+        record["optimized"] = {how: asdict(optimized_at_rate(sessions, TARGET_BPP, how, quality))}
+    others = classical.curves(images, folder)
+    points = {"ours": [Point(**values) for values in record["curve"]]}
+    report = tables.Report(
+        f"{path.name} on {len(images)} photographs",
+        {f"At {TARGET_BPP} bits per pixel": comparison_table([record], others)},
+        draw(folder, codec, images[0], quality, points, others),
+    )
+    tables.write_report(folder, report, record | {"classical": others})
+    return record
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compares a trained codec with classical ones on a folder of photographs."""
+
+    photographs: tyro.conf.Positional[Path | None] = None  # folder; default: the two that scikit-learn ships
+    model: Path = MODEL  # trained codec
+    out: Path = Path("runs/comparison")  # folder for report and figures
+    optimize: Optimize = "code"  # also change the codes of blocks, which takes most of the time; off: do not
+
+
+def main() -> None:
+    """Command line."""
+    arguments = tyro.cli(Arguments)
+    compare(arguments.model, read_photographs(arguments.photographs), arguments.out, arguments.optimize)
+
+
+if __name__ == "__main__":
+    run_command(main)

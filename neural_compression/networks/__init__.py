@@ -1,0 +1,1 @@
+"""The networks of a codec: built, trained, stored in one file, and run on blocks."""

@@ -1,0 +1,17 @@
+"""The numbers of Publication V."""
+
+# PSNR in dB and bits per pixel on the validation set of CLIC 2018 (Tables 4.1 and 4.2, Table 1 (pub)).
+PAPER: dict[str, tuple[float, float | None]] = {
+    "baseline": (27.055, 0.151),
+    "no_simulated_binarization": (23.882, None),
+    "no_actual_binarization": (25.751, None),
+    "no_l2_normalization": (26.778, 0.134),
+    "no_entropy_loss": (27.258, 0.216),
+    "no_overlap": (26.946, None),
+    "batch_normalization": (26.882, None),
+    "multiple": (27.691, None),
+    "experts": (27.779, None),
+    "decoders": (27.792, None),
+    "deblocking": (28.088, None),
+}
+TARGET_BPP = 0.148  # bits per pixel of Table 4.3

@@ -1,0 +1,139 @@
+"""Tables that put the publication's numbers and this repository's side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.experiments import entry
+from common.experiments.config import from_json
+from common.report import tables
+
+from .config import ROWS, Config
+from .evaluation import classical
+from .evaluation.rate_distortion import Point, bd_rate
+from .paper_results import PAPER, TARGET_BPP
+
+HERE = Path(__file__).parent
+FIGURES = {
+    "rate_distortion.png": "Rate and dataset PSNR of our files and of classical codecs' on the same photographs.",
+    "crops.png": "A part of the first photograph, coded with at most the bits that ours takes; where a codec can.",
+    "networks.png": "The network that each of its blocks takes.",
+}
+_OPTIMIZED = {"code": "codes optimized", "encoder": "encoder optimized per block"}
+_COLUMNS = ["coded by", "mode", "dataset PSNR (dB)", "mean PSNR (dB)", "bits per pixel"]
+
+
+def _cells(points: Sequence[dict[str, Any]]) -> list[str | None]:
+    names = (("dataset_psnr", 2), ("mean_psnr", 2), ("bits_per_pixel", 3))
+    return [tables.mean_std([p[name] for p in points], decimals) for name, decimals in names]
+
+
+def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table «paper | this run» of one run."""
+    rows = []
+    for length in map(str, config.code_lengths):
+        for mode in ("publication", "context"):
+            points = [record["networks"][length][mode] for record in records]
+            rows.append([f"{length} bits for each block", mode, *_cells(points)])
+    if len(config.code_lengths) > 1:
+        points = [record["by_quality"] for record in records]
+        rows.append([f"the shortest that reaches {config.target_psnr} dB", "publication", *_cells(points)])
+        rows.append(["one λ for all photographs", "context", *_cells([record["at_rate"] for record in records])])
+        for how in records[0].get("optimized", ()):
+            points = [record["optimized"][how] for record in records]
+            rows.append([f"one λ, {_OPTIMIZED[how]}", "context", *_cells(points)])
+    row = paper_row(config)
+    table = tables.table(_COLUMNS, rows)
+    if row is None:
+        return table
+    psnr, rate = PAPER[row]
+    return (
+        f"{table}\n\nThe publication has {psnr} dB" + (f" at {rate} bits per pixel" if rate else "") + " on CLIC 2018."
+    )
+
+
+def paper_row(config: Config) -> str | None:
+    """The row of the publication that a run is, at whatever width."""
+    names = ("code_lengths", "binarization", "alternate", "normalization", "entropy_weight", "half_overlapping")
+    stages = ("expert_epochs", "decoder_epochs", "deblocking_epochs")
+    for name, (_, known) in ROWS.items():
+        alike = all(getattr(known, field) == getattr(config, field) for field in names)
+        if alike and all(bool(getattr(known, field)) == bool(getattr(config, field)) for field in stages):
+            return name
+    return None
+
+
+def comparison_table(records: Sequence[dict[str, Any]], others: dict[str, list[dict[str, Any]]]) -> str:
+    """Ours and the classical codecs on the same photographs at the rate of Table 4.3, by dataset PSNR.
+
+    The last column is how much more of a classical codec's rate ours takes at equal dataset PSNR, on average.
+    """
+    rows = [["ours", *_cells([record["at_rate"] for record in records]), None]]
+    for how in records[0].get("optimized", ()):
+        rows.append([f"ours, {_OPTIMIZED[how]}", *_cells([r["optimized"][how] for r in records]), None])
+    for name, points in others.items():
+        at_rate = [point for point in points if point["bits_per_pixel"] == TARGET_BPP]
+        rows += [[name, *_cells(at_rate), _bd_rate(points, records)] for _ in at_rate]
+    rows.sort(key=lambda row: float(row[1].split()[0]))
+    return tables.table(["codec", *_COLUMNS[2:], "BD-rate of ours (%)"], rows)
+
+
+def _bd_rate(reference: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> str | None:
+    """Over all codecs of a run; none where the curves share too little."""
+    try:
+        return tables.mean_std([bd_rate(_points(reference), _points(r["curve"])) for r in records], 0)
+    except ValueError:
+        return None
+
+
+def _points(values: Sequence[dict[str, Any]]) -> list[Point]:
+    return [Point(**value) for value in values]
+
+
+def publish(results: entry.Results) -> None:
+    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
+    others = classical.curves(results.data.test, results.run.parent)
+    records = [results.records[0] | {"classical": others}, *results.records[1:]]
+    tables.publish(HERE, results.config, records)
+    if results.config.name == "shipped":  # judged by Kodak's photographs, which may be handed on
+        tables.copy_figures(results.run, HERE, FIGURES)
+    renew_readme()
+
+
+def renew_readme() -> None:
+    """Writes the tables of all published runs into the README."""
+    results = tables.published(HERE)
+    trained = [_run_section(results, name) for name in ("shipped", "convolutions")]
+    sections = [*trained, _paper_table(results), _run_section(results, "demo")]
+    tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
+
+
+def _run_section(results: dict[str, Any], name: str) -> str:
+    if name not in results:
+        return f"**Preset `{name}`**: not run."
+    config, records = from_json(results[name]["config"], Config), results[name]["trials"]
+    parts = [run_table(config, records), comparison_table(records, records[0]["classical"])]
+    captions = FIGURES.items() if name == "shipped" else ()
+    pictures = [tables.picture(f"figures/{figure}", text) for figure, text in captions]
+    return "\n\n".join([f"**Preset `{name}`**", *parts, *pictures])
+
+
+def _paper_table(results: dict[str, Any]) -> str:
+    """Tables 4.1 and 4.2; a cell nobody measured says so."""
+
+    def ours(name: str, single: bool) -> list[str | None]:
+        if name not in results:
+            return ["not run", None]
+        trials = results[name]["trials"]
+        points = [next(iter(t["networks"].values()))["publication"] if single else t["by_quality"] for t in trials]
+        cells = _cells(points)
+        return [cells[0], cells[2]]
+
+    rows = []
+    for row, (description, config) in ROWS.items():
+        psnr, rate = PAPER[row]
+        single = len(config.code_lengths) == 1
+        rows.append([f"`{row}`", description, f"{psnr:.3f}", rate, *ours(row, single), *ours(f"narrow_{row}", single)])
+    columns = ["preset", "row", "paper (dB)", "bpp", "ours (dB)", "bpp", "ours at an eighth of the width (dB)", "bpp"]
+    note = "The last two columns are presets `narrow_…`; codes are written the publication's way."
+    return f"**Tables 4.1 and 4.2**\n\n{tables.table(columns, rows)}\n\n{note}"

@@ -1,0 +1,89 @@
+"""Tables: which paper number a run is compared with, and which constant factor is chosen."""
+
+from dataclasses import replace
+
+import pytest
+
+from adaptive_l2 import digit_classifier, tables
+from adaptive_l2.config import PRESETS
+from common.experiments.entry import Arguments, Results
+from common.report.tables import published
+
+
+def record(regularization, seed, value, **more):
+    names = ("mAP", "rank-1", "rank-5", "rank-10", "mINP")
+    scores = {name.replace("-", ""): value for name in names}
+    return {"regularization": regularization, "seed": seed, **scores, "mAP_interval": [value / 2, value], **more}
+
+
+def cells(table, row):
+    return [cell.strip() for cell in table.splitlines()[2 + row].split("|")[1:-1]]
+
+
+@pytest.mark.parametrize(
+    "preset, paper",
+    [
+        ("market1501_baseline", ["87.2", "94.6"]),
+        ("duke_adaptive", ["79.9", "88.9"]),
+        ("msmt17_minimal", ["11.4", "34.0"]),
+        ("msmt17_adaptive_resnet152", ["62.2", "81.7"]),
+        ("mobilenet_adaptive", ["–", "–"]),
+    ],
+)
+def test_paper_numbers_are_in_their_row_alone(preset, paper):
+    config = PRESETS[preset][1]
+    (regularization,) = config.regularizations
+    table = tables.run_table(config, [record(regularization, 0, 0.5), record(regularization, 1, 0.6)])
+    row = cells(table, 0)
+    assert row[1:3] == paper and row[3] == "55.0 ± 7.1" and row[-1] == "25.0 to 50.0"
+    changed = replace(config, clipping=not config.clipping, random_erasing=not config.random_erasing)
+    assert cells(tables.run_table(changed, [record(regularization, 0, 0.5)]), 0)[1:3] == ["–", "–"]
+
+
+def test_reranked_scores_have_a_row_and_the_papers_numbers():
+    config = PRESETS["market1501_adaptive_resnet152"][1]
+    again = {f"reranked_{name}": value for name, value in record("adaptive", 0, 0.75).items()}
+    table = tables.run_table(config, [record("adaptive", 0, 0.5, **again)])
+    assert cells(table, 1)[:4] == ["adaptive L2, re-ranked", "94.4", "96.0", "75.0"]
+
+
+def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    config = replace(PRESETS["mobilenet_baseline"][1], name="mobilenet_baseline")
+    records = [record("constant", seed, 0.4) for seed in range(3)]
+    tables.publish(Results(tmp_path, config, None, 3, [], records, Arguments()))
+    text = (tmp_path / "README.md").read_text()
+    assert "| `mobilenet_baseline`" in text and "40.0 40.0 40.0" in text
+    assert "| `market1501_adaptive`" in text and "88.3" in text and "not run" in text
+    assert "data_dir" not in published(tmp_path)["mobilenet_baseline"]["config"]
+
+
+def test_constant_factor_is_chosen_by_validation_not_by_test():
+    config = digit_classifier.Config(grid=(0.1, 0.2), seeds=(0, 1))
+    values = {("none", 0.0): (0.5, 0.5), ("adaptive", 0.005): (0.6, 0.9), ("constant", 0.1): (0.7, 0.6)}
+    values["constant", 0.2] = (0.6, 0.99)  # better on the test set, worse on the validation set
+    records = [
+        {"method": method, "factor": factor, "seed": seed, "validation": validation, "test": test}
+        for (method, factor), (validation, test) in values.items()
+        for seed in (0, 1)
+    ]
+    row = cells(digit_classifier.results_table(config, records), 1)
+    assert row == ["constant L2, λ = 0.1, the best of 2", "70.00 ± 0.00", "60.00 ± 0.00", "60.00 60.00", "2"]
+
+
+def test_classifiers_are_trained_once_and_apart(tmp_path, monkeypatch):
+    def run_program(options):
+        monkeypatch.setattr("sys.argv", ["digit_classifier", *options.split(), "--runs-dir", str(tmp_path)])
+        digit_classifier.main()
+
+    options = "--train-images 40 --validation-images 40 --epochs 2 --grid 0.001 --seeds 0"
+    run_program(options)
+    run = tmp_path / "adaptive_l2/digit_classifier/comparison"
+    files = {path: path.stat().st_mtime_ns for path in run.glob("*/metrics.json")}
+    assert {path.parent.name for path in files} == {"none-0-seed0", "adaptive-0.005-seed0", "constant-0.001-seed0"}
+    assert "factor_conv_kernel" in (run / "adaptive-0.005-seed0/log.csv").read_text()
+    run_program(options)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    with pytest.raises(ValueError, match="train_images and validation_images must be"):
+        run_program("--train-images 9000")

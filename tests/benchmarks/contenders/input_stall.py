@@ -1,0 +1,92 @@
+"""A project's training on its own batches and on batches cached in memory: prints seconds a step as JSON.
+
+python -m tests.benchmarks.contenders.input_stall PROJECT
+"""
+
+import importlib
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common.datasets.batches import Dataset
+from common.experiments import training
+from common.experiments.config import parse
+from tests.benchmarks.contenders import measures
+
+PRESET = "demo"
+STEPS, ROUNDS = 100, 5  # steps of a round at least, in whole epochs, and rounds after one that warms up
+
+fit = training.fit
+
+
+class Measured(Exception):  # noqa: N818
+    """Ends the program that trains: its batches are measured."""
+
+
+class Clock(keras.callbacks.Callback):
+    """Seconds of the wall and of all cores at the end of each round."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps, self.marks = steps, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % self.steps == 0:
+            self.marks.append((time.perf_counter(), time.process_time()))
+
+
+def seconds_per_step(
+    model: keras.Model, data: Dataset, steps: int, folder: Path, callbacks: tuple = ()
+) -> tuple[float, float]:
+    """Of the wall and of all cores in the fastest round of one call of the projects' own `fit`."""
+    clock = Clock(steps)
+    fit(
+        model,
+        lambda epoch: data,
+        steps_per_epoch=(1 + ROUNDS) * steps,
+        epochs=1,
+        folder=folder,
+        monitor=None,
+        callbacks=[*callbacks, clock],
+    )
+    wall, cores = min(np.diff(clock.marks, axis=0).tolist())
+    return wall / steps, cores / steps
+
+
+def measured(project: str) -> dict[str, float]:
+    """Runs the project's training until it has a compiled model and its batches, which then are measured."""
+    seconds: dict[str, float] = {}
+
+    def measure(model, batches: Callable[[int], Dataset], *, steps_per_epoch, epochs, callbacks=(), **_) -> None:
+        if epochs == 0:  # a stage that the preset leaves out
+            return
+        steps = steps_per_epoch * math.ceil(STEPS / steps_per_epoch)
+        # A whole epoch, as its last batch may be smaller; the round that warms up fills the memory.
+        cached = batches(0).take(steps_per_epoch).cache().repeat()
+        for name, data in (("own", batches(0)), ("cached", cached)):
+            seconds[name], seconds[f"{name}_cores"] = seconds_per_step(
+                model, data, steps, Path(folder) / name, tuple(callbacks)
+            )
+        raise Measured
+
+    training.fit = measure
+    with tempfile.TemporaryDirectory() as folder:
+        module, presets = (importlib.import_module(f"{project}.{name}") for name in ("train", "config"))
+        try:
+            module.train(parse(presets.PRESETS, [PRESET, "--runs-dir", folder]))
+        except Measured:
+            return seconds | {"cores": len(os.sched_getaffinity(0))}
+    raise ValueError(
+        f"Preset {PRESET!r} of {project} trains nothing; expected a call of common.experiments.training.fit."
+    )
+
+
+if __name__ == "__main__":
+    measures.report(**measured(sys.argv[1]))

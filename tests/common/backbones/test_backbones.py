@@ -1,0 +1,189 @@
+"""Backbones: shapes at both strides, weights unchanged, copies apart, new layers by hand, and files that do not fit."""
+
+import functools
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from common.backbones import build_backbone
+from common.backbones.__main__ import main
+from common.backbones.ibn_resnet import InstanceBatchNormalization
+from common.backbones.resnest import SplitAttention
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (2, 64, 32, 3), dtype="uint8")
+
+
+@functools.cache
+def untrained(name, last_stride=1):
+    """One for all tests, as large ones take seconds to build: change none."""
+    return build_backbone(name, (64, 32), None, last_stride=last_stride)
+
+
+@pytest.mark.parametrize(
+    "name, channels, weights",
+    [
+        # Those of Keras' networks, whose last block halves the maps.
+        ("resnet50", 2048, 23_587_712),
+        ("mobilenet_0.25", 256, 218_544),
+        ("small_resnet", 96, 256_528),
+        # PyTorch's 25,557,032 less the classifier, and moving statistics of all channels but the 1,120 of instances.
+        ("ibn_resnet50", 2048, 25_557_032 - 2_049_000 + 2 * (26_560 - 1_120)),
+    ],
+)
+def test_stride_of_the_last_block_keeps_all_weights(name, channels, weights):
+    for stride, size in ((1, (4, 2)), (2, (2, 1))):
+        backbone = untrained(name, stride)
+        assert [block.name for block in backbone.blocks] == ["block1", "block2", "block3", "block4", "block5"]
+        assert backbone.image_shape == (64, 32, 3)
+        assert backbone.blocks[3].output_shape[1:3] == (4, 2)
+        assert backbone.last_block.output_shape == (None, *size, channels)
+        assert sum(block.count_params() for block in backbone.blocks) == weights
+
+
+def test_images_of_any_dtype_give_the_same_maps():
+    backbone = untrained("small_resnet")
+    maps = backbone.last_block(backbone.trunk(IMAGES))
+    assert maps.shape == (2, 4, 2, 96)
+    np.testing.assert_array_equal(maps, backbone.last_block(backbone.trunk(IMAGES.astype("float32"))))
+
+
+@pytest.fixture(scope="module")
+def mobilenet_file(tmp_path_factory):
+    keras.utils.set_random_seed(1)
+    network = keras.applications.MobileNet(input_shape=(64, 32, 3), alpha=0.25, include_top=False, weights=None)
+    path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    network.save_weights(path)
+    return path, network
+
+
+def test_weights_and_scaling_are_those_of_the_file(mobilenet_file):
+    """At stride 1 the trunk ends where the original network still has the same stride."""
+    path, network = mobilenet_file
+    original = keras.Model(network.input, [network.get_layer("conv_pw_11_relu").output, network.output])
+    middle, last = original(keras.applications.mobilenet.preprocess_input(IMAGES.astype("float32")))
+    trunk = build_backbone("mobilenet_0.25", (64, 32), path).trunk
+    np.testing.assert_allclose(trunk(IMAGES), middle, rtol=1e-4, atol=1e-5)
+    published = build_backbone("mobilenet_0.25", (64, 32), path, last_stride=2)
+    np.testing.assert_allclose(published.last_block(published.trunk(IMAGES)), last, rtol=1e-4, atol=1e-5)
+
+
+def test_resnet_scaling_is_that_of_keras():
+    stem = untrained("resnet50").blocks[0]
+    scaled = keras.applications.resnet.preprocess_input(IMAGES.astype("float32"))
+    np.testing.assert_allclose(stem(IMAGES), stem.get_layer("body")(scaled), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["small_resnet", "resnest50"])
+def test_copy_of_the_last_block_starts_equal_and_shares_nothing(name):
+    backbone = untrained(name)
+    copy = backbone.copy_of_last_block("copy")
+    assert copy.name == "copy"
+    features = backbone.trunk(IMAGES)
+    np.testing.assert_array_equal(copy(features), backbone.last_block(features))
+    copy.set_weights([2 * weight for weight in copy.get_weights()])
+    assert np.abs(np.asarray(copy(features)) - np.asarray(backbone.last_block(features))).max() > 0.1
+    variables = [id(v) for block in (*backbone.blocks, copy) for v in block.variables]
+    assert len(set(variables)) == len(variables)
+
+
+def randomize(layer: keras.layers.Layer) -> dict[str, np.ndarray]:
+    """Gives all arrays random values, and returns them by path without the layer's own name."""
+    for variable in layer.variables:
+        variable.assign(RNG.uniform(0.5, 1.5, variable.shape) * (1 if "variance" in variable.path else RNG.normal()))
+    return {v.path.partition("/")[2]: np.asarray(v, "float64") for v in layer.variables}
+
+
+def normalized(x, mean, variance, scale, offset):
+    return (x - mean) / np.sqrt(variance + 1e-5) * scale + offset
+
+
+def test_instance_half_by_hand():
+    """The first two of five channels by their own image's statistics, the others by the moving ones."""
+    x = RNG.normal(size=(2, 3, 2, 5)).astype("float32")
+    layer = InstanceBatchNormalization(name="ibn")
+    layer.build(x.shape)
+    arrays = randomize(layer)
+    own, shared = x[..., :2], x[..., 2:]
+    mean, variance = own.mean((1, 2), keepdims=True), own.var((1, 2), keepdims=True)
+    moving = (arrays[f"BN/{name}"] for name in ("moving_mean", "moving_variance", "gamma", "beta"))
+    expected = [normalized(own, mean, variance, arrays["IN/gamma"], arrays["IN/beta"]), normalized(shared, *moving)]
+    np.testing.assert_allclose(layer(x), np.concatenate(expected, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_split_attention_by_hand():
+    x = RNG.normal(size=(2, 3, 2, 4)).astype("float32")
+    layer = SplitAttention(4, name="attention")
+    layer.build(x.shape)
+    a = randomize(layer)
+
+    def batch_norm_and_relu(y, name):
+        names = ("moving_mean", "moving_variance", "gamma", "beta")
+        return np.maximum(normalized(y, *(a[f"{name}/{array}"] for array in names)), 0)
+
+    padded, y = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), np.zeros((2, 3, 2, 8))
+    for row, column in np.ndindex(3, 2):
+        window = padded[:, row : row + 3, column : column + 3]  # (2, 3, 3, 4)
+        for group in range(2):  # of channels in, and of channels out
+            kernel = a["conv/kernel"][..., 4 * group : 4 * group + 4]  # (3, 3, 2, 4)
+            part = window[..., 2 * group : 2 * group + 2]
+            y[:, row, column, 4 * group : 4 * group + 4] = np.einsum("bhwi,hwio->bo", part, kernel)
+    y = batch_norm_and_relu(y, "bn0").reshape(2, 3, 2, 2, 4)  # the last two: part and channel
+    pooled = y.sum(3).mean((1, 2))  # (2, 4)
+    hidden = batch_norm_and_relu(pooled @ a["fc1/kernel"][0, 0] + a["fc1/bias"], "bn1")
+    scores = (hidden @ a["fc2/kernel"][0, 0] + a["fc2/bias"]).reshape(2, 2, 4)
+    weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    expected = (weights[:, None, None] * y).sum(3)
+    assert hidden.shape == (2, 32) and 0.01 < weights.min() < 0.49
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_bad_names_and_files_are_reported(mobilenet_file, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="Unknown backbone 'vgg'; expected one of"):
+        build_backbone("vgg", (64, 32), None)
+    with pytest.raises(ValueError, match="last_stride must be 1 or 2, got 4"):
+        build_backbone("small_resnet", (64, 32), None, last_stride=4)
+    with pytest.raises(ValueError, match="small_resnet has no pretrained weights"):
+        build_backbone("small_resnet", (64, 32), "imagenet")
+    with pytest.raises(ValueError, match="There is no weights file .*missing.h5"):
+        build_backbone("mobilenet_0.25", (64, 32), tmp_path / "missing.h5")
+    with pytest.raises(ValueError, match="weights .* of MobileNet could not be loaded"):
+        build_backbone("mobilenet_0.5", (64, 32), mobilenet_file[0])
+
+    def no_network(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(keras.applications, "ResNet50", no_network)
+    with pytest.raises(ValueError, match="Without network access, copy Keras' file"):
+        build_backbone("resnet50", (64, 32), "imagenet")
+
+
+@pytest.mark.parametrize("name", ["ibn_resnet50", "resnest50"])
+def test_networks_of_checkpoints_say_which_command_makes_their_weights(name, tmp_path):
+    command = f"`python -m common.backbones import {name} CHECKPOINT`"
+    with pytest.raises(ValueError, match=f"Keras has no ImageNet weights of {name}: .* with {command}"):
+        build_backbone(name, (64, 32), "imagenet")
+    with pytest.raises(ValueError, match=f"There is no weights file .*missing.h5. Pass one from {command}"):
+        build_backbone(name, (64, 32), tmp_path / "missing.h5")
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_file_of_another_network_is_reported_in_one_line(mobilenet_file):
+    command = "`python -m common.backbones import ibn_resnet50 CHECKPOINT`"
+    with pytest.raises(ValueError, match=f"^The weights .* of ibn_resnet50 could not be loaded .* from {command}.$"):
+        build_backbone("ibn_resnet50", (64, 32), mobilenet_file[0])
+
+
+def test_import_without_pytorch_or_checkpoint_is_reported(tmp_path, monkeypatch):
+    checkpoint = tmp_path / "resnest50.pth"
+    with pytest.raises(ValueError, match="There is no checkpoint .*resnest50.pth"):
+        main(["import", "resnest50", str(checkpoint)])
+    with pytest.raises(ValueError, match="Keras' weights files end in .weights.h5, got .*out.h5"):
+        main(["import", "resnest50", str(checkpoint), str(tmp_path / "out.h5")])
+    checkpoint.touch()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ValueError, match="pip install -r requirements-torch.txt"):
+        main(["import", "resnest50", str(checkpoint)])

@@ -1,0 +1,251 @@
+import contextlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.datasets import pipeline
+from common.datasets.augmentation import Augmentation, augment
+from common.datasets.images import BOX, boxes_of, read_image
+from common.datasets.pipeline import (
+    image_batches,
+    naming_damaged_images,
+    shuffled_image_batches,
+    training_batches,
+)
+from common.datasets.sampler import identity_batches
+from tests.common.datasets.small_images import IMAGES, LABELS, write_images
+from tests.helpers import run_python
+
+tf = pytest.importorskip("tensorflow")
+
+NOTHING = Augmentation(mirror=0, padding=0, erasing=0)
+
+
+@pytest.fixture
+def table(tmp_path):
+    return write_images(tmp_path)
+
+
+def endless(table, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS):
+    return training_batches(
+        table,
+        labels=labels,
+        image_size=image_size,
+        identities_per_batch=3,
+        images_per_identity=2,
+        steps_per_epoch=4,
+        augmentation=augmentation,
+        seed=seed,
+        first_epoch=first_epoch,
+    )
+
+
+def batches(table, count, *arguments, **options):
+    with naming_damaged_images():
+        data = endless(table, *arguments, **options).take(count)
+        return [(images.numpy(), labels.numpy()) for images, labels in data]
+
+
+def test_batches_hold_the_images_that_the_sampler_chose(table):
+    chosen = batches(table, 12)
+    numbers = [
+        identity_batches(LABELS, identities_per_batch=3, images_per_identity=2, steps=4, seed=0, epoch=epoch)
+        for epoch in range(3)
+    ]
+    for (images, labels), index in zip(chosen, np.concatenate(numbers)):
+        assert images.dtype == "uint8" and labels.dtype == "int32"
+        np.testing.assert_array_equal(images, IMAGES[index])
+        np.testing.assert_array_equal(labels, LABELS[index])
+
+
+def test_images_are_changed_by_their_index_in_the_epoch(table):
+    augmentation = Augmentation(padding=0.1, gray_patch=0.5)
+    for epoch in (0, 1):
+        plain = batches(table, 4, first_epoch=epoch)
+        changed = batches(table, 4, first_epoch=epoch, augmentation=augmentation)
+        expected = np.concatenate([images for images, _ in plain])
+        augment(expected, augmentation, seed=0, epoch=epoch)
+        np.testing.assert_array_equal(np.concatenate([images for images, _ in changed]), expected)
+
+
+def test_batches_are_a_function_of_seed_and_epoch(table):
+    def pixels(**arguments):
+        return np.concatenate([images for images, _ in batches(table, augmentation=Augmentation(), **arguments)])
+
+    once = pixels(count=12)
+    np.testing.assert_array_equal(pixels(count=12), once)
+    np.testing.assert_array_equal(pixels(count=8, first_epoch=1), once[24:])
+    assert (pixels(count=12, seed=1) != once).any() and (once[:24] != once[24:48]).any()
+
+
+def test_evaluation_batches_keep_the_order_and_the_remainder(table):
+    parts = [batch.numpy() for batch in image_batches(table["path"], image_size=(16, 8), batch_size=9)]
+    assert [len(part) for part in parts] == [9, 9, 6] and parts[0].dtype == "uint8"
+    np.testing.assert_array_equal(np.concatenate(parts), IMAGES)
+    assert image_batches(table["path"], image_size=(40, 24), batch_size=9).element_spec.shape == (None, 40, 24, 3)
+
+
+def boxed(table):
+    """Each image has its own box of 5 × 6 pixels."""
+    left, top = np.arange(24) % 4, np.arange(24) % 11
+    return table.assign(**dict(zip(BOX, (left, top, left + 5, top + 6))))
+
+
+def test_batches_are_cut_to_the_boxes_of_the_table(table):
+    rows = boxed(table)
+    cut = np.stack([image[i % 11 : i % 11 + 6, i % 4 : i % 4 + 5] for i, image in enumerate(IMAGES)])
+    assert boxes_of(table) is None and boxes_of(rows)[13].tolist() == [1, 2, 6, 8]
+    parts = image_batches(rows["path"], boxes=boxes_of(rows), image_size=(6, 5), batch_size=9)
+    np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), cut)
+    index = identity_batches(LABELS, identities_per_batch=3, images_per_identity=2, steps=4, seed=0, epoch=0)
+    for (images, _), numbers in zip(batches(rows, 4, image_size=(6, 5)), index):
+        np.testing.assert_array_equal(images, cut[numbers])
+
+
+@pytest.mark.parametrize("box", [(3, 2, 3, 9), (0, 9, 4, 2), (-1, 0, 4, 4), (0, 0, 9, 16), (0, 0, 8, 17)])
+def test_a_box_that_is_not_in_the_image_is_named_in_one_sentence(table, box):
+    numbers = ", ".join(map(str, box))
+    sentence = (
+        rf"^The image .*07.png cannot be read in its box \({numbers}\): it is 8 × 16 pixels large. "
+        r"Correct the box in the label file\.$"
+    )
+    rows = boxed(table)
+    rows.loc[7, BOX] = box
+    with pytest.raises(ValueError, match=sentence):
+        read_image(table["path"][7], box=box)
+    with pytest.raises(ValueError, match=sentence):
+        batches(rows, 40)
+    with pytest.raises(ValueError, match=sentence), naming_damaged_images():
+        list(image_batches(rows["path"], boxes=boxes_of(rows), image_size=(16, 8), batch_size=9))
+
+
+@pytest.mark.parametrize("boxes", [np.zeros((23, 4), int), np.zeros((24, 4)), np.zeros(24, int)])
+def test_wrong_boxes_are_named(table, boxes):
+    with pytest.raises(ValueError, match=r"Boxes of 24 images must be integers of shape \(24, 4\), got (int|float)64"):
+        image_batches(table["path"], boxes=boxes, image_size=(16, 8), batch_size=9)
+
+
+def test_batches_are_chosen_by_the_last_of_several_attributes(table):
+    both = np.stack([LABELS // 3, LABELS], axis=1)
+    for (images, labels), (same, last) in zip(batches(table, 4, labels=both), batches(table, 4)):
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(labels, np.stack([last // 3, last], axis=1))
+
+
+def jpeg(path):
+    Image.fromarray(IMAGES[0]).save(path, "jpeg")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(jpeg(path)[:-20]), "cannot be read; it is missing or damaged. Fetch it again"),
+        (lambda path: path.write_bytes(jpeg(path)[:30]), "cannot be read; it is missing or damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), "cannot be read; it is missing or damaged"),
+        (lambda path: path.write_bytes(b""), "cannot be read; it is missing or damaged"),
+        (lambda path: path.write_bytes(b"<html>no such page</html>"), "cannot be read; it is missing or damaged"),
+        (lambda path: path.unlink(), r"cannot be read \(No such file or directory\); it is missing or damaged"),
+    ],
+)
+def test_damaged_images_are_named_in_one_sentence(table, tmp_path, damage, message):
+    damage(tmp_path / "07.png")
+    sentence = f"^The image .*07.png {message}"
+    with pytest.raises(ValueError, match=sentence):
+        read_image(tmp_path / "07.png")
+    with pytest.raises(ValueError, match=sentence) as caught:
+        batches(table, 40)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=sentence), naming_damaged_images():
+        list(image_batches(table["path"], image_size=(16, 8), batch_size=9))
+
+
+def test_fit_names_a_damaged_image(table, tmp_path):
+    (tmp_path / "07.png").write_bytes(b"")
+    model = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(6)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    data = training_batches(
+        table,
+        labels=LABELS,
+        image_size=(16, 8),
+        identities_per_batch=3,
+        images_per_identity=2,
+        steps_per_epoch=40,
+        augmentation=NOTHING,
+        seed=0,
+    )
+    with pytest.raises(ValueError, match=r"^The image .*07.png cannot be read; .*\.$"), naming_damaged_images():
+        model.fit(data, steps_per_epoch=40, verbose=0, shuffle=False)
+    with pytest.raises(ValueError, match=r"^The image .*07.png cannot be read; .*\.$"), naming_damaged_images():
+        model.predict(image_batches(table["path"], image_size=(16, 8), batch_size=9), verbose=0)
+
+
+def test_other_errors_pass():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="another"), naming_damaged_images():
+        raise tf.errors.InvalidArgumentError(None, None, "another")
+
+
+TWO_REPLICAS = """
+import sys
+import numpy as np, pandas as pd, tensorflow as tf
+from common.datasets.augmentation import Augmentation
+from common.datasets.pipeline import training_batches
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.experimental.enable_op_determinism()
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+paths = [f"{sys.argv[1]}/{i:02d}.png" for i in range(24)]
+data = training_batches(
+    pd.DataFrame({"path": paths}), labels=np.repeat(np.arange(6), 4), image_size=(16, 8), identities_per_batch=4,
+    images_per_identity=2, steps_per_epoch=4, augmentation=Augmentation(), seed=0)
+whole = [(images.numpy(), labels.numpy()) for images, labels in data.take(3)]
+shared = iter(strategy.experimental_distribute_dataset(data))  # alive, with busy threads, when the process ends
+for images, labels in whole:
+    parts = [strategy.experimental_local_results(part) for part in next(shared)]
+    same = [np.array_equal(np.concatenate(part), one) for part, one in zip(parts, (images, labels))]
+    print(*(len(part) for part in parts[1]), *(len(set(part.numpy())) for part in parts[1]), *same)
+"""
+
+
+def test_a_batch_splits_evenly_between_identities(table, tmp_path):
+    """Two replicas have four images, of two identities, each; and the process ends in spite of an open iterator."""
+    out, _ = run_python("-c", TWO_REPLICAS, str(tmp_path))
+    assert out.splitlines() == ["4 4 2 2 True True"] * 3
+
+
+@pytest.mark.parametrize("case", ["cached", "too large", "another set came"])
+def test_the_latest_small_set_is_read_once(table, monkeypatch, case):
+    """The files are gone once each was read; and augmentation does not change what is cached."""
+    monkeypatch.setattr(pipeline, "CACHE_BYTES", IMAGES.nbytes - (case == "too large"))
+    expected = batches(table, 80, augmentation=Augmentation())
+    images_again = iter(endless(table, augmentation=Augmentation()))
+    for images, _ in expected[:40]:
+        np.testing.assert_array_equal(next(images_again)[0], images)
+    if case == "another set came":
+        endless(table)
+    for path in table["path"]:
+        Path(path).unlink()
+    with contextlib.nullcontext() if case == "cached" else pytest.raises(tf.errors.OpError, match="cannot be read"):
+        for images, _ in expected[40:]:
+            np.testing.assert_array_equal(next(images_again)[0], images)
+
+
+def test_shuffled_images_come_with_their_companions(table):
+    numbers = {"number": np.arange(24)}
+
+    def taken(first_epoch, count):
+        data = shuffled_image_batches(
+            table["path"], numbers, image_size=(16, 8), batch_size=5, seed=1, first_epoch=first_epoch
+        )
+        return [(rows["number"].numpy(), images.numpy()) for rows, images in data.take(count)]
+
+    pairs = taken(0, 8)  # 4 batches an epoch, without the four images left over
+    for index, images in pairs:
+        np.testing.assert_array_equal(images, IMAGES[index])
+    first, second = (np.concatenate([index for index, _ in part]) for part in (pairs[:4], pairs[4:]))
+    assert len(set(first)) == len(set(second)) == 20 and not np.array_equal(first, second)
+    for (index, _), (resumed, _) in zip(pairs[4:], taken(1, 4)):
+        np.testing.assert_array_equal(index, resumed)

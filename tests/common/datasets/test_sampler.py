@@ -1,0 +1,101 @@
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.datasets.sampler import check_parts, identity_batches
+
+# Identities 10, 20, …, 70 with 1, 2, …, 7 images, mixed.
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10, 80, 10), np.arange(1, 8)))
+
+
+def batches(labels=LABELS, p=3, k=4, steps=5, seed=0, epoch=0):
+    return identity_batches(labels, identities_per_batch=p, images_per_identity=k, steps=steps, seed=seed, epoch=epoch)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    data=st.data(),
+    k=st.integers(1, 8),
+    steps=st.integers(1, 9),
+    epoch=st.integers(0, 5),
+    seed=st.integers(0, 100),
+)
+def test_every_batch_has_p_identities_and_k_images_of_each(counts, data, k, steps, epoch, seed):
+    p = data.draw(st.integers(1, len(counts)))
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)) * 3 - 5, counts))
+    indices = batches(labels, p, k, steps, seed, epoch)
+    assert indices.shape == (steps, p * k) and indices.dtype == "int64"
+    for batch in indices:
+        rows = labels[batch].reshape(p, k)
+        assert (rows == rows[:, :1]).all() and len(set(rows[:, 0])) == p
+        for images in batch.reshape(p, k):
+            n = (labels == labels[images[0]]).sum()
+            times = Counter(images.tolist())
+            assert set(times.values()) <= {k // n, k // n + 1} and len(times) == min(n, k)
+
+
+@pytest.mark.parametrize(("p", "round_length"), [(3, 3), (2, 4), (7, 1)])
+@pytest.mark.parametrize("steps", [1, 2, 5, 12])
+def test_every_identity_has_its_turn_in_every_round_through_the_epochs(p, round_length, steps):
+    total = 12 * round_length
+    epochs = [batches(p=p, steps=steps, epoch=epoch) for epoch in range(-(-total // steps))]
+    turns = LABELS[np.concatenate(epochs)][:total, ::4].reshape(12, -1)
+    assert all(set(turn) == set(LABELS) for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 6  # each round has an order of its own
+    filled = turns[:, 7:]  # what fills up the last batch is the round's beginning
+    np.testing.assert_array_equal(filled, turns[:, : filled.shape[1]])
+
+
+def test_batches_are_a_function_of_seed_and_epoch():
+    np.testing.assert_array_equal(batches(epoch=3), batches(epoch=3))
+    assert (batches(epoch=3) != batches(epoch=4)).any() and (batches(epoch=3) != batches(epoch=3, seed=1)).any()
+    # The same identities in other cuts of the sequence of batches: epoch 1 of 6 is epoch 2 of 3 and then 3.
+    np.testing.assert_array_equal(
+        LABELS[batches(steps=6, epoch=1)],
+        LABELS[np.concatenate([batches(steps=3, epoch=2), batches(steps=3, epoch=3)])],
+    )
+
+
+def test_all_subsets_of_images_are_equally_likely():
+    # 3 of 6 images: 20 subsets, 6,000 draws, 300 each; chi-squared with 19 degrees of freedom, 0.1 % tail.
+    indices = batches(np.zeros(6, int), p=1, k=3, steps=6000)
+    counts = Counter(tuple(sorted(batch)) for batch in indices.tolist())
+    assert set(counts) == set(combinations(range(6), 3))
+    assert sum((count - 300) ** 2 / 300 for count in counts.values()) < 43.8
+
+
+def test_what_is_repeated_once_more_is_random():
+    # 5 images of an identity with 3: each once or twice; the one that comes once is any of them.
+    indices = batches(np.zeros(3, int), p=1, k=5, steps=3000)
+    once = Counter(int(np.argmin(np.bincount(batch, minlength=3))) for batch in indices)
+    assert sum((count - 1000) ** 2 / 1000 for count in once.values()) < 13.8  # 2 degrees of freedom, 0.1 % tail
+
+
+def test_pairs_of_identities_meet_equally_often():
+    # 2 of 4 identities: 6 pairs, 2 of them in a round; 3,000 rounds, 1,000 meetings each.
+    labels = np.arange(4)
+    indices = batches(labels, p=2, k=1, steps=6000)
+    counts = Counter(tuple(sorted(batch)) for batch in indices.tolist())
+    assert len(counts) == 6 and max(abs(count - 1000) for count in counts.values()) < 100
+
+
+def test_equal_parts_hold_whole_identities():
+    check_parts(16, 4)
+    parts = LABELS[batches(p=4)].reshape(5, 2, 8)
+    assert all(len(set(part)) == 2 for batch in parts for part in batch)
+    with pytest.raises(
+        ValueError, match="16 identities per batch cannot be split over 3 replicas; use a multiple of 3"
+    ):
+        check_parts(16, 3)
+
+
+def test_impossible_batches_are_refused():
+    with pytest.raises(ValueError, match="A batch of 8 identities needs as many to choose from, the data have 7"):
+        batches(p=8)
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        batches(k=0)

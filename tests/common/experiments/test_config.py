@@ -1,0 +1,102 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.experiments.config import RunConfig, from_json, parse, run_command, to_json
+
+
+@dataclass(frozen=True)
+class Example(RunConfig):
+    rate: float = 0.5
+    kind: Literal["a", "b"] = "a"
+    names: tuple[str, ...] = ()
+    span: tuple[int, int] = (0, 1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rate <= 0:
+            raise ValueError(f"rate must be above zero, got {self.rate}.")
+
+
+PRESETS = {"demo": ("the default", Example()), "other": ("another", Example(rate=2.0))}
+
+
+def test_preset_and_overrides(tmp_path):
+    config = parse(PRESETS, ["other", "--kind", "b", "--seeds", "3", "4", "--data-dir", str(tmp_path)])
+    assert config == Example(name="other", rate=2.0, kind="b", seeds=(3, 4), data_dir=tmp_path)
+    assert parse(PRESETS, ["demo", "--name", "mine"]).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--rat", "1"], "Unrecognized options: --rat"),
+        (["dem"], "Available subcommands: demo, other"),
+        (["demo", "--rate", "fast"], "could not convert string to float: 'fast'"),
+        (["demo", "--kind", "c"], "c"),
+        (["demo", "--rate", "-1"], "rate must be above zero, got -1.0"),
+        (["demo", "--seeds", "1", "1"], "different integers from 0 on"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(PRESETS, arguments)
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert message in " ".join((printed.out + printed.err).replace("│", " ").split())
+
+
+@given(
+    st.floats(min_value=1e-300, allow_infinity=False),
+    st.lists(st.text()),
+    st.one_of(st.none(), st.just(Path("a/b"))),
+    st.sets(st.integers(0, 2**40), min_size=1),
+)
+def test_json_round_trip_is_exact(rate, names, data_dir, seeds):
+    config = Example(rate=rate, names=tuple(names), data_dir=data_dir, seeds=tuple(seeds))
+    assert from_json(json.loads(json.dumps(to_json(config))), Example) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": "fast"}, r"must be float, got 'fast' @ \$.rate"),
+        ({"kind": "c"}, r"c not in literal .*'a', 'b'.* @ \$.kind"),
+        ({"span": [1]}, r"Not enough values in \[1\] .* @ \$.span"),
+        ({"seeds": [1.5]}, r"must be int, got 1.5 @ \$.seeds\[0\]"),
+        ({"names": [1]}, r"must be str, got 1 @ \$.names\[0\]"),
+        ({"data_dir": 1}, r"@ \$.data_dir"),
+        ({"extra": 1}, r"Example has no fields \['extra'\]"),
+    ],
+)
+def test_wrong_json_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_json({**to_json(Example()), **change}, Example)
+
+
+def test_missing_fields_have_their_defaults():
+    assert from_json({"rate": 2}, Example) == Example(rate=2.0)
+
+
+def test_errors_of_this_repository_are_sentences(tmp_path):
+    """Of `common` and of projects, wherever these lie; errors of libraries keep their traceback."""
+    with pytest.raises(SystemExit, match="^ValueError: Example has no fields"):
+        run_command(lambda: from_json({"extra": 1}, Example))
+    namespace = {}
+    for name, is_project in (("my_idea", True), ("library", False)):
+        package = tmp_path / "site-packages" / name / "part"
+        package.mkdir(parents=True)
+        for folder in (package, package.parent):
+            (folder / "__init__.py").touch()
+        if is_project:
+            (package.parent / "train.py").touch()
+        source = "def refuse():\n    raise ValueError('unfit')\n"
+        exec(compile(source, str(package / "module.py"), "exec"), namespace)
+        error, message = (SystemExit, "^ValueError: unfit$") if is_project else (ValueError, "^unfit$")
+        with pytest.raises(error, match=message):
+            run_command(namespace["refuse"])

@@ -1,0 +1,151 @@
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import pytest
+
+from common.experiments.config import RunConfig
+from common.experiments.run_folder import (
+    cached_json,
+    finished_trials,
+    load_config,
+    newest_run,
+    open_run,
+    source_files,
+    write_environment,
+)
+from common.files import write_json
+
+
+@dataclass(frozen=True)
+class Example(RunConfig):
+    rate: float = 0.5
+
+
+def test_run_folder_opens_again_only_with_the_same_config(tmp_path):
+    config = Example(name="run", runs_dir=tmp_path)
+    run = open_run(config, "project")
+    assert run == tmp_path / "project" / "run"
+    assert open_run(replace(config, data_dir=Path("moved"), strategy="one"), "project") == run
+    with pytest.raises(ValueError, match="rate was 0.5 and is now 0.25.*Choose another --name"):
+        open_run(replace(config, rate=0.25), "project")
+    assert load_config(run, Example).rate == 0.5
+
+
+def test_run_folder_takes_more_seeds_and_gives_none_up(tmp_path):
+    config = Example(name="run", runs_dir=tmp_path, seeds=(0, 3))
+    run = open_run(config, "project")
+    with pytest.raises(ValueError, match=r"seeds was \[0, 3\] and is now \[0, 1\].*only seeds may be added"):
+        open_run(replace(config, seeds=(0, 1)), "project")
+    assert load_config(run, Example).seeds == (0, 3)
+    assert open_run(replace(config, seeds=(0, 1, 3)), "project") == run
+    assert load_config(run, Example).seeds == (0, 1, 3)
+
+
+def test_folder_with_other_content_is_not_touched(tmp_path):
+    (tmp_path / "project/run").mkdir(parents=True)
+    (tmp_path / "project/run/thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not empty and has no config.json"):
+        open_run(Example(name="run", runs_dir=tmp_path), "project")
+    assert [path.name for path in (tmp_path / "project/run").iterdir()] == ["thesis.txt"]
+
+
+def test_folder_that_was_killed_before_its_config_is_opened(tmp_path):
+    (tmp_path / "project/run").mkdir(parents=True)
+    (tmp_path / "project/run/.host.1.config.json").write_text('{"name":')
+    assert load_config(open_run(Example(name="run", runs_dir=tmp_path), "project"), Example).rate == 0.5
+
+
+def test_not_a_run_folder(tmp_path):
+    with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
+        load_config(tmp_path, Example)
+    (tmp_path / "config.json").write_text('{"rate": 1')
+    with pytest.raises(ValueError, match="config.json cannot be read as a config"):
+        load_config(tmp_path, Example)
+
+
+def test_newest_run(tmp_path):
+    with pytest.raises(ValueError, match="Train first: make train-project"):
+        newest_run(tmp_path, "project")
+    for age, name in enumerate(["b", "a"]):
+        run = open_run(Example(name=name, runs_dir=tmp_path), "project")
+        write_json(run / "environment.json", {})
+        os.utime(run / "environment.json", (1000 - age, 1000 - age))
+    assert newest_run(tmp_path, "project").name == "b"
+
+
+def test_finished_trials():
+    assert finished_trials(Path("run"), [1, 2, 3, 4], lambda trial: trial % 2 == 0) == [2, 4]
+    with pytest.raises(ValueError, match="No training in run is finished. The command that trains it continues it"):
+        finished_trials(Path("run"), [1, 3], lambda trial: False)
+
+
+def test_environment_names_versions_and_devices(tmp_path):
+    write_environment(tmp_path)
+    written = json.loads((tmp_path / "environment.json").read_text())
+    assert written["keras"] == keras.__version__ and "cpu" in written["devices"][0].lower()
+    assert re.fullmatch("unknown|[0-9a-f]{40}", written["commit"])
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An importable project of four files; `evaluate` does not import `train`."""
+    folder = tmp_path / "small_project"
+    (folder / "parts").mkdir(parents=True)
+    sources = {
+        "__init__": "",
+        "config": "from common.schedules import WarmUpAndDrops\nfrom common.report import plots\n",
+        "parts/__init__": "from .numbers import NUMBER\n",
+        "parts/numbers": "import json\nNUMBER = 1\n",
+        "evaluate": "from .parts import NUMBER\nfrom . import tables\ndef late():\n    from .config import rate\n",
+        "tables": "",
+        "train": "from .config import WarmUpAndDrops\n",
+    }
+    for name, source in sources.items():
+        (folder / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    source_files.cache_clear()
+    yield folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "small_project"]:
+        del sys.modules[name]
+    source_files.cache_clear()
+
+
+def test_source_files_follow_imports(package):
+    """Of this project and `common`, at the top of a file or inside of functions; plots and tables show numbers only."""
+    files = {
+        path.relative_to(package).as_posix()
+        for path in source_files("small_project.evaluate")
+        if package in path.parents
+    }
+    assert files == {"evaluate.py", "config.py", "__init__.py", "parts/__init__.py", "parts/numbers.py"}
+    others = [path for path in source_files("small_project.evaluate") if package not in path.parents]
+    assert "schedules.py" in [path.name for path in others]
+    assert {path.parent.name for path in others} == {"common"}  # of `common` itself, without `common/report`
+
+
+def test_record_is_computed_again_when_inputs_or_code_change(package, tmp_path):
+    weights, calls = tmp_path / "weights", []
+
+    def make():
+        calls.append(weights.read_text())
+        return {"value": len(calls)}
+
+    def value():
+        source_files.cache_clear()  # a new process
+        return cached_json(tmp_path / "metrics.json", [weights], "small_project.evaluate", make)["value"]
+
+    weights.write_text("a")
+    assert [value(), value()] == [1, 1]
+    weights.write_text("b")
+    assert [value(), value()] == [2, 2]
+    (package / "parts/numbers.py").write_text("NUMBER = 2\n")
+    assert [value(), value()] == [3, 3]
+    (package / "train.py").write_text("")
+    (package / "tables.py").write_text("COLUMNS = 3\n")
+    assert value() == 3
+    assert json.loads((tmp_path / "metrics.json").read_text()).keys() == {"value", "made_from"}

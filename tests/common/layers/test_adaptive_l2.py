@@ -1,0 +1,231 @@
+"""Equations 2.2 to 2.7: values and gradients by hand, every kind of model, and the collapse that the bound prevents."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+
+from common.datasets.batches import shuffled_batches
+from common.experiments import training
+from common.layers import AdaptiveL2, FactorLog
+from tests.helpers import value_and_gradients
+
+
+def dense_network(kernel=((2.0,), (-1.0,))):
+    network = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False, name="dense")])
+    network.set_weights([np.array(kernel, "float32")])
+    return network
+
+
+def penalty_and_gradients(regularizer, *variables):
+    def penalty():
+        regularizer(np.zeros((1, 2), "float32"))
+        return regularizer.losses[0]
+
+    return value_and_gradients(penalty, variables)
+
+
+@pytest.mark.parametrize(
+    "theta, share, slope",
+    [(0.0, 0.5, 0.2), (1.0, 0.7, 0.2), (-2.0, 0.1, 0.2), (-2.5001, 0.0, 0.0), (-9.0, 0.0, 0.0), (3.0, 1.0, 0.0)],
+)
+def test_penalty_and_gradients_by_hand(theta, share, slope):
+    """A = 0.005 and ‖w‖² = 5: λ = A f(θ), ∂/∂w = 2 λ w, ∂/∂θ = A ‖w‖² f'(θ) with f' = 1 / 2c."""
+    network = dense_network()
+    regularizer = AdaptiveL2(network, 0.005)
+    regularizer.theta.assign([theta])
+    penalty, (by_kernel, by_theta) = penalty_and_gradients(regularizer, network.weights[0], regularizer.theta)
+    np.testing.assert_allclose(regularizer.factors(), [0.005 * share], rtol=1e-6)
+    np.testing.assert_allclose(penalty, 0.005 * share * 5, rtol=1e-6)
+    np.testing.assert_allclose(by_kernel, 2 * 0.005 * share * np.array([[2.0], [-1.0]]), rtol=1e-6)
+    np.testing.assert_allclose(by_theta, [0.005 * 5 * slope], rtol=1e-6)
+
+
+def test_another_bound_changes_the_slope():
+    regularizer = AdaptiveL2(dense_network(), 1.0, c=0.5)
+    regularizer.theta.assign([0.25])
+    np.testing.assert_allclose(regularizer.factors(), [0.75])  # 0.25 / (2 · 0.5) + 0.5
+
+
+def test_constant_factors_equal_the_regularizers_of_keras():
+    """Five steps of Adam with λ = 0.01 on the kernel (Eq. 2.2)."""
+
+    def train(kernel_regularizer, wrap):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((2,))
+        dense = layers.Dense(1, use_bias=False, kernel_regularizer=kernel_regularizer)
+        network = keras.Model(inputs, dense(inputs))
+        model = keras.Model(inputs, AdaptiveL2(network, 0.01, adaptive=False)(inputs)) if wrap else network
+        model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+        x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
+        losses = [model.train_on_batch(x, x[:, :1], return_dict=True)["loss"] for _ in range(5)]
+        return network.get_weights()[0], losses
+
+    (kernel, losses), (kernel_of_keras, losses_of_keras) = train(None, True), train(keras.regularizers.L2(0.01), False)
+    np.testing.assert_allclose(kernel, kernel_of_keras, rtol=1e-5)
+    np.testing.assert_allclose(losses, losses_of_keras, rtol=1e-5)
+
+
+def trained(regularizer_class, steps=200):
+    """Fits y = x₁ with the penalty; returns the last loss, penalty included, and the kernel."""
+    network = dense_network(((0.5,), (0.5,)))
+    inputs = keras.Input((2,))
+    regularizer = regularizer_class(network, 0.5)
+    model = keras.Model(inputs, regularizer(inputs))
+    model.compile(keras.optimizers.Adam(0.05), "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
+    for _ in range(steps):
+        loss = model.train_on_batch(x, x[:, :1], return_dict=True)["loss"]
+    return loss, network.get_weights()[0], np.asarray(regularizer.factors())
+
+
+def test_without_the_hard_sigmoid_the_model_collapses():
+    """λ = A θ becomes negative, and then a longer w lowers the loss without end (section 2.2.2)."""
+
+    class Unbounded(AdaptiveL2):
+        def factors(self):
+            return 0.5 * self.theta
+
+    loss, kernel, factors = trained(Unbounded)
+    assert factors[0] < 0 and loss < -100 and np.abs(kernel).max() > 5
+    loss, kernel, factors = trained(AdaptiveL2)
+    assert factors[0] >= 0 and 0 <= loss < 0.1 and np.abs(kernel).max() <= 1.01
+
+
+def test_gradient_of_theta_grows_with_the_squared_length():
+    """∂/∂θ = A ‖w‖² / 2c: four times the squared length, four times the gradient."""
+    inputs = keras.Input((2,))
+    x = layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(1.0), name="short")(inputs)
+    y = layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(2.0), name="long")(inputs)
+    network = keras.Model(inputs, [x, y])
+    regularizer = AdaptiveL2(network, 0.005)
+    _, (gradient,) = penalty_and_gradients(regularizer, regularizer.theta)
+    np.testing.assert_allclose(gradient, [0.005 * 0.2 * 2, 0.005 * 0.2 * 8], rtol=1e-6)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(1, 2)
+        self.dense = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(self.attention(inputs, inputs))
+
+
+def test_finds_the_arrays_of_nested_shared_and_subclassed_models():
+    inputs = keras.Input((8, 8, 3))
+    shared = layers.Conv2D(3, 3, padding="same")
+    inner_inputs = keras.Input((8, 8, 3))
+    inner = keras.Model(inner_inputs, layers.BatchNormalization()(layers.DepthwiseConv2D(3)(inner_inputs)))
+    x = inner(shared(shared(inputs)))
+    network = keras.Model(inputs, layers.Dense(2, use_bias=False)(layers.Flatten()(x)))
+    categories = AdaptiveL2(network).categories
+    # The shared layer counts once; moving averages never do.
+    assert categories == ["bn_beta", "bn_gamma", *["conv_bias"] * 2, *["conv_kernel"] * 2, "dense_kernel"]
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 4, 3), "float32"))
+    # Query, key, value and output projection of the attention, and the dense layer.
+    assert AdaptiveL2(subclassed).categories == ["dense_bias"] * 5 + ["dense_kernel"] * 5
+
+
+def test_amplitude_per_category_leaves_the_others_alone():
+    inputs = keras.Input((2,))
+    network = keras.Model(inputs, layers.BatchNormalization()(layers.Dense(2)(inputs)))
+    regularizer = AdaptiveL2(network, {"dense_kernel": 0.02, "bn_gamma": 0.01})
+    assert list(regularizer.categories) == ["dense_kernel", "bn_gamma"]
+    np.testing.assert_allclose(regularizer.factors(), [0.01, 0.005])
+    kernel, gamma = network.layers[1].kernel, network.layers[2].gamma
+    expected = 0.01 * np.sum(np.square(kernel)) + 0.005 * np.sum(np.square(gamma))
+    regularizer(np.zeros((1, 2), "float32"))
+    np.testing.assert_allclose(regularizer.losses[0], expected, rtol=1e-6)
+
+
+def test_frozen_arrays_are_left_out():
+    network = dense_network()
+    inputs = keras.Input((2,))
+    regularizer = AdaptiveL2(network)
+    model = keras.Model(inputs, layers.Dense(1)(regularizer(inputs)))
+    network.trainable = False
+    model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    model.train_on_batch(np.ones((4, 2)), np.ones((4, 1)))
+    np.testing.assert_array_equal(regularizer.theta, [0.0])
+    network.trainable = True
+    model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    model.train_on_batch(np.ones((4, 2)), np.ones((4, 1)))
+    np.testing.assert_allclose(regularizer.theta, [-0.1], rtol=1e-3)  # Adam's first step
+
+
+def test_penalty_is_float32_in_mixed_precision():
+    """The square of 1e-4 is zero in float16."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        network = dense_network(((1e-4,), (1e-4,)))
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, AdaptiveL2(network, 1.0, adaptive=False)(inputs))
+        assert keras.backend.standardize_dtype(model(np.ones((1, 2), "float32")).dtype) == "float16"
+        np.testing.assert_allclose(model.losses[0], 2e-8, rtol=1e-5)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_saves_and_restores_factors(tmp_path):
+    network = dense_network()
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, AdaptiveL2(network, {"dense_kernel": 0.02}, c=2.0)(inputs))
+    model.layers[-1].theta.assign([-1.0])
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras").layers[-1]
+    np.testing.assert_allclose(again.factors(), [0.005])  # 0.02 · (0.5 - 1 / 4)
+    assert again.amplitude == {"dense_kernel": 0.02} and again.c == 2.0
+
+
+def test_factors_are_logged_per_category(tmp_path):
+    x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
+    network = dense_network()
+    inputs = keras.Input((2,))
+    regularizer = AdaptiveL2(network)
+    model = keras.Model(inputs, regularizer(inputs))
+    model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    training.fit(
+        model,
+        lambda epoch: shuffled_batches(x, 8, seed=0, first_epoch=epoch).map(lambda batch: (batch, batch[:, :1])),
+        steps_per_epoch=2,
+        epochs=3,
+        folder=tmp_path,
+        monitor=None,
+        callbacks=[FactorLog(regularizer)],
+    )
+    logged = pd.read_csv(tmp_path / "log.csv")["factor_dense_kernel"]
+    assert (np.diff(logged) < 0).all()
+    np.testing.assert_allclose(logged.iloc[-1], regularizer.factors()[0], rtol=1e-6)
+    if keras.backend.backend() == "tensorflow":
+        events = (tmp_path / "tensorboard").rglob("*events*")
+        assert any(b"factor_dense_kernel" in path.read_bytes() for path in events)
+
+
+def test_bad_arguments_are_reported():
+    with pytest.raises(ValueError, match="needs a network with variables: call it once"):
+        AdaptiveL2(Subclassed())
+    for amplitude in (-1.0, {"dense_gamma": 0.1}, {}):
+        with pytest.raises(ValueError, match="amplitude must be zero or more for one or more of .'dense_kernel'."):
+            AdaptiveL2(dense_network(), amplitude)
+    with pytest.raises(ValueError, match="c must be above zero, got 0"):
+        AdaptiveL2(dense_network(), c=0)
+
+
+def test_under_adam_a_factor_falls_by_the_learning_rate_whatever_the_length():
+    """Two arrays that rest, one a hundred times the other: after 50 steps of 0.01 both have θ = -0.5."""
+    inputs = keras.Input((2,))
+    outputs = [
+        layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(value), name=name)(inputs)
+        for name, value in (("short", 0.1), ("long", 10.0))
+    ]
+    network = keras.Model(inputs, outputs)
+    regularizer = AdaptiveL2(network, 1.0)
+    optimizer = keras.optimizers.Adam(0.01)
+    for _ in range(50):
+        _, (gradient,) = penalty_and_gradients(regularizer, regularizer.theta)
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [regularizer.theta])
+    np.testing.assert_allclose(regularizer.theta, [-0.5, -0.5], rtol=1e-3)

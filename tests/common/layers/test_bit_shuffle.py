@@ -1,0 +1,215 @@
+"""ShuffleBits bit by bit, in every way that a graph is run."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+
+from common.layers import ShuffleBits
+from tests.common.shuffle_oracle import IDENTITY, REVERSAL, SIGN_AND_LOWEST, patterns, random_keys, shuffled
+from tests.helpers import run_python, words_of
+
+WORDS = patterns()
+FEATURES = WORDS.view(np.float32)
+ROWS, ELEMENTS = WORDS.shape
+WAYS = {"tensorflow": ("eager", "graph", "xla"), "jax": ("eager", "xla")}.get(keras.backend.backend(), ("eager",))
+
+
+def run(layer, inputs, way):
+    if way == "xla" and keras.backend.backend() == "jax":
+        import jax
+
+        layer = jax.jit(layer)
+    elif way != "eager":
+        import tensorflow as tf
+
+        layer = tf.function(layer, jit_compile=way == "xla")
+        inputs = [tf.constant(x) for x in inputs] if isinstance(inputs, list) else tf.constant(inputs)
+    return words_of(layer(inputs))
+
+
+def check(layer, inputs, expected, way="eager"):
+    """Bits and type; floats are compared as words, for NaN is not equal to itself."""
+    output = run(layer, inputs, way)
+    assert output.dtype == ("float32" if layer.inverse else "uint32")
+    np.testing.assert_array_equal(output.view(np.uint32), expected)
+
+
+@pytest.mark.parametrize(
+    "key, expected",
+    [
+        (IDENTITY, [0x3F800000, 0x80000000, 0x7F800000, 0x7F800001]),
+        # 0011 1111 1000 … -> … 0001 1111 1100; 1000 … -> 1; 0111 1111 1 … -> … 1 1111 1110; and with 1 at the end.
+        (REVERSAL, [0x000001FC, 0x00000001, 0x000001FE, 0x800001FE]),
+        # -0.0 becomes the smallest denormal; the signalling NaN's last bit becomes its sign, which leaves -∞.
+        (SIGN_AND_LOWEST, [0x3F800000, 0x00000001, 0x7F800000, 0xFF800000]),
+        # A rotation to the left, as in the dissertation's Fig. 2.5.
+        (np.roll(IDENTITY, -1), [0x7F000000, 0x00000001, 0xFF000000, 0xFF000002]),
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_values_by_hand(key, expected, way):
+    """1, -0, ∞ and a signalling NaN."""
+    words = np.array([[0x3F800000, 0x80000000, 0x7F800000, 0x7F800001]], np.uint32)
+    check(ShuffleBits(key), words.view(np.float32), [expected], way)
+    check(ShuffleBits(key, inverse=True), np.array([expected], np.uint32), words, way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("count", [None, ELEMENTS], ids=["one_key", "key_per_element"])
+def test_every_exponent_with_constant_keys(count, way):
+    key = random_keys(count)
+    encrypted = shuffled(WORDS, key)
+    check(ShuffleBits(key), FEATURES, encrypted, way)
+    check(ShuffleBits(key, inverse=True), encrypted, WORDS, way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_exponent_with_a_key_per_row(way):
+    keys = random_keys(ROWS).astype("int32")
+    encrypted = shuffled(WORDS, keys[:, None])
+    check(ShuffleBits(), [FEATURES, keys], encrypted, way)
+    check(ShuffleBits(inverse=True), [encrypted, keys], WORDS, way)
+
+
+@pytest.mark.parametrize("shape", [(32,), (1, 32)])
+def test_one_key_as_input_is_the_constant_key(shape):
+    key = random_keys(None).astype("int32")
+    check(ShuffleBits(), [FEATURES, key.reshape(shape)], run(ShuffleBits(key), FEATURES, "eager"))
+
+
+def test_inputs_of_other_ranks():
+    keys = random_keys(ROWS).astype("int32")
+    check(ShuffleBits(), [FEATURES.reshape(ROWS, 2, -1), keys], shuffled(WORDS, keys[:, None]).reshape(ROWS, 2, -1))
+    check(ShuffleBits(keys[0]), FEATURES[:, 0], shuffled(WORDS[:, 0], keys[0]))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("position", [0, 32, -1])
+def test_input_key_that_is_no_permutation_lets_nothing_out(position, way):
+    """Only the rows of bad keys are empty."""
+    keys = random_keys(ROWS).astype("int32")
+    expected = shuffled(WORDS, keys[:, None])
+    for row in (1, 5):
+        keys[row, np.argmax(keys[row] == 7)] = position
+        expected[row] = 0
+    check(ShuffleBits(), [FEATURES, keys], expected, way)
+
+
+def test_model_in_half_precision_keeps_the_bits():
+    key = random_keys(None)
+    image = keras.Input((ELEMENTS,))
+    model = keras.Model(image, ShuffleBits(key, dtype="mixed_float16")(image))
+    assert keras.backend.standardize_dtype(model.output.dtype) == "uint32"
+    np.testing.assert_array_equal(model.predict(FEATURES, verbose=0), shuffled(WORDS, key))
+
+
+def test_saves_and_loads_with_its_key(tmp_path):
+    keys = random_keys(ELEMENTS)
+    image = keras.Input((ELEMENTS,))
+    model = keras.Model(image, ShuffleBits(keys, inverse=False)(image))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(FEATURES), shuffled(WORDS, keys))
+    assert loaded.layers[1].get_config()["key"] == keys.tolist() and not loaded.layers[1].inverse
+
+
+LOADED = """
+import numpy as np, tensorflow as tf
+data = np.load("data.npz")
+features = tf.constant(data["words"].view(np.float32))
+for name in ("constant", "element"):
+    model = tf.saved_model.load(name)
+    np.testing.assert_array_equal(model.serve(features).numpy(), data[name])
+model = tf.saved_model.load("request")
+np.testing.assert_array_equal(model.serve([features, tf.constant(data["keys"])]).numpy(), data["request"])
+model = tf.saved_model.load("inverse")
+np.testing.assert_array_equal(model.serve(tf.constant(data["constant"])).numpy().view(np.uint32), data["words"])
+print("equal")
+"""
+
+
+def test_exported_model_alone(tmp_path):
+    """In a process that has TensorFlow and none of this repository."""
+    pytest.importorskip("tensorflow")
+    keys, rows = random_keys(ELEMENTS), random_keys(ROWS).astype("int32")
+    image, words, key = (
+        keras.Input((ELEMENTS,)),
+        keras.Input((ELEMENTS,), dtype="uint32"),
+        keras.Input((32,), dtype="int32"),
+    )
+    models = {
+        "constant": keras.Model(image, ShuffleBits(keys[0])(image)),
+        "element": keras.Model(image, ShuffleBits(keys)(image)),
+        "request": keras.Model([image, key], ShuffleBits()([image, key])),
+        "inverse": keras.Model(words, ShuffleBits(keys[0], inverse=True)(words)),
+    }
+    for name, model in models.items():
+        model.export(tmp_path / name, verbose=False)
+    expected = {
+        "constant": shuffled(WORDS, keys[0]),
+        "element": shuffled(WORDS, keys),
+        "request": shuffled(WORDS, rows[:, None]),
+    }
+    np.savez(tmp_path / "data.npz", words=WORDS, keys=rows, **expected)
+    assert "equal" in run_python("-c", LOADED, cwd=tmp_path, PYTHONPATH="")[0]
+
+
+ON_PYTORCH = """
+import keras, numpy as np
+from common.layers import ChaCha20, ShuffleBits
+from tests.common.shuffle_oracle import patterns, random_keys, shuffled
+words, keys = patterns()[::8], random_keys(64).astype("int32")
+features = words.view(np.float32)
+rng = np.random.default_rng(0)
+stream = [rng.integers(0, 2**32, size, dtype=np.uint32) for size in ((8,), (3,), ())]
+for inputs, expected, options in (
+    (lambda x: x, shuffled(words, keys[0]), {"key": keys[0]}),
+    (lambda x: [x, keys], shuffled(words, keys[:, None]), {}),
+):
+    output = ShuffleBits(**options)(inputs(features))
+    np.testing.assert_array_equal(output, expected)
+    output = ShuffleBits(inverse=True, **options)(inputs(output))
+    np.testing.assert_array_equal(output.numpy().view(np.uint32), words)
+output = ChaCha20()([features, *stream])
+np.testing.assert_array_equal(ChaCha20(inverse=True)([output, *stream]).numpy().view(np.uint32), words)
+print("equal")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
+def test_other_backend():
+    assert "equal" in run_python("-c", ON_PYTORCH, KERAS_BACKEND="torch")[0]
+
+
+@pytest.mark.parametrize(
+    "options, inputs, message",
+    [
+        ({"key": REVERSAL}, np.ones((1, 2)), "encrypts float32, got float64; cast to float32 yourself"),
+        ({"key": REVERSAL}, np.ones((1, 2), "float16"), "encrypts float32, got float16; cast to float32 yourself"),
+        ({"key": REVERSAL, "inverse": True}, FEATURES, "decrypts uint32, got float32"),
+        ({"key": REVERSAL}, [FEATURES, REVERSAL], "with a key takes the features alone, got 2 inputs"),
+        ({"key": random_keys(3)}, FEATURES, rf"vectors of 3 elements, got features of shape \({ROWS}, {ELEMENTS}\)"),
+        ({}, FEATURES, r"without a key takes \[features, key\]"),
+        ({}, [FEATURES, np.arange(31)], r"shape \(32,\) or \(B, 32\), got \(31,\)"),
+        ({}, [FEATURES, random_keys(3)], f"as many as rows, got 3 for {ROWS}"),
+        ({}, [FEATURES, np.arange(32.0)], "must be int32, got float"),
+    ],
+)
+def test_bad_inputs_are_reported(options, inputs, message):
+    if "float64" in message and keras.backend.backend() == "jax":
+        pytest.skip("JAX makes float32 of it before the layer sees it")
+    with pytest.raises(ValueError, match=message):
+        ShuffleBits(**options)(inputs)
+
+
+@pytest.mark.parametrize("key, message", [([0] * 32, "one twice"), ([*range(31), 32], "outside"), ([0], r"got \(1,\)")])
+def test_bad_keys_are_reported(key, message):
+    with pytest.raises(ValueError, match=message):
+        ShuffleBits(key)
+
+
+def test_model_of_the_wrong_type_is_reported_while_it_is_built():
+    with pytest.raises(ValueError, match="got float16; cast to float32 yourself"):
+        ShuffleBits(REVERSAL)(keras.Input((4,), dtype="float16"))

@@ -1,0 +1,61 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common.experiments.config import RunConfig
+from common.report import tables
+
+
+def test_table_is_padded_and_shows_what_is_missing():
+    assert tables.table(["a", "long"], [[1, None], ["xyz", 2.5]]) == (
+        "| a   | long   |\n|-----|--------|\n| 1   | –      |\n| xyz | 2.5    |"
+    )
+    with pytest.raises(ValueError, match="Expected 2 cells for columns \\['a', 'b'\\], got \\[1\\]"):
+        tables.table(["a", "b"], [[1]])
+
+
+def test_mean_and_sample_deviation():
+    assert tables.mean_std([1.0, 2.0, 3.0]) == "2.00 ± 1.00"  # variance (1 + 0 + 1) / (3 − 1)
+    assert tables.mean_std([0.5], 3) == "0.500"
+    assert tables.mean_std([]) is None
+
+
+def test_report_holds_text_figures_and_numbers(tmp_path, capsys):
+    report = tables.Report("Title", {"Part": "text"}, {"figures/a.png": "What it shows."}, {"x": 0.1})
+    tables.write_report(tmp_path, report, {"trials": [1]})
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# Title\n\n## Part\n\ntext\n")
+    assert "![What it shows.](figures/a.png)" in text
+    assert json.loads((tmp_path / "report.json").read_text()) == {"trials": [1], "x": 0.1}
+    assert "## Part\n\ntext" in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    epochs: int = 5
+
+
+def test_published_runs_have_names_and_lack_what_is_left_out(tmp_path):
+    assert tables.published(tmp_path) == {}
+    for name, score in (("b", 1), ("a", 2), ("b", 3)):
+        config = Config(name=name, data_dir=Path("x"), runs_dir=Path("y"))
+        tables.publish(tmp_path, config, [{"score": score, "roc": [], "made_from": "z"}], omit=("roc",))
+    results = tables.published(tmp_path)
+    assert list(results) == ["a", "b"]
+    for name, score in (("a", 2), ("b", 3)):
+        settings = {"name": name, "seeds": [0], "strategy": "auto", "epochs": 5}
+        assert results[name] == {"config": settings, "trials": [{"score": score}]}
+    tables.publish(tmp_path, config, [], name="c")
+    assert list(tables.published(tmp_path)) == ["a", "b", "c"]
+
+
+def test_update_between_marks(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb\n")
+    tables.update_between(path, "results", "new")
+    tables.update_between(path, "results", "newer")
+    assert path.read_text() == "a\n<!-- results:begin -->\nnewer\n<!-- results:end -->\nb\n"
+    with pytest.raises(ValueError, match="must have the marks <!-- other:begin -->"):
+        tables.update_between(path, "other", "new")

@@ -1,0 +1,164 @@
+"""Re-ranking and query expansion against dense float64 textbooks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.retrieval import Embeddings, expand, rerank, score
+
+
+def textbook(features, num_queries, k1, k2, lambda_value, metric):
+    """The definition in `rerank`'s docstring with dense matrices and Python sets."""
+    x = features.astype(np.float64)
+    if metric == "cosine":
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        squared = (1 - x @ x.T) ** 2
+    else:
+        squared = ((x[:, None] - x) ** 2).sum(axis=2)
+    distance = squared / squared.max(axis=1, keepdims=True)
+    np.fill_diagonal(squared, -1)
+    order = np.argsort(squared, axis=1, kind="stable")
+    number = len(x)
+
+    def reciprocal(i, k):
+        return {j for j in order[i, : k + 1] if i in order[j, : k + 1]}
+
+    weights = np.zeros((number, number))
+    for i in range(number):
+        core = reciprocal(i, k1)
+        members = set(core)
+        for j in core:
+            neighbors = reciprocal(j, int(np.around(k1 / 2)))
+            if len(neighbors & core) > 2 / 3 * len(neighbors):
+                members |= neighbors
+        for j in members:
+            weights[i, j] = np.exp(-distance[i, j])
+        weights[i] /= weights[i].sum()
+    weights = np.stack([weights[order[i, :k2]].mean(axis=0) for i in range(number)])
+    shared = np.minimum(weights[:num_queries, None], weights[None, num_queries:]).sum(axis=2)
+    jaccard = 1 - shared / (2 - shared)
+    return lambda_value * distance[:num_queries, num_queries:] + (1 - lambda_value) * jaccard
+
+
+def clusters(seed, num_queries, num_gallery, spread=0.6, identities=8, width=12):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, identities, num_queries + num_gallery)
+    features = rng.standard_normal((identities, width))[ids] + spread * rng.standard_normal((len(ids), width))
+    cameras = rng.integers(0, 3, len(ids))
+    return [
+        Embeddings(features[rows], ids[rows], cameras[rows]) for rows in (slice(num_queries), slice(num_queries, None))
+    ]
+
+
+def whole(blocks):
+    return np.concatenate([block.copy() for block in blocks])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_queries=st.integers(1, 20),
+    num_gallery=st.integers(5, 60),
+    k1=st.integers(1, 25),
+    k2=st.integers(1, 8),
+    lambda_value=st.sampled_from([0.0, 0.3, 1.0]),
+    metric=st.sampled_from(["cosine", "euclidean"]),
+)
+def test_equals_the_dense_textbook(seed, num_queries, num_gallery, k1, k2, lambda_value, metric):
+    query, gallery = clusters(seed, num_queries, num_gallery)
+    k1, k2 = (min(k, num_queries + num_gallery - 1) for k in (k1, k2))
+    features = np.concatenate([query.features, gallery.features])
+    expected = textbook(features, num_queries, k1, k2, lambda_value, metric)
+    reranked_distances = rerank(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value, metric=metric)
+    assert reranked_distances.shape == expected.shape
+    np.testing.assert_allclose(whole(reranked_distances), expected, rtol=0, atol=1e-6)
+
+
+def test_blocks_do_not_change_the_result(monkeypatch):
+    """Small blocks: the symmetric search meets each pair once, in rows here and in columns there."""
+    query, gallery = clusters(3, 60, 700, identities=40)
+    expected = textbook(np.concatenate([query.features, gallery.features]), 60, 20, 6, 0.3, "cosine")
+    monkeypatch.setattr("common.retrieval.distances.BLOCK", 100 * 760)
+    monkeypatch.setattr("common.retrieval.reciprocal._ROWS", 99)
+    reranked_distances = rerank(query, gallery)
+    np.testing.assert_allclose(whole(reranked_distances), expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(whole(reranked_distances), whole(reranked_distances))  # can be read again
+    plain, reranked = score(query, gallery), score(query, gallery, distances=reranked_distances)
+    assert reranked.mean_average_precision == pytest.approx(
+        score(query, gallery, distances=expected).mean_average_precision, abs=1e-12
+    )
+    assert reranked.mean_average_precision > plain.mean_average_precision + 0.02
+
+
+def test_equal_images():
+    """All distances are 0 and each image comes first among its own neighbors: reciprocal are i and, for the
+    first two images, each other. Queries 0, 1; gallery 2, 3; k1 = 1: R(0) = {0, 1}, R(1) = {1, 0}, R(2) = {2},
+    as 2's neighbor 0 has 1 on its list; so nothing is shared and the Jaccard distance is 1."""
+    query, gallery = (Embeddings(np.ones((2, 3)), [0, 1], [0, 0]) for _ in range(2))
+    np.testing.assert_allclose(whole(rerank(query, gallery, k1=1, k2=1)), np.full((2, 2), 0.7), atol=1e-7)
+
+
+@pytest.mark.parametrize("options", [{"k1": 4}, {"k1": 0}, {"k1": 2, "k2": 5}, {"k1": 2, "lambda_value": 1.5}])
+def test_refuses_parameters_out_of_range(options):
+    query, gallery = clusters(0, 1, 3)
+    with pytest.raises(
+        ValueError, match=r"Re-ranking 4 images takes k1 in \[1, 3\], k2 in \[1, 4\] and lambda_value in"
+    ):
+        rerank(query, gallery, **options)
+
+
+def textbook_expansion(query, gallery, k, alpha, database_side):
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    def expanded(x, pool, first):
+        similarities = x @ pool.T
+        if first:  # a sample is not its own neighbor
+            np.fill_diagonal(similarities, 2)
+        rows = []
+        for i in range(len(x)):
+            chosen = np.argsort(-similarities[i], kind="stable")[first : first + k]
+            weights = np.maximum(0, similarities[i, chosen]) ** alpha
+            rows.append(x[i] + weights @ pool[chosen])
+        return unit(np.array(rows))
+
+    x, pool = (unit(part.features.astype(np.float64)) for part in (query, gallery))
+    if database_side:
+        pool = expanded(pool, pool, 1)
+    return expanded(x, pool, 0), pool
+
+
+@pytest.mark.parametrize("database_side", [False, True])
+@pytest.mark.parametrize(("k", "alpha"), [(1, 3.0), (5, 3.0), (20, 1.0)])
+def test_expansion_equals_the_textbook(k, alpha, database_side):
+    query, gallery = clusters(4, 30, 200, identities=20)
+    expected = textbook_expansion(query, gallery, k, alpha, database_side)
+    expanded = expand(query, gallery, k=k, alpha=alpha, database_side=database_side)
+    np.testing.assert_allclose(expanded[0].features, expected[0], atol=1e-6)
+    if database_side:
+        np.testing.assert_allclose(expanded[1].features, expected[1], atol=1e-6)
+    else:
+        assert expanded[1] is gallery
+    np.testing.assert_array_equal(expanded[0].identities, query.identities)
+
+
+def test_expansion_by_hand():
+    """q = (1, 0), neighbors (0.6, 0.8) with weight 0.6³ and (0, 2), whose similarity and weight are 0."""
+    query = Embeddings([[2.0, 0.0]], [0], [0])
+    gallery = Embeddings([[0.0, 2.0], [-1.0, 0.0], [0.6, 0.8], [0.0, 0.0]], [0, 1, 2, 3], [0, 0, 0, 0])
+    expanded, _ = expand(query, gallery, k=2)
+    direction = np.array([1 + 0.6**3 * 0.6, 0.6**3 * 0.8])
+    np.testing.assert_allclose(expanded.features[0], direction / np.linalg.norm(direction), atol=1e-6)
+    zero, _ = expand(Embeddings([[0.0, 0.0]], [0], [0]), gallery, k=4, alpha=0)
+    np.testing.assert_array_equal(zero.features, [[0, 0]])
+
+
+def test_expansion_refuses_parameters_out_of_range():
+    query, gallery = clusters(0, 1, 3)
+    with pytest.raises(
+        ValueError, match=r"with 3 gallery images takes k in \[1, 2\] and alpha from 0 on, got 3 and 3.0"
+    ):
+        expand(query, gallery, k=3, database_side=True)
+    with pytest.raises(ValueError, match="got 2 and -1"):
+        expand(query, gallery, k=2, alpha=-1)

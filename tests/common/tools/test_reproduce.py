@@ -1,0 +1,69 @@
+"""Which presets are run, in which order, with which data."""
+
+import importlib
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from common.tools import reproduce
+from tests.helpers import ROOT, copied_project, run_python
+
+PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_plans_name_presets_and_fields(project):
+    config = importlib.import_module(f"{project}.config")
+    names = {field.name for field in fields(config.Config)}
+    assert config.DATA.keys() <= config.PRESETS.keys() and config.DATA["demo"] == {}
+    assert all(paths.keys() <= names for paths in config.DATA.values())
+
+
+def recorded(monkeypatch, status=0):
+    commands = []
+
+    def run(command):
+        commands.append(command[2:])
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_presets_without_their_data_are_left_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bsds500").mkdir()
+    commands = recorded(monkeypatch)
+    left_out = reproduce.reproduce("neural_compression", tmp_path, Path("runs"), ["--seeds", "0"])
+    assert commands == [
+        ["neural_compression", "demo", "--runs-dir", "runs", "--seeds", "0"],
+        ["neural_compression.evaluate", "runs/neural_compression/demo", "--publish"],
+    ]
+    assert "shipped" in left_out and "narrow_baseline" in left_out
+    assert f"shipped: left out, as there is no {tmp_path / 'kodak'}." in capsys.readouterr().out
+    (tmp_path / "kodak").mkdir()
+    assert reproduce.reproduce("neural_compression", tmp_path, Path("runs")) == []
+    data = ["--data-dir", str(tmp_path / "bsds500"), "--test-dir", str(tmp_path / "kodak")]
+    assert ["neural_compression", "shipped", "--runs-dir", "runs", *data] in commands
+
+
+def test_failures_and_missing_folders_are_reported(tmp_path, monkeypatch):
+    recorded(monkeypatch, status=1)
+    with pytest.raises(ValueError, match="flipreid demo ended with status 1; the same command goes on"):
+        reproduce.reproduce("flipreid", tmp_path, Path("runs"))
+    with pytest.raises(ValueError, match="DATA must be the folder of all data sets, got .*none, which does not exist"):
+        reproduce.reproduce("flipreid", tmp_path / "none", Path("runs"))
+
+
+def test_copied_project_is_reproduced(tmp_path):
+    """Training, evaluation and tables of a copy, from the command line."""
+    copy = copied_project("l2_autoencoder", "my_idea", tmp_path)
+    with (copy / "config.py").open("a") as file:
+        file.write('\nDATA = {"smoke": {}}\n')
+    arguments = ("-m", "common.tools.reproduce", "my_idea", str(tmp_path), "--epochs", "1")
+    out, _ = run_python(*arguments, cwd=tmp_path, PYTHONPATH="")
+    assert out.count("$ python -m my_idea") == 2 and (copy / "results.json").exists()
+    # A smoke run fills no row of the publication's tables, which new projects begin without.
+    assert "| not run" in (copy / "README.md").read_text()

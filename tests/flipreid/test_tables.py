@@ -1,0 +1,61 @@
+"""Tables: which paper number a run is compared with."""
+
+from dataclasses import replace
+
+import pytest
+
+from common.experiments.entry import Arguments, Results
+from common.report.tables import published
+from flipreid import tables
+from flipreid.config import PRESETS
+
+
+def record(method, seed, value):
+    names = ("mAP", "rank1", "rank5", "rank10", "mINP")
+    inferences = ("single", "double", *(["reranked"] if method in ("flipping_loss", "aggregator") else []))
+    scores = {f"{inference}_{name}": value for inference in inferences for name in names}
+    intervals = {f"{inference}_mAP_interval": [value / 2, value] for inference in inferences}
+    return {"method": method, "seed": seed, "gap": 0.004, **scores, **intervals}
+
+
+def cells(table):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize(
+    "preset, first, last",
+    [
+        ("market1501_resnet50", ["88.1", "95.0"], ["94.6", "96.0"]),
+        ("duke_ibn_resnet50", ["79.0", "88.7"], ["89.8", "91.8"]),
+        ("msmt17_resnest50", ["66.0", "84.2"], ["81.3", "87.5"]),
+        ("mobilenet", ["–", "–"], ["–", "–"]),
+    ],
+)
+def test_paper_numbers_are_in_their_rows_alone(preset, first, last):
+    config = PRESETS[preset][1]
+    methods = ("baseline", "flipreid", "flipping_loss", "aggregator")
+    records = [record(method, seed, 0.5 + 0.1 * seed) for method in methods for seed in range(2)]
+    rows = cells(tables.run_table(config, records))
+    assert [row[0] for row in rows] == list(tables.ROWS)
+    assert rows[0][3:5] == first and rows[6][3:5] == last and rows[7][3:5] == ["–", "–"]
+    assert rows[0][5] == "55.0 ± 7.1" and rows[0][-2:] == ["25.0 to 50.0", "4.0 ± 0.0"] and rows[1][-1] == "–"
+    assert cells(tables.run_table(replace(config, regional_branches=False), records))[0][3:5] == ["–", "–"]
+
+
+def test_every_table_of_the_publication_has_seven_rows():
+    assert {len(rows) for paper in tables.PAPER.values() for rows in paper.values()} == {7}
+    assert {f"{dataset}_{backbone}" for backbone, paper in tables.PAPER.items() for dataset in paper} <= set(PRESETS)
+
+
+def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    for preset in ("duke_resnest50", "mobilenet"):
+        config = replace(PRESETS[preset][1], name=preset)
+        records = [record("flipping_loss", seed, 0.4) for seed in range(3)]
+        tables.publish(Results(tmp_path, config, None, 3, [], records, Arguments()))
+    text = (tmp_path / "README.md").read_text()
+    rows = [row for row in cells(text) if row and row[0] == "`duke_resnest50`"]
+    assert [row[5] for row in rows] == ["not run"] * 4 + ["40.0 ± 0.0"] * 3
+    assert "MobileNet 0.25** Seeds 0, 1, 2." in text
+    assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]

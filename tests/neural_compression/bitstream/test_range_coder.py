@@ -1,0 +1,80 @@
+"""What the library of the range coder does, and why it is called as it is."""
+
+import constriction
+import numpy as np
+import pytest
+
+from neural_compression.bitstream import range_coder
+
+OURS = constriction.stream.model.Bernoulli(perfect=False)
+SYMBOLS = (np.random.default_rng(0).random(300) < 0.2).astype(np.int32)
+UNITS = np.random.default_rng(1).integers(1, 4096, 300)
+
+
+def library_stream(bernoulli):
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(SYMBOLS, bernoulli, (UNITS / 4096).astype(np.float32))
+    return encoder.get_compressed()
+
+
+def test_default_bernoulli_is_another_format():
+    ours = np.frombuffer(range_coder.encode(SYMBOLS, UNITS), "<u4")
+    assert ours.tolist() == library_stream(OURS).tolist()
+    default = library_stream(constriction.stream.model.Bernoulli())
+    assert default.tolist() == library_stream(constriction.stream.model.Bernoulli(perfect=True)).tolist()
+    assert default.tolist() != ours.tolist()
+
+
+def test_words_are_little_endian_and_native_to_the_library():
+    words = library_stream(OURS)
+    assert words.dtype == np.uint32
+    data = range_coder.encode(SYMBOLS, UNITS)
+    assert data == b"".join(int(word).to_bytes(4, "little") for word in words)
+    with pytest.raises(TypeError):
+        constriction.stream.queue.RangeDecoder(words.astype(">u4"))
+    decoder = range_coder.Decoder(data, len(SYMBOLS))
+    np.testing.assert_array_equal(decoder.decode(range_coder.fractions(UNITS)), SYMBOLS)
+    decoder.finish()
+
+
+@pytest.mark.parametrize("bad", [np.array([0.5, np.nan]), np.array([0, 5]), np.array([4096]), np.array([0.5])])
+def test_no_nan_reaches_the_coder(bad):
+    """There it would abort past every `except Exception`."""
+    with pytest.raises(
+        ValueError, match="must be integers from 1 to 4095, got (int|float)64 from .*; take them from a"
+    ):
+        range_coder.encode(np.zeros(len(bad), np.int32), bad)
+
+
+def test_all_fractions_are_exact():
+    units = np.arange(1, 4096)
+    assert range_coder.fractions(units).dtype == np.float32
+    np.testing.assert_array_equal(range_coder.fractions(units).astype(np.float64) * 4096, units)
+
+
+def test_damage_is_mostly_silent_in_the_library():
+    """Of all flipped bits it reports some; for the others it decodes as many symbols as requested."""
+    words, reported = library_stream(OURS), 0
+    for bit in range(32 * len(words)):
+        broken = words.copy()
+        broken[bit // 32] ^= np.uint32(1 << bit % 32)
+        decoder = constriction.stream.queue.RangeDecoder(broken)
+        try:
+            assert len(decoder.decode(OURS, range_coder.fractions(UNITS))) == len(UNITS)
+        except AssertionError as error:
+            assert "invalid for the employed entropy model" in str(error)
+            reported += 1
+    assert 0 < reported < 4 * len(words)
+    assert len(constriction.stream.queue.RangeDecoder(words[:0]).decode(OURS, range_coder.fractions(UNITS))) == 300
+
+
+def test_one_unit_of_one_probability_garbles():
+    """Why no floats come in: one probability that is 1 / 4096 off, and bits are wrong from there to the end."""
+    generator = np.random.default_rng(0)
+    units = generator.integers(1024, 3072, 5000)
+    symbols = generator.random(5000) < units / 4096
+    data, off = range_coder.encode(symbols, units), units.copy()
+    off[100] += 1
+    decoded = range_coder.Decoder(data, 5000).decode(range_coder.fractions(off))
+    np.testing.assert_array_equal(decoded[:100], symbols[:100])
+    assert all(np.mean(part) > 0.3 for part in np.split(decoded[200:] != symbols[200:], 8))

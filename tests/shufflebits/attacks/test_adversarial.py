@@ -1,0 +1,69 @@
+"""Two networks that learn in turns, against steps derived by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from common.experiments import training
+from shufflebits.attacks.adversarial import AdversarialTraining
+
+tf = pytest.importorskip("tensorflow")
+
+
+def build(weight=0.5, generator=2.0, discriminator=(1.0, 3.0)):
+    """Generates g·c from c, where the truth is t; the discriminator scores d₀·sample + d₁·c."""
+    condition, truth, sample = (keras.Input((1,), name=name) for name in ("condition", "truth", "sample"))
+    made = keras.layers.Dense(1, use_bias=False, name="generator")(condition)
+    outputs = {"sample": made, "truth": truth, "difference": made - truth}
+    pairs = keras.Model({"condition": condition, "truth": truth}, outputs)
+    merged = keras.layers.Concatenate()([sample, condition])
+    judge = keras.Model([sample, condition], keras.layers.Dense(1, use_bias=False)(merged))
+    pairs.get_layer("generator").set_weights([np.array([[generator]])])
+    judge.set_weights([np.array(discriminator).reshape(2, 1)])
+    model = AdversarialTraining(pairs, judge, "condition", weight)
+    model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.01))
+    return model
+
+
+def data(conditions, truths):
+    columns = {"condition": np.float32(conditions)[:, None], "truth": np.float32(truths)[:, None]}
+    return tf.data.Dataset.from_tensors((columns, columns["truth"])).repeat()
+
+
+def test_one_step_by_hand():
+    """The discriminator sees the first sample, the generator the second and the new discriminator.
+
+    First sample c = 1, t = 4: made 2; scores 1·4 + 3 = 7 and 1·2 + 3 = 5; loss (6² + 5²) / 2 = 30.5; gradients of d₀
+    6·4 + 5·2 = 34 and of d₁ 6 + 5 = 11, so d = (1 − 0.34, 3 − 0.11) = (0.66, 2.89).
+    Second sample c = 2, t = 5: made 4; difference −1; score 0.66·4 + 2.89·2 = 8.42; loss 1 + 0.5·7.42²; gradient of g
+    2·(−1)·2 + 0.5·2·7.42·0.66·2 = 5.7944, so g = 2 − 0.57944.
+    """
+    model = build()
+    logs = model.fit(data([1, 2], [4, 5]), steps_per_epoch=1, verbose=0, shuffle=False).history
+    np.testing.assert_allclose(model.discriminator.get_weights()[0].ravel(), [0.66, 2.89], rtol=1e-6)
+    np.testing.assert_allclose(model.pairs.get_weights()[0], [[2 - 0.57944]], rtol=1e-6)
+    expected = {"loss": 1 + 0.5 * 7.42**2, "difference": 1, "adversarial": 7.42**2, "discriminator": 30.5}
+    assert {name: values[0] for name, values in logs.items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_weight_the_generator_learns_from_its_own_loss_alone():
+    model = build(weight=0.0)
+    model.fit(data([1, 2], [4, 5]), steps_per_epoch=1, verbose=0, shuffle=False)
+    np.testing.assert_allclose(model.pairs.get_weights()[0], [[2 + 0.1 * 2 * 2]], rtol=1e-6)
+
+
+def test_resumed_equals_uninterrupted(tmp_path):
+    """Both optimizers have moments that must be restored."""
+
+    def train(folder, epochs):
+        training.seed_everything(0)
+        model = build()
+        model.compile(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.01))
+        batches = data(np.arange(8), np.arange(8) * 3)
+        training.fit(model, lambda epoch: batches, steps_per_epoch=2, epochs=epochs, folder=folder, monitor=None)
+        return [*model.pairs.get_weights(), *model.discriminator.get_weights()]
+
+    whole = train(tmp_path / "whole", 4)
+    train(tmp_path / "stopped", 2)
+    for expected, resumed in zip(whole, train(tmp_path / "stopped", 4)):
+        np.testing.assert_array_equal(resumed, expected)

@@ -1,0 +1,99 @@
+"""Tables: what stands next to what."""
+
+from dataclasses import replace
+
+import pytest
+
+from common.experiments.entry import Results
+from common.report.tables import published
+from shufflebits import tables
+from shufflebits.attacks.encryption_settings import ANOTHER, BROKEN, ONE_KEY, PLAIN, ZEROS
+from shufflebits.config import PRESETS, RECONSTRUCTIONS
+from shufflebits.paper_results import PAPER
+
+
+def classifier(seed, attack="attributes"):
+    settings = (PLAIN, ONE_KEY, BROKEN) if attack == "attributes" else (ONE_KEY, ZEROS)
+    accuracies = {name: {"age": 0.4 + 0.1 * seed, "hat": 0.8} for name in settings}
+    return {"attack": attack, "seed": seed, "chance": {"age": 0.25, "hat": 0.5}, "balanced_accuracy": accuracies}
+
+
+def reconstructor(seed, attack, distance=0.1):
+    distances = {PLAIN: distance + 0.02 * seed, ANOTHER: 0.5, ONE_KEY: 0.4, BROKEN: 0.1}
+    return {"attack": attack, "seed": seed, "cosine_distance": distances}
+
+
+RECORDS = [
+    record
+    for seed in range(2)
+    for record in (
+        classifier(seed),
+        classifier(seed, "attributes_on_words"),
+        *(reconstructor(seed, attack) for attack in RECONSTRUCTIONS),
+    )
+]
+STUDY = [
+    {
+        "scheme": "one key", "vectors": 3, "keys": 2, "exponents": 1.0, "numbers": 1.0, "mantissa_bits": 4.5,
+        "bits": 14.0, "cosine": 0.999, "relinked": 1.0, "relinked_by_bit_counts": 0.9, "chance": 0.01,
+        "recognized": 0.5, "recognized_by_bit_counts": None, "recognized_by_chance": 0.01, "seconds": 0.1,
+    }
+]  # fmt: skip
+
+
+def cells(table):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+
+
+def test_attacks_by_what_is_stolen():
+    rows = {row[0]: row[1:] for row in cells(tables.attack_table(RECORDS))}
+    assert rows[PLAIN] == ["62.5 ± 3.5", *["0.1100 ± 0.0141"] * 3]
+    assert rows[ONE_KEY] == ["62.5 ± 3.5", *["0.4000 ± 0.0000"] * 3]
+    assert rows["ShuffleBits, a key for each party, trained on words"] == ["62.5 ± 3.5", "–", "–", "–"]
+    assert rows[ZEROS] == ["62.5 ± 3.5", "–", "–", "–"]
+    assert rows["chance, or the image of another"] == ["37.5", *["0.5000 ± 0.0000"] * 3]
+
+
+def test_a_run_of_one_attack_has_its_table_too():
+    rows = {row[0]: row[1:] for row in cells(tables.attack_table([reconstructor(0, "pixel")]))}
+    assert rows[PLAIN] == ["–", "0.1000", "–", "–"] and ANOTHER not in rows
+    rows = {row[0]: row[1:] for row in cells(tables.attack_table([classifier(0)]))}
+    assert rows[PLAIN] == ["60.0", "–", "–", "–"] and rows["chance, or the image of another"][0] == "37.5"
+
+
+def test_attributes_and_chance():
+    assert cells(tables.attribute_table(RECORDS))[2:] == [
+        ["age", "45.0 ± 7.1", "25.0"],
+        ["hat", "80.0 ± 0.0", "50.0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "preset, paper",
+    [("market1501_bot", "0.09053"), ("market1501_sbs", "0.03421"), ("duke_agw", "0.2362"), ("mobilenet", "–")],
+)
+def test_paper_numbers_belong_to_their_models(preset, paper):
+    rows = cells(tables.distance_table(PRESETS[preset][1], RECORDS))
+    assert rows[2] == ["pixel", paper, "0.1100 ± 0.0141"]
+
+
+def test_the_publication_has_eighteen_numbers_and_a_preset_for_each():
+    numbers = [
+        (dataset, model) for dataset, attacks in PAPER.items() for models in attacks.values() for model in models
+    ]
+    assert len(numbers) == 18 and {f"{dataset}_{model}" for dataset, model in numbers} <= set(PRESETS)
+
+
+def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    for preset in ("duke_agw", "mobilenet"):
+        config = replace(PRESETS[preset][1], name=preset, seeds=(0, 1))
+        tables.publish(Results(tmp_path, config, None, len(RECORDS), [], RECORDS, None), STUDY)
+    text = (tmp_path / "README.md").read_text()
+    rows = {(row[0], row[1]): row[2:] for row in cells(text) if row[0].startswith("`")}
+    assert rows["`duke_agw`", "pixel"] == ["0.23620", "0.1100 ± 0.0141"]
+    assert rows["`market1501_bot`", "pixel"] == ["0.09053", "not run"]
+    for part in ("what encryption buys** Seeds 0, 1.", "Synthetic people, `make train-shufflebits`**: not run."):
+        assert part in text
+    assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]

@@ -1,0 +1,153 @@
+"""Neighbors of a gallery, exact to the last bit, and the threshold by hand."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.vehicle_attributes.gallery.small_gallery import angles, build
+from vehicle_attributes.gallery import Gallery, search
+from vehicle_attributes.gallery.search import distances_within, nearest, threshold
+from vehicle_attributes.gallery.validation import unit
+
+
+def oracle(queries, exemplars):
+    """1 - cosine, (Q, N): products and squares of float32 are exact in float64, and so are their sums as fractions."""
+
+    def dot(x, y):
+        return sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(x, y))
+
+    lengths = [[float(dot(x, x)) ** 0.5 for x in part] for part in (queries, exemplars)]
+    return np.array(
+        [[1 - float(dot(x, y)) / (a * b) for y, b in zip(exemplars, lengths[1])] for x, a in zip(queries, lengths[0])]
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10_000),
+    number=st.integers(1, 30),
+    dimensions=st.integers(1, 9),
+    num_queries=st.integers(1, 5),
+    k=st.integers(1, 40),
+    kinds=st.integers(1, 3),
+)
+def test_neighbors_are_those_of_exact_arithmetic(seed, number, dimensions, num_queries, k, kinds):
+    """Few kinds of numbers make many equal exemplars and equal distances; sizes differ by ten orders of magnitude."""
+    random = np.random.default_rng(seed)
+    exemplars, queries = (
+        random.integers(1, kinds + 1, (n, dimensions)) * random.choice([-1, 1], (n, 1)) * 10.0 ** random.integers(-5, 5)
+        for n in (number, num_queries)
+    )
+    exemplars, queries = unit(exemplars), unit(queries)
+    indices, distances = nearest(queries, exemplars, k)
+    exact = oracle(queries, exemplars)
+    assert indices.shape == distances.shape == (num_queries, min(k, number))
+    np.testing.assert_allclose(distances, np.take_along_axis(exact, indices, 1), atol=2e-7)
+    rest = exact.copy()
+    np.put_along_axis(rest, indices, np.inf, 1)
+    assert np.all(rest.min(axis=1, initial=np.inf) >= np.take_along_axis(exact, indices, 1).max(axis=1) - 1e-7)
+    step = np.diff(distances, axis=1)
+    assert np.all(step >= 0) and np.all(np.diff(indices, axis=1)[step == 0] > 0)
+    same = (queries[:, np.newaxis] == exemplars).all(axis=2)
+    assert np.all(distances[np.take_along_axis(same, indices, 1)] == 0)
+
+
+def test_neighbors_where_float32_cannot_tell():
+    """Products in float32 err by more than the exemplars differ; the order is that of float64 all the same."""
+    random = np.random.default_rng(0)
+    query = random.normal(size=4096)
+    offsets = random.permutation(3000) * 1e-7
+    other = random.normal(size=4096)
+    exemplars = unit(query / np.linalg.norm(query) + (0.2 + offsets)[:, np.newaxis] * other / np.linalg.norm(other))
+    queries = unit(query[np.newaxis])
+    x, y = (part.astype(np.float64) for part in (queries[0], exemplars))
+    exact = 0.5 * np.sum((x / np.linalg.norm(x) - y / np.linalg.norm(y, axis=1, keepdims=True)) ** 2, axis=1)
+    expected = np.lexsort((np.arange(3000), exact.astype(np.float32)))[:50]
+    indices, distances = nearest(queries, exemplars, 50)
+    np.testing.assert_array_equal(indices[0], expected)
+    assert np.mean(np.argsort(1 - exemplars @ queries[0], kind="stable")[:50] == expected) < 0.9
+    np.testing.assert_array_equal(distances[0], exact[expected].astype(np.float32))
+
+
+@pytest.mark.parametrize("scores", [1, 700, 10**6])
+def test_blocks_do_not_matter(scores, monkeypatch):
+    random = np.random.default_rng(1)
+    exemplars = unit(random.normal(size=(300, 16)))
+    queries = np.concatenate([exemplars[:7], unit(random.normal(size=(20, 16)))])
+    expected = nearest(queries, exemplars, 4)
+    monkeypatch.setattr(search, "_SCORES", scores)
+    monkeypatch.setattr(search, "_NUMBERS", 40)
+    for ours, wanted in zip(nearest(queries, exemplars, 4), expected):
+        np.testing.assert_array_equal(ours, wanted)
+    assert expected[0][:7, 0].tolist() == list(range(7)) and not expected[1][:7, 0].any()
+
+
+def test_equal_exemplars_come_in_order_of_adding(tmp_path):
+    gallery = build(tmp_path / "g", np.tile([[3.0, 4.0]], (1000, 1)))
+    gallery.add([[0.3, 0.4]], "van", ["/late"])
+    answers = gallery.query([[6.0, 8.0]], 1001)
+    assert answers.paths[0].tolist() == [*(f"/pictures/{i}.png" for i in range(1000)), "/late"]
+    assert not answers.distances.any()
+
+
+def test_distances_by_hand(tmp_path):
+    gallery = build(tmp_path / "g", angles(0, 90, 180) * [[5], [1e-30], [1e30]], ["a", "b", "c"])
+    answers = gallery.query(angles(60) * 1e-35, 3)
+    assert answers.labels.tolist() == [["b", "a", "c"]] and answers.recognized.tolist() == ["b"]
+    np.testing.assert_allclose(answers.distances, [[1 - 3**0.5 / 2, 0.5, 1.5]], rtol=1e-6)
+    assert gallery.query(np.empty((0, 2)), 3).distances.shape == (0, 3)
+    np.testing.assert_allclose(np.linalg.norm(gallery.features, axis=1), 1, rtol=1e-7)
+
+
+def test_threshold_by_hand(tmp_path):
+    """Twenty points with gaps of 1°, 2° … 19°: the nearest other one is 1°, 1°, 2°, 3° … 19° away."""
+    gallery = build(tmp_path / "g", angles(*np.cumsum(np.arange(20)), -90), ["a"] * 20 + ["alone"])
+    for accept, degrees in ((0.95, 19), (0.5, 10), (1 / 21, 1), (3 / 21, 2)):  # ranks 20, 11, 1, 3 of 20
+        limit = gallery.calibrate(accept)
+        assert limit == gallery.threshold == Gallery(tmp_path / "g").threshold
+        assert limit == pytest.approx(1 - np.cos(np.radians(degrees)), rel=1e-4)
+    assert gallery.query(angles(-1.9, -2.1)).recognized.tolist() == ["a", "unknown"]
+    with pytest.raises(ValueError, match="Accepting 0.96 of .* takes 24 or more to calibrate with, .* got 20; add"):
+        gallery.calibrate(0.96)
+    with pytest.raises(ValueError, match="accept must be between 0 and 1, got 1"):
+        gallery.calibrate(1)
+
+
+def test_threshold_of_given_pictures(tmp_path):
+    """Each is compared with its own class: 5° from a, though b is nearer."""
+    gallery = build(tmp_path / "g", angles(0, 8, 90), ["a", "b", "b"])
+    gallery.calibrate(0.5, angles(5, 91, 92), ["a", "b", "b"])
+    assert gallery.threshold == pytest.approx(1 - np.cos(np.radians(2)), rel=1e-4)
+    gallery.calibrate(0.75, angles(5, 91, 92), ["a", "b", "b"])
+    assert gallery.threshold == pytest.approx(1 - np.cos(np.radians(5)), rel=1e-4)
+    with pytest.raises(ValueError, match="calibration's label 'c' has no exemplar in the gallery"):
+        gallery.calibrate(0.5, angles(5, 91), ["a", "c"])
+    with pytest.raises(ValueError, match="got one of both"):
+        gallery.calibrate(0.5, angles(5))
+    assert gallery.threshold == pytest.approx(1 - np.cos(np.radians(5)), rel=1e-4)
+
+
+@pytest.mark.parametrize("number, accept, rank", [(19, 0.95, 19), (59, 0.95, 57), (60, 0.95, 58), (999, 0.9, 900)])
+def test_threshold_is_an_order_statistic(number, accept, rank):
+    distances = np.random.default_rng(0).permutation(number).astype("float32") + 1
+    assert threshold(distances, accept) == rank
+
+
+def test_threshold_keeps_its_share():
+    """Uniform distances: the mean share that is accepted is rank / (n + 1) = 30 / 31, where 0.95 is requested."""
+    random = np.random.default_rng(0)
+    shares = [threshold(random.random(30), 0.95) for _ in range(4000)]
+    assert np.mean(shares) == pytest.approx(30 / 31, abs=5 * np.std(shares) / 4000**0.5)
+
+
+def test_distances_within_are_those_of_a_loop():
+    random = np.random.default_rng(3)
+    features, labels = unit(random.normal(size=(60, 5))), random.choice(list("abcde"), 60)
+    labels[0], features[1] = "single", features[2]
+    products = 1 - features.astype("float64") @ features.T.astype("float64")
+    products[(labels[:, np.newaxis] != labels) | np.eye(60, dtype=bool)] = np.inf
+    expected = np.sort(products.min(axis=1))[:-1]
+    np.testing.assert_allclose(np.sort(distances_within(features, labels)), expected, atol=2e-7)

@@ -1,0 +1,86 @@
+"""Tables: which paper number stands next to a run, and what the README shows."""
+
+from dataclasses import replace
+
+import pytest
+
+from common.experiments import entry
+from common.report.tables import published
+from vehicle_attributes import tables
+from vehicle_attributes.config import PRESETS
+
+HEADER = 2  # lines of a table before its rows
+
+
+def record(loss, seed, value, attribute="type"):
+    classifier = value if loss == "cross_entropy" else None
+    numbers = {"accuracy": value, "macro_accuracy": value / 2, "accuracy_of_vote": value, "exemplars": 1400}
+    return {
+        "loss": loss,
+        "seed": seed,
+        attribute: {**numbers, "accuracy_of_classifier": classifier, "class_accuracies": {}},
+    }
+
+
+def cells(table, row):
+    return [cell.strip() for cell in table.splitlines()[HEADER + row].split("|")[1:-1]]
+
+
+@pytest.mark.parametrize(
+    "preset, attribute, paper",
+    [
+        ("veri_wild_type_cross_entropy", "type", "96.8"),
+        ("veri_wild_type_lifted_structured", "type", "97.7"),
+        ("veri_wild_make_triplet", "make", "95.3"),
+        ("veri_wild_make_arcface", "make", "–"),
+        ("mio_tcd_type_triplet", "type", "–"),
+    ],
+)
+def test_paper_numbers_are_those_of_their_cell(preset, attribute, paper):
+    config = PRESETS[preset][1]
+    records = [record(config.losses[0], seed, value, attribute) for seed, value in ((0, 0.5), (1, 0.6))]
+    row = cells(tables.run_table(config, records), 0)
+    assert row[2] == paper
+    assert row[3:6] == ["55.00 ± 7.07", "50.0 60.0", "27.50 ± 3.54"] and row[-1] == "1,400"
+    assert (row[7] == "–") == (config.losses[0] != "cross_entropy")
+
+
+def test_joint_training_is_no_cell_of_the_table():
+    config = PRESETS["veri_wild_joint_triplet"][1]
+    both = {**record("triplet", 0, 0.5, "make"), **record("triplet", 0, 0.7, "type")}
+    rows = [cells(tables.run_table(config, [both]), row) for row in (0, 1)]
+    assert [row[0] for row in rows] == ["type", "make"] and [row[2] for row in rows] == ["–", "–"]
+
+
+def open_set_record(loss, seed, new, old):
+    parts = {"new": new, "old": old, "all": (new + old) / 2}
+    unknown = {"auc": 0.9, "accepted_old": 0.95, "rejected_new": 0.5}
+    grown = {"0": {**parts, "new": 0.0}, "1": parts, "5": parts}
+    return {"loss": loss, "seed": seed, "gallery": grown, "last_layer": grown, "unknown": unknown}
+
+
+def test_growth_has_a_row_for_each_way_and_a_column_for_each_number_of_exemplars():
+    config = replace(PRESETS["mobilenet_open_set"][1], losses=("triplet",), added=(1, 5))
+    records = [open_set_record("triplet", seed, 0.4 + 0.2 * seed, 0.9) for seed in (0, 1)]
+    records += [
+        {"loss": "cross_entropy", "seed": seed, "retrained": {str(k): {"new": k / 10, "old": 0.8, "all": 0.5}}}
+        for seed in (0, 1)
+        for k in (1, 5)
+    ]
+    table = tables.open_set_table(config, records)
+    assert cells(table, 0)[1:] == ["50.0 ± 14.1", "50.0 ± 14.1", "90.0 ± 0.0", "90.0 ± 0.0"]
+    assert cells(table, 2) == ["classifier trained anew", "10.0 ± 0.0", "50.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0"]
+    assert cells(tables.unknown_table(records), 0) == ["triplet loss", "90.0 ± 0.0", "95.0 ± 0.0", "50.0 ± 0.0"]
+    assert tables.unknown_table(records).count("\n") == HEADER  # retrained classifiers reject nothing
+
+
+def test_publishing_writes_the_numbers_and_the_readme(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    config = replace(PRESETS["mobilenet"][1], name="mobilenet", losses=("triplet",))
+    records = [record("triplet", seed, 0.9) for seed in range(3)]
+    tables.publish(entry.Results(tmp_path, config, None, 3, [], records, entry.Arguments()))
+    text = (tmp_path / "README.md").read_text()
+    assert "90.0 90.0 90.0" in text and "seeds 0, 1, 2" in text
+    assert "| triplet loss" in text and "97.4" in text and "not run" in text
+    assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]

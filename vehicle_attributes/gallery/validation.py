@@ -1,0 +1,94 @@
+"""What may enter a gallery: features with a direction, labels, and paths by which exemplars are distinguished."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UNKNOWN = "unknown"  # what a query is called that is too far from every exemplar
+_NUMBERS = 2**20  # float64 of a step: 8 MiB
+
+
+def unit(features: Any, dimensions: int | None = None, names: Sequence[str] | None = None) -> np.ndarray:
+    """Features (N, D), each of length one, float32.
+
+    Args:
+        features: (N, D) numbers.
+        dimensions: the D that is expected; None takes any.
+        names: N names for the error messages.
+
+    Raises:
+        ValueError: another shape, or features that are infinite, not a number, or zero throughout.
+    """
+    features = np.asarray(features)
+    expected = "D" if dimensions is None else dimensions
+    if features.ndim != 2 or features.shape[1] != (features.shape[1] if dimensions is None else dimensions):
+        raise ValueError(
+            f"Features must be of shape (N, {expected}), got {features.shape}; pass one row for each image."
+        )
+    if features.shape[1] == 0 or features.dtype.kind not in "fiu":
+        raise ValueError(f"Features must be numbers, got {features.dtype} of shape {features.shape}; pass embeddings.")
+    scaled = np.empty(features.shape, np.float32)
+    step = max(1, _NUMBERS // features.shape[1])
+    for start in range(0, len(features), step):
+        rows = features[start : start + step].astype(np.float64)
+        largest = np.max(np.abs(rows), axis=1, keepdims=True)
+        bad = np.flatnonzero(~((largest > 0) & (largest < np.inf)))  # so that NaN is bad, too
+        if len(bad):
+            index = start + int(bad[0])
+            name = f"row {index}" if names is None else names[index]
+            raise ValueError(
+                f"The features of {name} must be finite and not all zero, got a largest one of {largest[bad[0], 0]:g}; "
+                "leave it out, or check the network."
+            )
+        rows /= largest  # squares of any features neither overflow nor vanish
+        scaled[start : start + step] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
+
+
+def label_list(labels: str | Sequence[str], number: int) -> list[str]:
+    """A label for each of `number` features, from one for all or one for each.
+
+    Raises:
+        ValueError: there are more or fewer, or one is empty, no text, or `UNKNOWN`.
+    """
+    labels = [labels] * number if isinstance(labels, str) else list(labels)
+    if len(labels) != number:
+        raise ValueError(f"There must be one label for each of {number} features, got {len(labels)}; pass as many.")
+    for label in labels:
+        if not isinstance(label, str) or label in ("", UNKNOWN):
+            raise ValueError(
+                f"A label must be a text, and not empty or {UNKNOWN!r}, which rejected queries are called, got "
+                f"{label!r}; choose another name."
+            )
+    return labels
+
+
+def exemplars(
+    features: Any, labels: str | Sequence[str], paths: Sequence[str | Path], dimensions: int | None
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Features of length one, labels and paths of n exemplars.
+
+    Raises:
+        ValueError: as `unit` and `label_list`, or paths are not n different ones.
+    """
+    if isinstance(paths, (str, Path)):
+        raise ValueError(f"paths must be a list with one for each of the features, got {paths!r}; put it into a list.")
+    paths = [str(path) for path in paths]
+    if len(paths) != len(features):
+        raise ValueError(
+            f"There must be one path for each of {len(features)} features, got {len(paths)}; pass as many."
+        )
+    if len(set(paths)) < len(paths):
+        path, count = Counter(paths).most_common(1)[0]
+        raise ValueError(f"Each path must be there once, got {path} {count} times; leave the others out.")
+    return unit(features, dimensions, paths), label_list(labels, len(paths)), paths
+
+
+def distance(threshold: float | None) -> float | None:
+    """A threshold, or None for none; raises ValueError if it is no cosine distance."""
+    if threshold is not None and not 0 <= threshold <= 2:
+        raise ValueError(f"A threshold of cosine distances must be between 0 and 2, got {threshold}; see calibrate.")
+    return None if threshold is None else float(threshold)

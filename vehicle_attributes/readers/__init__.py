@@ -1,0 +1,1 @@
+"""Readers of vehicle data sets, each in the layout in which its authors hand it out."""
