@@ -1,6 +1,5 @@
 """Settings of Publication I, section 2.2 of the dissertation; one preset per row of its tables."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -39,11 +38,9 @@ class Trial(SeededTrial):
     seed: int
 
 
-def trials(config: Config) -> Iterator[Trial]:
+def trials(config: Config) -> list[Trial]:
     """All trainings of a run; a run that is stopped early has whole seeds."""
-    for seed in config.seeds:
-        for regularization in config.regularizations:
-            yield Trial(regularization, seed)
+    return [Trial(regularization, seed) for seed in config.seeds for regularization in config.regularizations]
 
 
 ADAPTIVE = Config()  # Table 2.2, «Adaptive L2 Regularization», ResNet50

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.experiments import entry
+from common.experiments import entry, reid
 from common.experiments.config import from_json
 from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
 from common.report import tables
@@ -51,13 +51,8 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 
 def publish(results: entry.Results) -> None:
-    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables.
-
-    Figures are those of synthetic people: photographs of people are not ours to hand on.
-    """
-    tables.publish(HERE, results.config, results.records)
-    if results.config.dataset == "synthetic":
-        tables.copy_figures(results.run, HERE, FIGURES)
+    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
+    reid.publish(HERE, results, FIGURES)
     renew_readme()
 
 
@@ -74,8 +69,7 @@ def _demo(results: dict[str, Any]) -> str:
         return "**Synthetic people**: not run."
     config = from_json(results["demo"]["config"], Config)
     title = f"**Synthetic people, `make train-{__package__}`**"
-    pictures = [tables.picture(f"figures/{name}", caption) for name, caption in FIGURES.items()]
-    return "\n\n".join([title, run_table(config, results["demo"]["trials"]), *pictures])
+    return "\n\n".join([title, run_table(config, results["demo"]["trials"]), *tables.pictures(FIGURES)])
 
 
 def _paper_table(results: dict[str, Any], dataset: str) -> str:

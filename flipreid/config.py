@@ -1,6 +1,5 @@
 """Settings of Publication II, section 2.3 of the dissertation; one preset per backbone and data set of its table."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -33,11 +32,9 @@ class Trial(SeededTrial):
     seed: int
 
 
-def trials(config: Config) -> Iterator[Trial]:
+def trials(config: Config) -> list[Trial]:
     """All trainings of a run; a run that is stopped early has whole seeds."""
-    for seed in config.seeds:
-        for method in config.methods:
-            yield Trial(method, seed)
+    return [Trial(method, seed) for seed in config.seeds for method in config.methods]
 
 
 RESNET50 = Config()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.experiments import entry
+from common.experiments import entry, reid
 from common.experiments.config import from_json
 from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
 from common.report import tables
@@ -74,13 +74,8 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 
 def publish(results: entry.Results) -> None:
-    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables.
-
-    Figures are those of synthetic people: photographs of people are not ours to hand on.
-    """
-    tables.publish(HERE, results.config, results.records)
-    if results.config.dataset == "synthetic":
-        tables.copy_figures(results.run, HERE, FIGURES)
+    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
+    reid.publish(HERE, results, FIGURES)
     renew_readme()
 
 
@@ -92,7 +87,7 @@ def renew_readme() -> None:
         _run_section(results, "demo", f"Synthetic people, `make train-{__package__}`"),
     ]
     if "demo" in results:
-        sections += [tables.picture(f"figures/{name}", caption) for name, caption in FIGURES.items()]
+        sections += tables.pictures(FIGURES)
     sections += [_paper_table(results, dataset) for dataset in ("market1501", "duke", "msmt17")]
     tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
 

@@ -13,7 +13,7 @@ from .paper_results import PAPER_ACCURACY, PAPER_AUC
 
 HERE = Path(__file__).parent
 # Of an evaluation of both normalizations on USPS; the README shows it if it is there.
-FIGURE = "figures/tsne.png"
+FIGURES = {"tsne.png": "t-SNE of USPS embeddings, seed 1 (publication, Fig. 1)."}
 
 NAMES = {"none": "no normalization", "batch": "batch", "layer": "layer", "l2": "L2"}
 
@@ -83,9 +83,8 @@ def publish(results: entry.Results) -> None:
 def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
     results = tables.published(HERE)
-    caption = "t-SNE of USPS embeddings, seed 1 (publication, Fig. 1)."
-    picture = tables.picture(FIGURE, caption) if (HERE / FIGURE).exists() else ""
-    sections = [_paper_clustering(results), picture, _paper_anomaly(results), _study(results)]
+    pictures = tables.pictures({name: text for name, text in FIGURES.items() if (HERE / "figures" / name).exists()})
+    sections = [_paper_clustering(results), *pictures, _paper_anomaly(results), _study(results)]
     tables.update_between(HERE / "README.md", "results", "\n\n".join(section for section in sections if section))
 
 

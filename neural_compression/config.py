@@ -1,6 +1,5 @@
 """Settings of Publication V, chapter 4 of the dissertation; one preset per row of its tables."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -62,10 +61,9 @@ class Trial(SeededTrial):
     seed: int
 
 
-def trials(config: Config) -> Iterator[Trial]:
+def trials(config: Config) -> list[Trial]:
     """All codecs of a run."""
-    for seed in config.seeds:
-        yield Trial(seed)
+    return [Trial(seed) for seed in config.seeds]
 
 
 PAPER = Config()

@@ -113,8 +113,7 @@ def _run_section(results: dict[str, Any], name: str) -> str:
         return f"**Preset `{name}`**: not run."
     config, records = from_json(results[name]["config"], Config), results[name]["trials"]
     parts = [run_table(config, records), comparison_table(records, records[0]["classical"])]
-    captions = FIGURES.items() if name == "shipped" else ()
-    pictures = [tables.picture(f"figures/{figure}", text) for figure, text in captions]
+    pictures = tables.pictures(FIGURES if name == "shipped" else {})
     return "\n\n".join([f"**Preset `{name}`**", *parts, *pictures])
 
 

@@ -1,7 +1,6 @@
 """Settings of Publication III, section 2.4 of the dissertation; one preset per victim model and local set."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -93,11 +92,9 @@ class Trial(SeededTrial):
     seed: int
 
 
-def trials(config: Config) -> Iterator[Trial]:
+def trials(config: Config) -> list[Trial]:
     """All attack models of a run; a run that is stopped early has whole seeds."""
-    for seed in config.seeds:
-        for attack in config.attacks:
-            yield Trial(attack, seed)
+    return [Trial(attack, seed) for seed in config.seeds for attack in config.attacks]
 
 
 def batches_per_step(trial: Trial) -> int:

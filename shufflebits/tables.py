@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from common.experiments import entry
+from common.experiments import entry, reid
 from common.experiments.config import from_json
 from common.report import tables
 
@@ -94,14 +94,9 @@ def distance_table(config: Config, records: Records) -> str:
 
 
 def publish(results: entry.Results, study: Records) -> None:
-    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables.
-
-    Figures are those of synthetic people: photographs of people are not ours to hand on.
-    """
-    tables.publish(HERE, results.config, results.records)
+    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
+    reid.publish(HERE, results, FIGURES)
     tables.publish(HERE, results.config, study, name=f"{results.config.name}, cipher")
-    if results.config.dataset == "synthetic":
-        tables.copy_figures(results.run, HERE, FIGURES)
     renew_readme()
 
 
@@ -113,7 +108,7 @@ def renew_readme() -> None:
         _run_sections(results, "demo", f"Synthetic people, `make train-{__package__}`")[0],
     ]
     if "demo" in results:
-        sections += [tables.picture(f"figures/{name}", caption) for name, caption in FIGURES.items()]
+        sections += tables.pictures(FIGURES)
     sections.append(_paper_table(results))
     tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
 

@@ -4,10 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 
@@ -50,6 +51,20 @@ def run_python(
     out, err = process.communicate(timeout=600)
     assert process.returncode == status, f"exit status {process.returncode}, expected {status}\n{out}\n{err}"
     return out, err
+
+
+def assert_figures(run: Path, *names: str) -> None:
+    """The named figures of a run are whole PNG files of a size that can be read."""
+    for name in names:
+        image = cv2.imread(str(run / f"figures/{name}.png"))
+        assert image is not None and image.shape[0] > 300, name
+
+
+def truncate(paths: Iterable[str | Path]) -> None:
+    """Cuts files off after 300 bytes, as a download that broke off."""
+    for path in paths:
+        with open(path, "r+b") as file:
+            file.truncate(300)
 
 
 def copied_project(project: str, name: str, folder: Path) -> Path:

@@ -118,8 +118,9 @@ def _run_section(results: dict[str, Any], name: str) -> str:
         numbers = [open_set_table(config, records), unknown_table(records)]
     else:
         numbers = [run_table(config, records)]
-    pictures = [tables.picture(f"figures/{file}", caption) for file, caption in FIGURES.get(name, {}).items()]
-    return "\n\n".join([f"**{_TITLES[name]}**, preset `{name}`, seeds {seeds}", *numbers, *pictures])
+    return "\n\n".join(
+        [f"**{_TITLES[name]}**, preset `{name}`, seeds {seeds}", *numbers, *tables.pictures(FIGURES.get(name, {}))]
+    )
 
 
 def _paper_table(results: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What the re-identification projects share: branches of the network, training in two stages, scores, the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -204,6 +204,16 @@ def reid_report(results: entry.Results, table: str, features: str, captions: Map
         {results.heading: table, f"mAP (%) per camera pair, double images, {last}": camera_table(query, gallery)},
         {**captions, RANKED_LISTS: lists},
     )
+
+
+def publish(project: Path, results: entry.Results, figures: Collection[str]) -> None:
+    """Writes a run's numbers to a project's `results.json`, and copies figures of synthetic people next to it.
+
+    Photographs of people are not ours to hand on.
+    """
+    tables.publish(project, results.config, results.records)
+    if results.config.dataset == "synthetic":
+        tables.copy_figures(results.run, project, figures)
 
 
 def camera_table(query: Embeddings, gallery: Embeddings) -> str:

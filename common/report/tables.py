@@ -80,9 +80,9 @@ def copy_figures(run: Path, project: Path, names: Collection[str]) -> None:
         shutil.copyfile(run / "figures" / name, project / "figures" / name)
 
 
-def picture(path: str, caption: str) -> str:
-    """A figure with its caption, in Markdown."""
-    return f"![{caption}]({path})\n\n*{caption}*"
+def pictures(captions: Mapping[str, str]) -> list[str]:
+    """Figures of a project's folder `figures` with their captions, in Markdown, from file name -> caption."""
+    return [f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in captions.items()]
 
 
 def update_between(path: Path, name: str, text: str) -> None:

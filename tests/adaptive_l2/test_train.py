@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +15,7 @@ from adaptive_l2.model import build, restore
 from adaptive_l2.train import train
 from common.datasets.images import read_image
 from common.retrieval import load_embeddings, score
+from tests.helpers import assert_figures, truncate
 from tests.resuming import assert_same_checkpoints, stopping
 
 pytest.importorskip("tensorflow")
@@ -92,8 +92,7 @@ def test_report_has_its_table_and_figures(run):
     folder, _ = run
     text = (folder / "report.md").read_text()
     assert "adaptive L2, re-ranked" in text
-    for name in ("loss", "ranked_lists", "factors", "factor_histogram"):
-        assert cv2.imread(str(folder / f"figures/{name}.png")).shape[0] > 300
+    assert_figures(folder, "loss", "ranked_lists", "factors", "factor_histogram")
 
 
 def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
@@ -125,9 +124,6 @@ def test_bad_settings_are_refused(tmp_path):
 
 def test_a_damaged_image_ends_the_training_with_its_name(people, tmp_path):
     config = replace(SMOKE, data_dir=tmp_path / "people", runs_dir=tmp_path / "runs")
-    data = read(config)
-    for path in data.train.path:
-        with open(path, "r+b") as file:
-            file.truncate(300)
+    truncate(read(config).train["path"])
     with pytest.raises(ValueError, match="The image .*_c.s1_.*jpg cannot be read; it is missing or damaged"):
         train(config)

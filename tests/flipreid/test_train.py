@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +17,7 @@ from flipreid.evaluate import FEATURES, evaluate, gap
 from flipreid.export import export
 from flipreid.model import build, restore
 from flipreid.train import train
-from tests.helpers import run_python
+from tests.helpers import assert_figures, run_python
 from tests.resuming import assert_same_checkpoints, stopping
 
 pytest.importorskip("tensorflow")
@@ -107,8 +106,7 @@ def test_report_has_its_rows_and_figures(run):
     folder, _ = run
     lines = (folder / "report.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")][1:4] == ["4.1", "4.2", "4.3"]
-    for name in ("loss", "inference", "ranked_lists"):
-        assert cv2.imread(str(folder / f"figures/{name}.png")).shape[0] > 300
+    assert_figures(folder, "loss", "inference", "ranked_lists")
 
 
 def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):

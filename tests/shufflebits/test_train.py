@@ -19,6 +19,7 @@ from shufflebits.config import ALL_ATTACKS, PRESETS
 from shufflebits.data import read
 from shufflebits.evaluate import evaluate
 from shufflebits.train import train
+from tests.helpers import assert_figures
 from tests.resuming import assert_same_checkpoints, stopping
 
 pytest.importorskip("tensorflow")
@@ -86,8 +87,7 @@ def test_report_has_its_tables_and_figures(run):
     text = (folder / "report.md").read_text()
     for part in ("ShuffleBits, one key, broken", "chance", "Attacks on the cipher itself", "upper_color"):
         assert part in text
-    for name in ("attributes", "reconstructions", "loss"):
-        assert cv2.imread(str(folder / f"figures/{name}.png")).shape[0] > 300
+    assert_figures(folder, "attributes", "reconstructions", "loss")
     values = json.loads((folder / "report.json").read_text())
     assert len(values["trials"]) == 5 and values["cipher"]
 

@@ -3,13 +3,12 @@
 import json
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from common.datasets.images import read_image
-from tests.helpers import run_python
+from tests.helpers import assert_figures, run_python, truncate
 from tests.resuming import assert_same_checkpoints, stopping
 from tests.vehicle_attributes.layouts import write_photographed_veri_wild
 from vehicle_attributes import recognizer
@@ -117,8 +116,7 @@ def test_report_has_its_tables_and_figures(run):
     folder, config = run
     text = (folder / "report.md").read_text()
     assert text.count("lifted structured loss") == 2 and "Accuracy (%) by make" in text
-    for name in ("loss", "confusion_type", "confusion_make", "nearest_type", "nearest_make"):
-        assert cv2.imread(str(folder / f"figures/{name}.png")).shape[0] > 300
+    assert_figures(folder, "loss", "confusion_type", "confusion_make", "nearest_type", "nearest_make")
     numbers = json.loads((folder / "report.json").read_text())
     assert len(numbers["trials"]) == len(LOSSES)
 
@@ -155,9 +153,6 @@ def test_bad_settings_are_refused(tmp_path):
 
 def test_a_damaged_image_ends_the_training_with_its_name(tmp_path):
     config = replace(SMOKE, data_dir=write_photographed_veri_wild(tmp_path / "vehicles"), runs_dir=tmp_path / "runs")
-    data = read(config)
-    for path in data.train["path"]:
-        with open(path, "r+b") as file:
-            file.truncate(300)
+    truncate(read(config).train["path"])
     with pytest.raises(ValueError, match="The image .*jpg cannot be read; it is missing or damaged"):
         train(config)
