@@ -17,7 +17,7 @@ from common import distribution
 from common.datasets import batches, digits
 from common.experiments import config as run_config
 from common.experiments import entry, training
-from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
+from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.run_folder import cached_json
 from common.layers import AdaptiveL2, FactorLog
 from common.report import tables
@@ -124,11 +124,6 @@ def train_trial(
         monitor=None,
         callbacks=[FactorLog(regularizer)] if trial.method == "adaptive" else [],
     )
-
-
-def is_finished(config: Config, trial: Trial, data: digits.Digits, folder: Path) -> bool:
-    """Whether a training has all its epochs."""
-    return epochs_done(folder) >= config.epochs
 
 
 def evaluate_trial(

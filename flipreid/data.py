@@ -1,5 +1,6 @@
 """The images of a run: a re-identification set, as the two projects that train on one read it."""
 
-from common.experiments.reid import check, describe, evaluation_data, is_finished, read
+from common.experiments.checkpoint import is_finished
+from common.experiments.reid import check, describe, evaluation_data, read
 
 __all__ = ["check", "describe", "evaluation_data", "is_finished", "read"]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from common.datasets import digits
 from common.experiments import entry
-from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
+from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.run_folder import cached_json
 from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
@@ -108,11 +108,6 @@ def _thinned_roc(normal: np.ndarray, score: np.ndarray, points: int = 101) -> li
     false_positives, true_positives, _ = roc_curve(normal, score)
     grid = np.linspace(0, 1, points)
     return [np.round(grid, 4).tolist(), np.round(np.interp(grid, false_positives, true_positives), 4).tolist()]
-
-
-def is_finished(config: Config, trial: Trial, data: digits.Digits, folder: Path) -> bool:
-    """Whether a training has all its epochs."""
-    return epochs_done(folder) >= config.epochs
 
 
 def evaluate_trial(

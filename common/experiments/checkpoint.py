@@ -22,6 +22,11 @@ def epochs_done(folder: Path) -> int:
     return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
 
 
+def is_finished(config: Any, trial: Any, data: Any, folder: Path) -> bool:
+    """Whether the folder of a training has all the epochs of its config, in the form that `entry.Evaluation` takes."""
+    return epochs_done(folder) >= config.epochs
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Writes the state of a training at each epoch's end; restores it when it is made.
 

@@ -15,7 +15,6 @@ from common.backbones import Backbone
 from common.datasets import images, person_reid, pipeline, sampler
 from common.datasets.augmentation import Augmentation
 from common.experiments import entry
-from common.experiments.checkpoint import epochs_done
 from common.experiments.config import ReIDConfig
 from common.experiments.image_training import fit_on_images
 from common.report import plots, tables
@@ -60,11 +59,6 @@ def evaluation_data(config: ReIDConfig) -> person_reid.ReIDData:
     """The data set of a run without junk, which is no neighbor in re-ranking either."""
     data = read(config)
     return replace(data, gallery=data.gallery[data.gallery.identity != person_reid.JUNK])
-
-
-def is_finished(config: ReIDConfig, trial: Any, data: person_reid.ReIDData, folder: Path) -> bool:
-    """Whether a training has all its epochs."""
-    return epochs_done(folder) >= config.epochs
 
 
 def check(config: ReIDConfig, strategy: distribution.Strategy) -> None:
