@@ -1,5 +1,7 @@
 """Settings that hold for all tests."""
 
+import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -9,6 +11,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Each process has a core: threads of scikit-learn and BLAS would wait for each other. Read when these are imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# TensorFlow's own pool with oneDNN never gives memory back. Read when it is imported.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import keras
 import pytest
@@ -31,10 +35,12 @@ if keras.backend.backend() == "torch":
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _memory_is_freed():
-    """Lets go of a test file's graphs and models, which a framework would hold for the life of the process."""
+def _memory_is_freed(request):
+    """Gives back the memory of a test file: graphs, models and what a function of it has cached."""
     before = _resident_mib()
     yield
+    for value in vars(request.module).values():
+        getattr(value, "cache_clear", int)()
     if not before or _resident_mib() - before > 100:  # to collect takes half a second
         keras.utils.clear_session(free_memory=False)
         release_graphs()
@@ -43,6 +49,8 @@ def _memory_is_freed():
 
             jax.clear_caches()
             gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_mib() -> int:
