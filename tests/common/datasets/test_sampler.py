@@ -167,7 +167,7 @@ def test_image_balanced_rounds_are_whole_and_go_on_through_the_epochs(counts, da
 MARKET = np.repeat(np.arange(751), np.clip(np.random.default_rng(0).gamma(2.6, 6.6, 751).astype(int), 2, 72))
 
 
-def test_images_of_a_market_like_set_are_drawn_about_equally():
+def test_images_of_a_market_like_set_come_about_equally_often():
     options = {"identities_per_batch": 16, "images_per_identity": 4, "seed": 0}
     sampler, enough = ImageBalancedSampler(MARKET, **options), np.bincount(MARKET)[MARKET] >= 4
     by_image = np.concatenate([sampler.batches(200, epoch) for epoch in range(30)])
