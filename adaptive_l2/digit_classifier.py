@@ -19,8 +19,10 @@ from common.experiments import config as run_config
 from common.experiments import entry, training
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.run_folder import cached_json
-from common.layers import AdaptiveL2, FactorLog
+from common.layers import AdaptiveL2
 from common.report import tables
+
+from .factors import FactorLog
 
 HERE = Path(__file__).parent
 METRICS = "metrics.json"

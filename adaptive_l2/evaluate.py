@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -22,17 +21,11 @@ from common.retrieval import load_embeddings, rerank, save_embeddings, score
 
 from .config import Config, Trial, trials
 from .data import evaluation_data, is_finished
-from .model import ReIDModel, restore
+from .factors import by_category
+from .model import restore, with_mirror
 from .tables import publish, run_table
 
 METRICS, FEATURES = "metrics.json", "features.npz"
-
-
-def with_mirror(inference: keras.Model) -> keras.Model:
-    """Images (B, H, W, 3) -> `double`, the mean embedding (B, D) of each image and its horizontal mirror."""
-    image = inference.input
-    mean = keras.layers.Average()([inference(image), inference(keras.ops.flip(image, axis=2))])
-    return keras.Model(image, {"double": mean})
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ def evaluate_trial(
     def make() -> dict[str, Any]:
         model = restore(config, trial, data.train.identity.nunique(), folder)
         embedder = with_mirror(model.inference_model)
-        query, gallery = (embed(embedder, table, config.image_size)["double"] for table in (data.query, data.gallery))
+        query, gallery = (embed(embedder, table, config.image_size) for table in (data.query, data.gallery))
         save_embeddings(folder / FEATURES, query, gallery)
         scores = score(query, gallery)
         return {
@@ -61,7 +54,7 @@ def evaluate_trial(
             **score_record(scores, query),
             "valid_queries": scores.num_valid_queries,
             "skipped_queries": scores.num_skipped_queries,
-            "factors": _factors(model),
+            "factors": {} if model.regularizer is None else by_category(model.regularizer),
         }
 
     record = cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
@@ -70,17 +63,6 @@ def evaluate_trial(
         record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")
         write_json(folder / METRICS, record)
     return record
-
-
-def _factors(model: ReIDModel) -> dict[str, list[float]]:
-    """Category -> the factors λ_n of its weights."""
-    factors: dict[str, list[float]] = {}
-    if model.regularizer is not None:
-        for category, factor in zip(
-            model.regularizer.categories, keras.ops.convert_to_numpy(model.regularizer.factors())
-        ):
-            factors.setdefault(category, []).append(float(factor))
-    return factors
 
 
 def report(results: entry.Results) -> tables.Report:

@@ -56,6 +56,12 @@ def restore(config: Config, trial: Trial, num_identities: int, folder: Path) -> 
     return model
 
 
+def with_mirror(inference: keras.Model) -> keras.Model:
+    """Images (B, H, W, 3) -> the mean embedding (B, D) of each image and its horizontal mirror."""
+    image = inference.input
+    return keras.Model(image, layers.Average()([inference(image), inference(ops.flip(image, axis=2))]))
+
+
 def build_model(
     backbone: Backbone,
     num_identities: int,

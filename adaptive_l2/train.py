@@ -8,11 +8,20 @@ from common.datasets import person_reid
 from common.datasets.augmentation import Augmentation
 from common.experiments import entry
 from common.experiments.reid import train_two_stages
-from common.layers import FactorLog
 
 from .config import Config, Trial, trials
 from .data import check, describe, read
-from .model import build, losses, targets
+from .factors import FactorLog
+from .model import build, losses, targets, with_mirror
+
+ERASING_COLOR = (125, 123, 114)  # 0.4914, 0.4822 and 0.4465 of 255, as in the author's program
+
+
+def augmentation(config: Config) -> Augmentation:
+    """What may happen to a training image, section III-A and III-B (pub)."""
+    erasing = 0.5 if config.random_erasing else 0.0
+    # NOTE(paper): "zero paddings are added to all sides", without a number; the program's 20 pixels are in total.
+    return Augmentation(padding=config.padding // 2, erasing=erasing, erasing_color=ERASING_COLOR)
 
 
 def train_trial(
@@ -21,15 +30,17 @@ def train_trial(
     """Trains one network into `folder`: its new layers alone, then all of them."""
     with strategy.scope():
         model = build(config, trial, data.train.identity.nunique())
+        embedder = with_mirror(model.inference_model)
     train_two_stages(
         config,
         model,
         data,
         folder,
         seed=trial.seed,
+        embedder=embedder,
         losses=losses(model, config.label_smoothing),
         targets=partial(targets, model),
-        augmentation=Augmentation(padding=config.padding, erasing=0.5 if config.random_erasing else 0.0),
+        augmentation=augmentation(config),
         callbacks=[FactorLog(model.regularizer)] if trial.regularization == "adaptive" else [],
     )
 

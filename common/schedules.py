@@ -11,7 +11,7 @@ class WarmUpAndDrops(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         peak: the rate after the warm-up.
         steps_per_epoch: batches in an epoch.
-        warmup_epochs: epoch e of them has lowest + (peak - lowest) · e / warmup_epochs, e from 0.
+        warmup_epochs: n; epoch e of them has lowest + (peak - lowest) · e / (n - 1), e from 0: the last has the peak.
         drop_epochs: from each of them on the rate is a tenth of what it was.
         floor: the lowest rate, with which the warm-up begins, as a share of the peak.
     """
@@ -24,7 +24,7 @@ class WarmUpAndDrops(keras.optimizers.schedules.LearningRateSchedule):
         # Steps are whole numbers below 2^24, so float32 divides them exactly enough for the floor.
         epoch = ops.floor(ops.cast(step, "float32") / self.steps_per_epoch)
         lowest = self.floor * self.peak
-        rising = lowest + (self.peak - lowest) * epoch / max(self.warmup_epochs, 1)
+        rising = lowest + (self.peak - lowest) * epoch / max(self.warmup_epochs - 1, 1)
         drops = sum(ops.cast(epoch >= drop, "float32") for drop in self.drop_epochs)
         falling = ops.maximum(self.peak * ops.power(0.1, drops), lowest)
         return ops.where(epoch < self.warmup_epochs, rising, falling)

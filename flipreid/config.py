@@ -14,7 +14,7 @@ class Config(ReIDConfig):
 
     methods: tuple[Method, ...] = ("baseline", "flipreid", "flipping_loss")  # rows 1, 2 and 3 of Table 2.3
     l2_factor: float = 0.0005  # constant factor of L2 on all weights
-    padding: float = 0.05  # share of height and width added on each side before the random crop
+    padding: float = 0.05  # share that height and width grow by before the random crop, half of it on each side
     gray_patch: float = 0.8  # probability of a patch without colors
     erasing: float = 0.8  # probability of an erased patch
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the computation; weights stay float32
@@ -22,6 +22,8 @@ class Config(ReIDConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._validate(zero_or_more=("l2_factor", "padding"), unique=("methods",))
+        if self.padding >= 1:
+            raise ValueError(f"padding must be a share of height and width below 1, got {self.padding}.")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ MOBILENET = replace(
     image_size=(128, 64),
     methods=("baseline", "flipreid", "flipping_loss", "aggregator"),
     identities_per_batch=8,
-    frozen_epochs=2,
+    frozen_epochs=4,  # the warm-up and as many at the peak, as published
+    evaluate_every=4,
     epochs=12,
     steps_per_epoch=50,
     learning_rate=1e-3,
@@ -86,6 +89,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             identities_per_batch=4,
             epochs=1,
             steps_per_epoch=3,
+            evaluate_every=1,
         ),
     ),
     # make train-flipreid; synthetic people, rows 1.1 to 3.3.
@@ -105,8 +109,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
 
 # make reproduce-flipreid DATA=DIR: preset -> field -> path below DIR.
 _FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
+# Files of ImageNet weights, made by `python -m common.backbones import`; none: Keras' own.
+_WEIGHTS = {"resnet50": None, "ibn_resnet50": "ibn_resnet50.weights.h5", "resnest50": "resnest50.weights.h5"}
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
     "mobilenet": {"data_dir": _FOLDERS["market1501"], "weights": "mobilenet_2_5_224_tf_no_top.h5"},
-    **{f"{dataset}_resnet50": {"data_dir": folder} for dataset, folder in _FOLDERS.items()},
+    **{
+        f"{dataset}_{backbone}": {"data_dir": folder, **({"weights": weights} if weights else {})}
+        for dataset, folder in _FOLDERS.items()
+        for backbone, weights in _WEIGHTS.items()
+    },
 }

@@ -4,13 +4,28 @@ from pathlib import Path
 
 from common import distribution
 from common.datasets import person_reid
-from common.datasets.augmentation import IMAGENET_MEAN, Augmentation
+from common.datasets.augmentation import Augmentation
 from common.experiments import entry
 from common.experiments.reid import train_two_stages
 
 from .config import Config, Trial, trials
 from .data import check, describe, read
 from .model import build, losses
+
+MEAN_COLOR = (124, 117, 104)  # 123.68, 116.779 and 103.939, ImageNet's mean as the author's program has it
+
+
+def augmentation(config: Config, method: str) -> Augmentation:
+    """What may happen to a training image of a method, section 2.1 (pub)."""
+    return Augmentation(
+        # FlipReID sees image and mirror both (section 2.2 (pub)); the program mirrors there too, to no effect.
+        mirror=0.5 if method == "baseline" else 0.0,
+        padding=config.padding / 2,
+        padding_color=MEAN_COLOR,
+        gray_patch=config.gray_patch,
+        erasing=config.erasing,
+        erasing_color=MEAN_COLOR,
+    )
 
 
 def train_trial(
@@ -25,15 +40,10 @@ def train_trial(
         data,
         folder,
         seed=trial.seed,
+        embedder=model.single,  # as the author's program does, whatever the training
         losses=losses(model),
         targets=lambda labels: dict.fromkeys(model.training_model.output, labels),
-        augmentation=Augmentation(
-            mirror=0.5 if trial.method == "baseline" else 0.0,  # the others see image and mirror both
-            padding=config.padding,
-            padding_color=IMAGENET_MEAN,
-            gray_patch=config.gray_patch,
-            erasing=config.erasing,
-        ),
+        augmentation=augmentation(config, trial.method),
     )
 
 

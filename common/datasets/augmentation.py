@@ -25,7 +25,7 @@ class Augmentation:
     erasing: float = 0.5  # probability that a patch is filled with one color (Zhong et al., 2020)
     erasing_color: Color = IMAGENET_MEAN
     patch_area: tuple[float, float] = (0.02, 0.4)  # s_l and s_h: share of the image, uniform
-    patch_aspect: tuple[float, float] = (0.3, 3.3)  # r_1 and r_2: height over width, uniform
+    patch_aspect: tuple[float, float] = (0.3, 1 / 0.3)  # r_1 and r_2: height over width, uniform
 
     def __post_init__(self) -> None:
         for name in ("mirror", "gray_patch", "erasing"):
@@ -73,7 +73,8 @@ def _patches(u: np.ndarray, probability: float, augmentation: Augmentation, imag
     """(B, 4) patches from random numbers (B, 4 + 2·tries).
 
     Area and aspect are random until the patch is smaller than the image, at most 16 times: with the published ranges
-    fewer than one image in 10⁹ stays without its patch. Its place is uniform among those where it fits.
+    fewer than one image in 10⁹ stays without its patch, so more tries would change nothing (the author's programs of
+    Publications I and II have 100). Its place is uniform among those where it fits.
 
     NOTE(paper): Algorithm 1 of Zhong et al. chooses the place before it looks whether the patch fits, and then
     starts over with the area, which makes large patches rare; their program, which this function follows, does not.

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ import pandas as pd
 from common.datasets.augmentation import Augmentation, augment
 from common.datasets.batches import Dataset, in_order, shuffled_batches
 from common.datasets.images import boxes_of, read_image
-from common.datasets.sampler import identity_batches
+from common.datasets.sampler import ImageBalancedSampler, identity_batches
 from common.distribution import need_tensorflow, strategy_of
 
 if keras.backend.backend() == "tensorflow":
@@ -65,6 +65,7 @@ def training_batches(
     augmentation: Augmentation,
     seed: int,
     first_epoch: int = 0,
+    balance: Literal["images", "identities"] = "identities",
 ) -> Dataset:
     """Endless batches of P identities with K images each, epoch after epoch from `first_epoch` on.
 
@@ -78,24 +79,30 @@ def training_batches(
         augmentation: what may happen to an image.
         seed: of batches and augmentation.
         first_epoch: where to start; the batches equal those of a run that began at epoch 0.
+        balance: what is drawn about equally often, by `sampler.ImageBalancedSampler` or `sampler.identity_batches`.
 
     Returns:
         Data set of images (P·K, H, W, 3) uint8, RGB, and labels (P·K,) or (P·K, A) int32.
+
+    Raises:
+        ValueError: there are too few identities, or too few with K images where images are balanced.
     """
     need_tensorflow(_PIPELINE)
     size, labels = identities_per_batch * images_per_identity, np.asarray(labels, "int32")
     read = _reader(list(table["path"]), boxes_of(table), image_size, cached=True)
     chosen_by = labels if labels.ndim == 1 else labels[:, -1]
 
+    shape: dict[str, int] = {"identities_per_batch": identities_per_batch, "images_per_identity": images_per_identity}
+    choose_batches = (
+        ImageBalancedSampler(chosen_by, **shape, seed=seed).batches
+        if balance == "images"
+        else functools.partial(identity_batches, chosen_by, **shape, seed=seed)
+    )
+
+    choose_batches(steps=1, epoch=0)  # raises here what tf.data would turn into an error of its own
+
     def choose(epoch: np.ndarray) -> np.ndarray:
-        return identity_batches(
-            chosen_by,
-            identities_per_batch=identities_per_batch,
-            images_per_identity=images_per_identity,
-            steps=steps_per_epoch,
-            seed=seed,
-            epoch=int(epoch),
-        )
+        return choose_batches(steps=steps_per_epoch, epoch=int(epoch))
 
     def epoch_batches(epoch: tf.Tensor) -> Dataset:
         indices = _numpy_function(choose, [epoch], tf.int64, (steps_per_epoch, size))
@@ -176,11 +183,16 @@ def image_batches(
 
 
 def predict(
-    model: keras.Model, paths: Sequence[str | Path], *, boxes: np.ndarray | None = None, image_size: tuple[int, int]
+    model: keras.Model,
+    paths: Sequence[str | Path],
+    *,
+    boxes: np.ndarray | None = None,
+    image_size: tuple[int, int],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Any:
     """The outputs of a model for N images, (N, ...) each, in their order; on all devices that it was built for.
 
-    Args and errors are those of `image_batches`, and of `naming_damaged_images`.
+    Args and errors are those of `image_batches`, and of `naming_damaged_images`; `callbacks` those of Keras' `predict`.
     """
     paths, count = list(paths), len(paths)
     if strategy_of(model).num_replicas_in_sync > 1:
@@ -190,7 +202,7 @@ def predict(
         boxes = None if boxes is None else np.concatenate([boxes, np.repeat(boxes[-1:], missing, axis=0)])
     batches = image_batches(paths, boxes=boxes, image_size=image_size, batch_size=_PREDICTED)
     with naming_damaged_images():
-        outputs = model.predict(batches, verbose=0)
+        outputs = model.predict(batches, verbose=0, callbacks=list(callbacks))
     return keras.tree.map_structure(lambda values: values[:count], outputs)
 
 

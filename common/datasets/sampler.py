@@ -1,14 +1,104 @@
-"""Batches of P identities with K images each, as triplet losses need them, as a function of (seed, epoch)."""
+"""Batches of P identities with K images each, as triplet losses need them, as a function of (seed, epoch).
+
+`identity_batches` draws identities equally often, `ImageBalancedSampler` images.
+"""
 
 import numpy as np
 
 _ROUND, _IMAGES = 0, 1  # keep the two streams of random numbers apart
 
 
+class ImageBalancedSampler:
+    """Batches in which images are drawn about equally often, as in the author's programs of Publications I and II.
+
+    In each round the images of every identity are shuffled and cut into chunks of K; the rest is dropped, and
+    identities with fewer than K images are skipped. A batch takes one chunk of each of P identities, drawn without
+    replacement. An identity whose chunks are used up leaves the round, which ends when fewer than P identities remain.
+
+    Rounds go on through the epochs. A round of Market-1501 is about 180 batches, one of MSMT17 about 500, and an epoch
+    200. A round that an epoch cut off would favor small identities: its beginning draws all identities alike.
+
+    Args:
+        labels: (N,) identity of each sample, any integers.
+        identities_per_batch: P.
+        images_per_identity: K.
+        seed: of everything.
+
+    Raises:
+        ValueError: fewer than P identities have K images, or a number below 1.
+    """
+
+    def __init__(self, labels: np.ndarray, *, identities_per_batch: int, images_per_identity: int, seed: int):
+        _check_positive(identities_per_batch, images_per_identity)
+        self._labels = np.asarray(labels)
+        self._p, self._k, self._seed = identities_per_batch, images_per_identity, seed
+        _, starts, counts = np.unique(np.sort(self._labels), return_index=True, return_counts=True)
+        large = counts >= images_per_identity
+        self._starts, self._chunks = starts[large], counts[large] // images_per_identity
+        if len(self._chunks) < identities_per_batch:
+            raise ValueError(
+                f"A batch needs {identities_per_batch} identities with {images_per_identity} or more images each, and "
+                f"of the {len(counts)} of the data {len(self._chunks)} have so many. Use fewer identities per batch or "
+                "images per identity, or balance identities instead of images."
+            )
+        self._ends = [0]  # of the rounds so far, in batches; a function of the arguments, remembered
+
+    def batches(self, steps: int, epoch: int) -> np.ndarray:
+        """The samples of all batches of an epoch, as a pure function of the arguments.
+
+        Args:
+            steps: S, batches per epoch.
+            epoch: which one, from 0.
+
+        Returns:
+            (S, P·K) int64 indices of samples; the K images of an identity follow each other.
+
+        Raises:
+            ValueError: steps below 1.
+        """
+        _check_positive(steps)
+        first, last = epoch * steps, (epoch + 1) * steps
+        while self._ends[-1] < last:
+            self._ends.append(self._ends[-1] + len(self._turns(len(self._ends) - 1)[0]))
+        number = int(np.searchsorted(self._ends, first, side="right")) - 1
+        rounds, skipped = [], first - self._ends[number]
+        while self._ends[number] < last:
+            rounds.append(self._round(number))
+            number += 1
+        return np.concatenate(rounds)[skipped : skipped + steps]
+
+    def _round(self, number: int) -> np.ndarray:
+        """(R, P·K): the samples of the R batches of a round."""
+        identities, chunks = self._turns(number)
+        rng = np.random.default_rng([self._seed, _IMAGES, number])
+        shuffled = np.lexsort((rng.random(len(self._labels)), self._labels))  # by identity, in random order within
+        first = self._starts[identities] + self._k * chunks  # (R, P)
+        return shuffled[first[:, :, np.newaxis] + np.arange(self._k)].reshape(len(first), -1)
+
+    def _turns(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """(R, P) identities of the batches of a round, and (R, P) which of its chunks each of them takes."""
+        rng = np.random.default_rng([self._seed, _ROUND, number])
+        remaining, left = np.arange(len(self._chunks)), self._chunks.copy()
+        identities, chunks = [], []
+        while len(remaining) >= self._p:
+            chosen = remaining[rng.choice(len(remaining), self._p, replace=False, shuffle=False)]
+            left[chosen] -= 1
+            identities.append(chosen)
+            chunks.append(left[chosen])
+            if not chunks[-1].all():
+                remaining = remaining[left[remaining] > 0]
+        return np.array(identities), np.array(chunks)
+
+
+def _check_positive(*numbers: int) -> None:
+    if min(numbers) < 1:
+        raise ValueError(f"Identities per batch, images per identity and steps must be at least 1, got {min(numbers)}.")
+
+
 def identity_batches(
     labels: np.ndarray, *, identities_per_batch: int, images_per_identity: int, steps: int, seed: int, epoch: int
 ) -> np.ndarray:
-    """The samples of all batches of an epoch, as a pure function of the arguments.
+    """The samples of all batches of an epoch, in which identities are drawn equally often; a pure function.
 
     Identities take turns in rounds: a round is a random order of all identities, cut into batches; its last batch
     is filled up from the round's start. So no identity is twice in a batch, and each has its turn in every
@@ -31,9 +121,7 @@ def identity_batches(
     Raises:
         ValueError: fewer identities than P, or a number below 1.
     """
-    smallest = min(identities_per_batch, images_per_identity, steps)
-    if smallest < 1:
-        raise ValueError(f"Identities per batch, images per identity and steps must be at least 1, got {smallest}.")
+    _check_positive(identities_per_batch, images_per_identity, steps)
     labels = np.asarray(labels)
     by_identity = np.argsort(labels, kind="stable")
     _, starts, counts = np.unique(labels[by_identity], return_index=True, return_counts=True)

@@ -22,6 +22,17 @@ def epochs_done(folder: Path) -> int:
     return len(pd.read_csv(path)) if path.exists() and (folder / BEST_WEIGHTS).exists() else 0
 
 
+def is_due(epoch: int, every: int, epochs: int) -> bool:
+    """Whether something that happens after every so many of `epochs` epochs, and after the last, does after `epoch`.
+
+    Args:
+        epoch: from 0.
+        every: 0 for never.
+        epochs: total number.
+    """
+    return every > 0 and ((epoch + 1) % every == 0 or epoch + 1 == epochs)
+
+
 def is_finished(config: Any, trial: Any, data: Any, folder: Path) -> bool:
     """Whether the folder of a training has all the epochs of its config, in the form that `entry.Evaluation` takes."""
     return epochs_done(folder) >= config.epochs
@@ -32,11 +43,21 @@ class Checkpoint(keras.callbacks.Callback):
 
     `keras.callbacks.BackupAndRestore` loses seeds of random layers, the second optimizer of a GAN and
     the order of the data, and removes its folder on success; hence this.
+
+    Args:
+        model: built and compiled.
+        folder: of the training.
+        monitor: as of `training.fit`; so are `mode` and `monitor_every`.
+        mode: "min" or "max".
+        monitor_every: number of epochs.
     """
 
-    def __init__(self, model: keras.Model, folder: Path, monitor: str | None):
+    def __init__(
+        self, model: keras.Model, folder: Path, monitor: str | None, mode: str = "min", monitor_every: int = 1
+    ):
         super().__init__()
-        self.path, self.monitor, self.folder = folder / _CHECKPOINT, monitor, folder
+        self.path, self.folder = folder / _CHECKPOINT, folder
+        self.monitor, self.mode, self.monitor_every = monitor, mode, monitor_every
         self.writes = distribution.is_chief(distribution.strategy_of(model))
         self.log: list[dict[str, float]] = []
         self._variables = _all_variables(model)
@@ -51,9 +72,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
-        if self.monitor is not None and self.monitor not in row:
-            raise ValueError(f"monitor {self.monitor!r} is not logged; logged are {sorted(row)}.")
-        best = self.monitor is None or all(row[self.monitor] < past[self.monitor] for past in self.log)
+        best = self._is_best(row)
         self.log.append(row)
         # Under several workers reading a synchronized variable is collective: all read, one writes.
         values = [keras.ops.convert_to_numpy(variable) for variable in self._variables]
@@ -66,6 +85,17 @@ class Checkpoint(keras.callbacks.Callback):
             # By position: Keras numbers unnamed layers through the life of a process.
             np.savez(temporary, *values, log=json.dumps(self.log))
         self._write_log()
+
+    def _is_best(self, row: dict[str, float]) -> bool:
+        """Whether an epoch is better than all before it, by what is logged of them."""
+        if self.monitor is None:
+            return True
+        if self.monitor not in row:
+            if is_due(self.epoch, self.monitor_every, self.params["epochs"]):
+                raise ValueError(f"monitor {self.monitor!r} is not logged; logged are {sorted(row)}.")
+            return False
+        past = [other[self.monitor] for other in self.log if self.monitor in other]
+        return all(row[self.monitor] < value if self.mode == "min" else row[self.monitor] > value for value in past)
 
     def _write_log(self) -> None:
         if self.writes:

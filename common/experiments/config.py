@@ -95,11 +95,16 @@ class ReIDConfig(ImageTrainingConfig):
     regional_branches: bool = True  # two branches on the upper and the lower half
     identities_per_batch: int = 16  # different people in a batch
     images_per_identity: int = 4  # images of each of them
-    frozen_epochs: int = 20  # epochs of the first stage, in which the backbone is frozen
+    balance: Literal["images", "identities"] = "images"  # what is drawn about equally often
+    frozen_epochs: int = 20  # epochs of the first stage, in which the backbone is frozen; not among `epochs`
+    evaluate_every: int = 10  # epochs between two looks at the test images, whose mAP is logged; 0: no look
+    choose_epoch: Literal["last", "best_test"] = "last"  # whose weights are evaluated; "best_test" was published
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._validate(zero_or_more=("frozen_epochs",))
+        self._validate(zero_or_more=("frozen_epochs", "evaluate_every"))
+        if self.choose_epoch == "best_test" and not self.evaluate_every:
+            raise ValueError("choose_epoch best_test needs evaluate_every to be above zero, got 0.")
         if min(self.identities_per_batch, self.images_per_identity) < 2:
             raise ValueError(
                 "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -30,9 +30,12 @@ def fit_on_images(
     images_per_class: int,
     epochs: int,
     seed: int,
+    balance: Literal["images", "identities"] = "identities",
+    monitor: str | None = None,
+    monitor_every: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Trains the trainable layers with Adam, into `folder`; its `best.weights.h5` are those of the last epoch.
+    """Trains the trainable layers with Adam, into `folder`.
 
     Args:
         config: image size, steps and learning rates.
@@ -47,6 +50,9 @@ def fit_on_images(
         images_per_class: K.
         epochs: total number.
         seed: of batches and augmentation.
+        balance: as of `pipeline.training_batches`.
+        monitor: the logged score whose maximum decides which weights become `best.weights.h5`; None: the last ones.
+        monitor_every: as of `training.fit`.
         callbacks: as of `training.fit`.
 
     Raises:
@@ -68,6 +74,7 @@ def fit_on_images(
             augmentation=augmentation,
             seed=seed,
             first_epoch=first_epoch,
+            balance=balance,
         ).map(lambda batch, classes: (batch, targets(classes)))
 
     with pipeline.naming_damaged_images():
@@ -77,6 +84,8 @@ def fit_on_images(
             steps_per_epoch=config.steps_per_epoch,
             epochs=epochs,
             folder=folder,
-            monitor=None,
+            monitor=monitor,
+            mode="max",
+            monitor_every=monitor_every,
             callbacks=callbacks,
         )

@@ -17,6 +17,7 @@ from common.datasets.augmentation import Augmentation
 from common.experiments import entry
 from common.experiments.config import ReIDConfig
 from common.experiments.image_training import fit_on_images
+from common.experiments.periodic_evaluation import TEST_MAP, PeriodicEvaluation
 from common.report import plots, tables
 from common.retrieval import (
     Distances,
@@ -62,8 +63,13 @@ def evaluation_data(config: ReIDConfig) -> person_reid.ReIDData:
 
 
 def check(config: ReIDConfig, strategy: distribution.Strategy) -> None:
-    """Raises ValueError where a batch cannot be split over the devices."""
+    """Raises ValueError where a batch cannot be split over the devices, or several processes would evaluate."""
     sampler.check_parts(config.identities_per_batch, strategy.num_replicas_in_sync)
+    if config.evaluate_every and strategy.cluster_resolver is not None:
+        raise ValueError(
+            f"The test images are looked at by one process, but evaluate_every is {config.evaluate_every} and the "
+            "strategy has several; pass --evaluate-every 0 --choose-epoch last, or --strategy one or mirrored."
+        )
 
 
 def branch_maps(backbone: Backbone, image, regional_branches: bool) -> tuple[dict, tuple[keras.Model, ...]]:
@@ -108,6 +114,7 @@ def train_two_stages(
     folder: Path,
     *,
     seed: int,
+    embedder: keras.Model,
     losses: Mapping[str, Any],
     targets: Callable[[Any], Mapping[str, Any]],
     augmentation: Augmentation,
@@ -115,12 +122,16 @@ def train_two_stages(
 ) -> None:
     """Trains a network into `folder`: its new layers while the pretrained blocks are frozen, then all of them.
 
+    Both stages follow the schedule from its beginning, so the first one is the warm-up and some epochs at the peak. The
+    last weights of the second stage become its `best.weights.h5`, or those with the best test mAP (`choose_epoch`).
+
     Args:
         config: batches and schedule.
         model: with initial weights.
-        data: whose training images are used.
+        data: whose training images are used; and its test images for the mAP in the log, if there is to be one.
         folder: of the training; the first stage has the folder `frozen` in it.
         seed: of batches and augmentation.
+        embedder: the network that the test images are looked at with (`PeriodicEvaluation`).
         losses: of each output of the training graph.
         targets: labels (B,) -> what the losses compare those outputs with.
         augmentation: what may happen to an image.
@@ -130,6 +141,7 @@ def train_two_stages(
     for stage, epochs, trainable in stages:
         for block in model.frozen_blocks:
             block.trainable = trainable
+        evaluation = PeriodicEvaluation(embedder, data, config, stage.name, epochs)
         fit_on_images(
             config,
             model.training_model,
@@ -143,21 +155,24 @@ def train_two_stages(
             images_per_class=config.images_per_identity,
             epochs=epochs,
             seed=seed,
-            callbacks=callbacks,
+            balance=config.balance,
+            monitor=TEST_MAP if trainable and config.choose_epoch == "best_test" else None,
+            monitor_every=config.evaluate_every,
+            callbacks=[*callbacks, evaluation],
         )
 
 
-def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) -> dict[str, Embeddings]:
-    """The embeddings of images by each output of a model.
+def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) -> Any:
+    """The `Embeddings` of images by each output of a model, in the structure of its outputs.
 
     Args:
-        model: images (B, H, W, 3) uint8 -> dictionary of embeddings (B, D).
+        model: images (B, H, W, 3) uint8 -> embeddings (B, D), or a dictionary of such.
         table: N rows with columns path, identity and camera.
         image_size: (H, W).
     """
     outputs = pipeline.predict(model, table.path, image_size=image_size)
     identities, cameras = table.identity.to_numpy(), table.camera.to_numpy()
-    return {name: Embeddings(features, identities, cameras) for name, features in outputs.items()}
+    return keras.tree.map_structure(lambda features: Embeddings(features, identities, cameras), outputs)
 
 
 def score_record(scores: Scores, query: Embeddings, prefix: str = "") -> dict[str, Any]:
@@ -192,9 +207,10 @@ def reid_report(results: entry.Results, table: str, features: str, captions: Map
     config, last = results.config, results.trials[-1].name
     query, gallery = load_embeddings(results.run / last / features)
     draw_ranked_lists(query, gallery, results.data, results.run / RANKED_LISTS)
+    best = ", the one with the best test mAP" if config.choose_epoch == "best_test" else ""
     lists = f"Queries (orange) and the nearest images, right (green) or wrong (red), double images, {last}."
     return tables.Report(
-        f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs",
+        f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs{best}",
         {results.heading: table, f"mAP (%) per camera pair, double images, {last}": camera_table(query, gallery)},
         {**captions, RANKED_LISTS: lists},
     )

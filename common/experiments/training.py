@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -64,6 +64,8 @@ def fit(
     epochs: int,
     folder: Path,
     monitor: str | None = "loss",
+    mode: Literal["min", "max"] = "min",
+    monitor_every: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> pd.DataFrame:
     """Trains a compiled model up to `epochs`, continuing from the folder's checkpoint if it has one.
@@ -78,7 +80,9 @@ def fit(
         steps_per_epoch: batches in an epoch.
         epochs: total number, those before an interruption included.
         folder: takes `log.csv`, `tensorboard/` (on TensorFlow), `checkpoint/` and `best.weights.h5`.
-        monitor: the logged value whose minimum decides which weights are the best; None: the last ones.
+        monitor: the logged value that decides which weights are the best; None: the last ones.
+        mode: whether its minimum or its maximum does.
+        monitor_every: it is logged after every so many epochs, and after the last; other epochs are not the best.
         callbacks: further callbacks, without state that decides the result. Values that they add to the logs at an
             epoch's end are logged too.
 
@@ -93,7 +97,7 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     distribution.adapt(model)
-    state = Checkpoint(model, folder, monitor)
+    state = Checkpoint(model, folder, monitor, mode, monitor_every)
     if state.epoch < epochs:
         with _SignalStop(folder) as stop, naming_full_memory(folder, lambda: state.epoch, batches):
             model.fit(

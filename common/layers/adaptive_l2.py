@@ -1,7 +1,6 @@
 """L2 regularization with learned factors."""
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 
@@ -104,22 +103,3 @@ class AdaptiveL2(layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(keras.saving.deserialize_keras_object(config.pop("network")), **config)
-
-
-class FactorLog(keras.callbacks.Callback):
-    """Adds the median factor of each category to the logs of each epoch: `factor_conv_kernel` and so on.
-
-    Place it before the callbacks that write logs; `common.experiments.training.fit` does.
-
-    Args:
-        layer: the `AdaptiveL2` to read.
-    """
-
-    def __init__(self, layer: AdaptiveL2):
-        super().__init__()
-        self.layer = layer
-
-    def on_epoch_end(self, epoch, logs=None):
-        factors = ops.convert_to_numpy(self.layer.factors())
-        categories = np.array(self.layer.categories)
-        logs.update({f"factor_{name}": float(np.median(factors[categories == name])) for name in np.unique(categories)})

@@ -19,7 +19,7 @@ def reproduce(project: str, data: Path, runs_dir: Path, arguments: Sequence[str]
     """Runs `python -m PROJECT PRESET` and `python -m PROJECT.evaluate RUN --publish` for each possible preset.
 
     Args:
-        project: whose `config.DATA` is the plan.
+        project: whose `config.DATA` is the plan; arguments of evaluations are in `config.EVALUATION_ARGUMENTS`, if any.
         data: folder of all data sets.
         runs_dir: folder of runs.
         arguments: `--field value …` for all trainings.
@@ -30,7 +30,9 @@ def reproduce(project: str, data: Path, runs_dir: Path, arguments: Sequence[str]
     Raises:
         ValueError: there is no such folder, or a command failed.
     """
-    plan: Plan = importlib.import_module(f"{project}.config").DATA
+    config = importlib.import_module(f"{project}.config")
+    plan: Plan = config.DATA
+    of_evaluation: Mapping[str, Sequence[str]] = getattr(config, "EVALUATION_ARGUMENTS", {})
     if not data.is_dir():
         raise ValueError(f"DATA must be the folder of all data sets, got {data}, which does not exist.")
     left_out = []
@@ -42,7 +44,7 @@ def reproduce(project: str, data: Path, runs_dir: Path, arguments: Sequence[str]
             continue
         fields = [text for field, path in paths.items() for text in (f"--{field.replace('_', '-')}", str(data / path))]
         _run(project, preset, "--runs-dir", str(runs_dir), *fields, *arguments)
-        _run(f"{project}.evaluate", str(runs_dir / project / preset), "--publish")
+        _run(f"{project}.evaluate", str(runs_dir / project / preset), "--publish", *of_evaluation.get(preset, ()))
     return left_out
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from adaptive_l2 import digit_classifier, tables
-from adaptive_l2.config import PRESETS
+from adaptive_l2.config import DATA, EVALUATION_ARGUMENTS, PRESETS, ROWS
 from common.experiments.entry import Arguments, Results
 from common.report.tables import published
 
@@ -57,6 +57,32 @@ def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
     assert "| `mobilenet_baseline`" in text and "40.0 40.0 40.0" in text
     assert "| `market1501_adaptive`" in text and "88.3" in text and "not run" in text
     assert "data_dir" not in published(tmp_path)["mobilenet_baseline"]["config"]
+
+
+def test_the_last_row_of_table_2_2_is_the_same_run_re_ranked(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    config = replace(PRESETS["duke_adaptive_resnet152"][1], name="duke_adaptive_resnet152")
+    again = {f"reranked_{name}": value for name, value in record("adaptive", 0, 0.9).items()}
+    tables.publish(Results(tmp_path, config, None, 1, [], [record("adaptive", 0, 0.8, **again)], Arguments()))
+    text = (tmp_path / "README.md").read_text()
+    rows = [cells(line, -2)[1:] for line in text.splitlines() if line.startswith("| `duke_adaptive_resnet152`")]
+    assert rows[0][1:] == ["81.0", "80.0", "90.2", "80.0"]
+    assert rows[1] == ["Table 2.2: adaptive L2, ResNet152, re-ranked", "90.7", "90.0", "92.2", "90.0"]
+
+
+def test_every_row_of_tables_2_2_and_3_is_planned():
+    """Five own rows of Table 2.2 and six of Table III on three sets; the baseline is in both: 3 · (5 + 6 - 1) = 30."""
+    planned = []
+    for preset in DATA:
+        dataset, _, row = preset.partition("_")
+        if preset in PRESETS and dataset in tables.PAPER_RERANKED:
+            assert PRESETS[preset][1] == replace(ROWS[row][1], dataset=dataset) and "data_dir" in DATA[preset]
+            planned.append(tables.PAPER[row][dataset])
+            if "--rerank" in EVALUATION_ARGUMENTS.get(preset, ()):
+                planned.append(tables.PAPER_RERANKED[dataset])
+    published_values = [values for row in tables.PAPER.values() for values in row.values()]
+    assert sorted(planned) == sorted([*published_values, *tables.PAPER_RERANKED.values()]) and len(planned) == 30
 
 
 def test_constant_factor_is_chosen_by_validation_not_by_test():

@@ -95,8 +95,8 @@ def pairs():
 
 def embeddings(folder):
     """What the projects' evaluations get for 65 images, one more than they take at once."""
-    from adaptive_l2.evaluate import with_mirror
     from adaptive_l2.model import build_model as build_adaptive
+    from adaptive_l2.model import with_mirror
     from flipreid.model import build_model as build_flipreid
     from vehicle_attributes import recognizer
     from vehicle_attributes.model import build_model as build_vehicles
@@ -115,8 +115,9 @@ def embeddings(folder):
                 "flipreid": build_flipreid(project_trainings.backbone(), 4).single_and_double,
             }
             for project, model in people.items():
-                for name, embedded in reid.embed(model, table, (32, 32)).items():
-                    outputs[f"{kind}_{project}_{name}"] = embedded.features
+                embedded = reid.embed(model, table, (32, 32))
+                for name, each in (embedded if isinstance(embedded, dict) else {"double": embedded}).items():
+                    outputs[f"{kind}_{project}_{name}"] = each.features
             network = build_vehicles(project_trainings.backbone(), {"color": 4}).inference_model
             recognizer.save(recognizer.Recognizer(network, {}), Path(folder))
             trained = recognizer.load(Path(folder))

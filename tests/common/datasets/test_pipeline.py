@@ -15,7 +15,7 @@ from common.datasets.pipeline import (
     shuffled_image_batches,
     training_batches,
 )
-from common.datasets.sampler import identity_batches
+from common.datasets.sampler import ImageBalancedSampler, identity_batches
 from tests.common.datasets.small_images import IMAGES, LABELS, write_images
 from tests.helpers import run_python
 
@@ -29,7 +29,7 @@ def table(tmp_path):
     return write_images(tmp_path)
 
 
-def endless(table, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS):
+def endless(table, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS, **options):
     return training_batches(
         table,
         labels=labels,
@@ -40,6 +40,7 @@ def endless(table, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 
         augmentation=augmentation,
         seed=seed,
         first_epoch=first_epoch,
+        **options,
     )
 
 
@@ -59,6 +60,19 @@ def test_batches_hold_the_images_that_the_sampler_chose(table):
         assert images.dtype == "uint8" and labels.dtype == "int32"
         np.testing.assert_array_equal(images, IMAGES[index])
         np.testing.assert_array_equal(labels, LABELS[index])
+
+
+def test_images_are_balanced_by_the_other_sampler(table):
+    sampler = ImageBalancedSampler(LABELS, identities_per_batch=3, images_per_identity=2, seed=0)
+    index = np.concatenate([sampler.batches(4, epoch) for epoch in (1, 2)])
+    for (images, labels), numbers in zip(batches(table, 8, first_epoch=1, balance="images"), index):
+        np.testing.assert_array_equal(images, IMAGES[numbers])
+        np.testing.assert_array_equal(labels, LABELS[numbers])
+    few = np.repeat(np.arange(13), [12, *[1] * 12])
+    with pytest.raises(ValueError, match="needs 3 identities with 2 or more images each, and of the 13 .* 1 have"):
+        endless(table, labels=few, balance="images")
+    with pytest.raises(ValueError, match="A batch of 3 identities needs as many to choose from, the data have 2"):
+        endless(table, labels=np.repeat([0, 1], 12))
 
 
 def test_images_are_changed_by_their_index_in_the_epoch(table):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.datasets.sampler import check_parts, identity_batches
+from common.datasets.sampler import ImageBalancedSampler, check_parts, identity_batches
 
 # Identities 10, 20, …, 70 with 1, 2, …, 7 images, mixed.
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10, 80, 10), np.arange(1, 8)))
@@ -99,3 +99,96 @@ def test_impossible_batches_are_refused():
         batches(p=8)
     with pytest.raises(ValueError, match="must be at least 1, got 0"):
         batches(k=0)
+
+
+def balanced(labels, p, k, seed=0):
+    return ImageBalancedSampler(labels, identities_per_batch=p, images_per_identity=k, seed=seed)
+
+
+def test_image_balanced_counts_by_hand():
+    """5, 4, 2 and 1 images in chunks of two: 2, 2, 1 and no chunks, of which a batch takes two identities.
+
+    The first batch is AB, AC or BC. After AB one chunk of each is left, the second batch is any of the three pairs, and
+    one chunk stays over. After AC or BC the second batch must be AB. So A and B give (5/3 + 2 + 1) / 3 = 14/9 chunks
+    per round, C (2/3 + 1 + 1) / 3 = 8/9, and every round has two batches.
+    """
+    labels = np.array([7, 3, 7, 9, 3, 7, 5, 7, 3, 9, 3, 7])  # A: 7, B: 3, C: 9, D: 5
+    rounds = 3000
+    batches = balanced(labels, 2, 2).batches(2 * rounds, 0)
+    counts = np.bincount(batches.ravel(), minlength=len(labels)) / rounds
+    expected = {7: 14 / 9 * 2 / 5, 3: 14 / 9 * 2 / 4, 9: 8 / 9, 5: 0}
+    np.testing.assert_allclose(counts, [expected[label] for label in labels], atol=0.03)  # over three standard errors
+    for images in batches.reshape(rounds, -1):  # a round takes no image twice
+        assert len(set(images)) == 8
+
+
+def check_round(labels, p, k, batches):
+    """What must hold of the batches of one round, by a count of each identity's chunks."""
+    chunks = {identity: int((labels == identity).sum()) // k for identity in set(labels)}
+    chunks = {identity: count for identity, count in chunks.items() if count}
+    for batch in batches:
+        assert len(chunks) >= p  # the round was not over
+        rows = labels[batch].reshape(p, k)
+        assert (rows == rows[:, :1]).all() and len(set(rows[:, 0])) == p
+        for identity in rows[:, 0]:
+            chunks[identity] -= 1
+        chunks = {identity: count for identity, count in chunks.items() if count}
+    assert len(chunks) < p  # and now it is
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=2, max_size=12),
+    data=st.data(),
+    k=st.integers(1, 4),
+    steps=st.integers(1, 9),
+    seed=st.integers(0, 100),
+)
+def test_image_balanced_rounds_are_whole_and_go_on_through_the_epochs(counts, data, k, steps, seed):
+    able = sum(count >= k for count in counts)
+    if able == 0:
+        return
+    p = data.draw(st.integers(1, able))
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)) * 3 - 5, counts))
+    epochs = np.concatenate([balanced(labels, p, k, seed).batches(steps, epoch) for epoch in range(8)])
+    assert epochs.shape == (8 * steps, p * k) and epochs.dtype == "int64"
+    # However the sequence of batches is cut into epochs, it is the same; so is an epoch by itself, as after a resume.
+    np.testing.assert_array_equal(epochs, balanced(labels, p, k, seed).batches(8 * steps, 0))
+    np.testing.assert_array_equal(epochs[7 * steps : 8 * steps], balanced(labels, p, k, seed).batches(steps, 7))
+    sampler, start = balanced(labels, p, k, seed), 0
+    sampler.batches(8 * steps, 0)
+    for end in sampler._ends[1:-1]:
+        check_round(labels, p, k, epochs[start:end])
+        assert len(set(epochs[start:end].ravel())) == (end - start) * p * k  # no image twice
+        start = end
+
+
+# As many training images per person as Market-1501 has: 2 to 72, 15 in the middle, 751 people, some 12,900 images.
+MARKET = np.repeat(np.arange(751), np.clip(np.random.default_rng(0).gamma(2.6, 6.6, 751).astype(int), 2, 72))
+
+
+def test_images_of_a_market_like_set_come_about_equally_often():
+    options = {"identities_per_batch": 16, "images_per_identity": 4, "seed": 0}
+    sampler, enough = ImageBalancedSampler(MARKET, **options), np.bincount(MARKET)[MARKET] >= 4
+    by_image = np.concatenate([sampler.batches(200, epoch) for epoch in range(30)])
+    by_identity = np.concatenate([identity_batches(MARKET, steps=200, epoch=epoch, **options) for epoch in range(30)])
+    counts, uneven = (np.bincount(rows.ravel(), minlength=len(MARKET)) for rows in (by_image, by_identity))
+    assert counts[enough].min() / counts.max() > 0.25 and uneven[enough].min() / uneven.max() < 0.05
+    assert (counts[~enough] == 0).all() and 0 < (~enough).mean() < 0.02
+    # Of n images a round takes 4 · floor(n / 4), until few identities are left: the ratio above is 4/7 and chance.
+    sizes, rounds = np.bincount(MARKET)[MARKET], len(sampler._ends) - 1.5
+    for n in (4, 7, 8, 15, 20, 31):
+        assert counts[sizes == n].mean() == pytest.approx(rounds * (4 * (n // 4) / n), rel=0.04)
+
+
+def test_too_few_identities_with_enough_images_are_refused():
+    # Of 1, 2, …, 7 images four identities have four or more.
+    with pytest.raises(
+        ValueError,
+        match="needs 5 identities with 4 or more images each, and of the 7 of the data 4 have so many. Use fewer",
+    ):
+        balanced(LABELS, 5, 4)
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        balanced(LABELS, 3, 0)
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        balanced(LABELS, 3, 2).batches(0, 0)

@@ -13,7 +13,7 @@ import pytest
 from common.datasets import array_batches
 from common.datasets.batches import shuffled_batches, steps_per_epoch
 from common.experiments import training
-from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
+from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done, is_due
 from tests.helpers import run_python, start_python
 
 SAMPLES = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
@@ -74,6 +74,48 @@ def test_best_weights_are_those_of_the_lowest_loss(tmp_path):
     model, _ = fit(tmp_path, 3, callbacks=[spoil])
     model.load_weights(tmp_path / BEST_WEIGHTS)
     np.testing.assert_array_equal(weights(model), spoil.history[1])
+
+
+class LogScores(keras.callbacks.Callback):
+    """A score after every second epoch and the last; of epochs 2, 4, 6 and 7 the second is the best."""
+
+    scores = {2: 0.5, 4: 0.8, 6: 0.7, 7: 0.75}
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 in self.scores:
+            logs["score"] = self.scores[epoch + 1]
+
+
+CHOSEN = {"monitor": "score", "mode": "max", "monitor_every": 2}
+
+
+@pytest.mark.parametrize("stopped_after", [3, 4])
+def test_best_weights_are_those_of_the_highest_score_also_when_resumed(tmp_path, stopped_after):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == stopped_after:
+                raise SystemExit
+
+    fourth, _ = fit(tmp_path / "fourth", 4)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "net", 7, callbacks=[LogScores(), Stop()], **CHOSEN)
+    model, log = fit(tmp_path / "net", 7, callbacks=[LogScores()], **CHOSEN)
+    assert log["score"].tolist()[1::2] == [0.5, 0.8, 0.7] and log["score"].count() == 4
+    model.load_weights(tmp_path / "net" / BEST_WEIGHTS)
+    np.testing.assert_array_equal(weights(model), weights(fourth))
+
+
+def test_a_score_that_is_due_and_not_logged_is_named(tmp_path):
+    with pytest.raises(ValueError, match="monitor 'score' is not logged; logged are"):
+        fit(tmp_path, 7, **CHOSEN)
+    assert len(pd.read_csv(tmp_path / "log.csv")) == 1  # the first epoch without a score is fine, the second is not
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "due"), [(10, 25, [9, 19, 24]), (10, 20, [9, 19]), (3, 2, [1]), (1, 3, [0, 1, 2]), (0, 3, [])]
+)
+def test_what_happens_now_and_then_happens_at_the_end_too(every, epochs, due):
+    assert [epoch for epoch in range(epochs) if is_due(epoch, every, epochs)] == due
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.7, 1.6])

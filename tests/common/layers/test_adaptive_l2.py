@@ -2,13 +2,10 @@
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 from keras import layers
 
-from common.datasets.batches import shuffled_batches
-from common.experiments import training
-from common.layers import AdaptiveL2, FactorLog
+from common.layers import AdaptiveL2
 from tests.helpers import value_and_gradients
 
 
@@ -179,30 +176,6 @@ def test_saves_and_restores_factors(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras").layers[-1]
     np.testing.assert_allclose(again.factors(), [0.005])  # 0.02 · (0.5 - 1 / 4)
     assert again.amplitude == {"dense_kernel": 0.02} and again.c == 2.0
-
-
-def test_factors_are_logged_per_category(tmp_path):
-    x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
-    network = dense_network()
-    inputs = keras.Input((2,))
-    regularizer = AdaptiveL2(network)
-    model = keras.Model(inputs, regularizer(inputs))
-    model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
-    training.fit(
-        model,
-        lambda epoch: shuffled_batches(x, 8, seed=0, first_epoch=epoch).map(lambda batch: (batch, batch[:, :1])),
-        steps_per_epoch=2,
-        epochs=3,
-        folder=tmp_path,
-        monitor=None,
-        callbacks=[FactorLog(regularizer)],
-    )
-    logged = pd.read_csv(tmp_path / "log.csv")["factor_dense_kernel"]
-    assert (np.diff(logged) < 0).all()
-    np.testing.assert_allclose(logged.iloc[-1], regularizer.factors()[0], rtol=1e-6)
-    if keras.backend.backend() == "tensorflow":
-        events = (tmp_path / "tensorboard").rglob("*events*")
-        assert any(b"factor_dense_kernel" in path.read_bytes() for path in events)
 
 
 def test_bad_arguments_are_reported():

@@ -20,6 +20,10 @@ def test_plans_name_presets_and_fields(project):
     names = {field.name for field in fields(config.Config)}
     assert config.DATA.keys() <= config.PRESETS.keys() and config.DATA["demo"] == {}
     assert all(paths.keys() <= names for paths in config.DATA.values())
+    arguments = importlib.import_module(f"{project}.evaluate").evaluate.arguments
+    options = {f"--{field.name.replace('_', '-')}" for field in fields(arguments)}
+    for preset, given in getattr(config, "EVALUATION_ARGUMENTS", {}).items():
+        assert preset in config.DATA and set(given) <= options
 
 
 def recorded(monkeypatch, status=0):
@@ -47,6 +51,16 @@ def test_presets_without_their_data_are_left_out(tmp_path, monkeypatch, capsys):
     assert reproduce.reproduce("neural_compression", tmp_path, Path("runs")) == []
     data = ["--data-dir", str(tmp_path / "bsds500"), "--test-dir", str(tmp_path / "kodak")]
     assert ["neural_compression", "shipped", "--runs-dir", "runs", *data] in commands
+
+
+def test_evaluations_have_their_arguments(tmp_path, monkeypatch):
+    (tmp_path / "DukeMTMC-reID").mkdir()
+    commands = recorded(monkeypatch)
+    reproduce.reproduce("adaptive_l2", tmp_path, Path("runs"))
+    evaluations = {Path(command[1]).name: command[2:] for command in commands if command[0] == "adaptive_l2.evaluate"}
+    assert len(evaluations) == 10 and evaluations.pop("demo") == ["--publish", "--rerank"]
+    assert evaluations.pop("duke_adaptive_resnet152") == ["--publish", "--rerank"]
+    assert set(map(tuple, evaluations.values())) == {("--publish",)}
 
 
 def test_failures_and_missing_folders_are_reported(tmp_path, monkeypatch):

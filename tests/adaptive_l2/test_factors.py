@@ -1,0 +1,46 @@
+"""The factors that a log has, and those of a trained network."""
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers
+
+from adaptive_l2.factors import FactorLog, by_category
+from common.datasets.batches import shuffled_batches
+from common.experiments import training
+from common.layers import AdaptiveL2
+
+
+def test_factors_are_logged_per_category(tmp_path):
+    x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
+    network = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False)])
+    inputs = keras.Input((2,))
+    regularizer = AdaptiveL2(network)
+    model = keras.Model(inputs, regularizer(inputs))
+    model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    training.fit(
+        model,
+        lambda epoch: shuffled_batches(x, 8, seed=0, first_epoch=epoch).map(lambda batch: (batch, batch[:, :1])),
+        steps_per_epoch=2,
+        epochs=3,
+        folder=tmp_path,
+        monitor=None,
+        callbacks=[FactorLog(regularizer)],
+    )
+    logged = pd.read_csv(tmp_path / "log.csv")["factor_dense_kernel"]
+    assert (np.diff(logged) < 0).all()
+    np.testing.assert_allclose(logged.iloc[-1], regularizer.factors()[0], rtol=1e-6)
+    if keras.backend.backend() == "tensorflow":
+        events = (tmp_path / "tensorboard").rglob("*events*")
+        assert any(b"factor_dense_kernel" in path.read_bytes() for path in events)
+
+
+def test_factors_by_category_by_hand():
+    """A = 0.02 and c = 2.5: λ = 0.02 · (0.5 + θ / 5)."""
+    network = keras.Sequential([keras.Input((3, 3, 2)), layers.Conv2D(4, 1), layers.Conv2D(2, 1, use_bias=False)])
+    regularizer = AdaptiveL2(network, 0.02)
+    assert list(regularizer.categories) == ["conv_bias", "conv_kernel", "conv_kernel"]
+    regularizer.theta.assign([-2.0, 0.0, -1.0])
+    factors = by_category(regularizer)
+    np.testing.assert_allclose(factors["conv_kernel"], [0.01, 0.006], rtol=1e-6)
+    np.testing.assert_allclose(factors["conv_bias"], [0.002], rtol=1e-5)
