@@ -9,9 +9,10 @@ from keras import layers, ops
 from common.backbones import Backbone, build_backbone
 from common.experiments.reid import identity_logits
 from common.experiments.training import seed_everything
-from common.layers import AdaptiveL2, CosineDense
-from common.losses import ArcFace, BatchHardTriplet, LiftedStructured
+from common.layers import AdaptiveL2
+from common.losses import BatchHardTriplet, LiftedStructured
 
+from .arcface import ArcFace, CosineDense
 from .config import Config, Trial
 
 

@@ -30,6 +30,7 @@ def fit_on_images(
     images_per_class: int,
     epochs: int,
     seed: int,
+    warmup_start: float | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains the trainable layers with Adam, into `folder`; its `best.weights.h5` are those of the last epoch.
@@ -47,12 +48,15 @@ def fit_on_images(
         images_per_class: K.
         epochs: total number.
         seed: of batches and augmentation.
+        warmup_start: `start` of `WarmUpAndDrops`.
         callbacks: as of `training.fit`.
 
     Raises:
         ValueError: an image cannot be read; the sentence names it. And as of `training.fit`.
     """
-    rate = WarmUpAndDrops(config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs)
+    rate = WarmUpAndDrops(
+        config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs, start=warmup_start
+    )
     with distribution.strategy_of(model).scope():
         # XLA is off: it is slower on CPUs, and Keras has none together with deterministic kernels.
         model.compile(keras.optimizers.Adam(rate), losses, jit_compile=False)
