@@ -16,6 +16,7 @@ class Config(ImageTrainingConfig):
 
     dataset: Dataset = "veri_wild"  # images to read, section 3.1.1; "folders" has a folder per class
     attributes: tuple[str, ...] = ("type",)  # what is learned, jointly if several (section 4.2 (pub)), finest last
+    # NOTE(paper): neither image size nor batch is in the text.
     image_size: tuple[int, int] = (256, 256)  # height and width that images are resized to
     losses: tuple[Loss, ...] = ("cross_entropy",)  # section 3.1.2 (pub); "arcface" is its section 3.2's next step
     label_smoothing: float = 0.1  # of the cross-entropy, section 3.2.3
@@ -148,6 +149,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             images_per_class=3,
             epochs=2,
             steps_per_epoch=4,
+            warmup_epochs=1,
         ),
     ),
     # make train-vehicle_attributes; all losses on the types of the embedded photographs.
@@ -162,9 +164,9 @@ PRESETS: dict[str, tuple[str, Config]] = {
             added=(1, 5, 20, 80),
             classes_per_batch=4,
             images_per_class=8,
-            epochs=40,  # of 10 steps
-            warmup_epochs=5,
-            drop_epochs=(27, 35),
+            epochs=30,  # of 10 steps
+            warmup_epochs=4,
+            drop_epochs=(20, 26),
         ),
     ),
     # PRESET=veri_wild_type_triplet ARGS="--data-dir DIR" and so on; paper_results.py has the publication's accuracies.

@@ -33,6 +33,7 @@ _TITLES = {
     "mobilenet": "Photographs of six vehicle types, MobileNet 0.25",
     "mobilenet_open_set": "Photographs of six vehicle types: two of them added without retraining",
     "demo": "The embedded photographs, `make train-vehicle_attributes`",
+    "demo_open_set": "The embedded photographs: two types added without retraining",
 }
 _COLUMNS = (
     "accuracy (%)",
@@ -80,7 +81,8 @@ def open_set_series(config: Config, records: Sequence[dict[str, Any]], part: str
             ("last_layer", "last layer trained anew"),
         ):
             of_loss = [record[way] for record in records if record["loss"] == loss and way in record]
-            series[f"{LOSSES[loss]}, {title}"] = [[100 * r[str(k)][part] for r in of_loss] for k in config.added]
+            if of_loss:
+                series[f"{LOSSES[loss]}, {title}"] = [[100 * r[str(k)][part] for r in of_loss] for k in config.added]
     retrained = [record["retrained"] for record in records if "retrained" in record]
     values = [[100 * r[str(k)][part] for r in retrained if str(k) in r] for k in config.added]
     return series | {"classifier trained anew": values}

@@ -46,7 +46,8 @@ def train_trial(
         images_per_class=config.images_per_class,
         epochs=config.epochs,
         seed=trial.seed,
-        warmup_start=0.1,  # the recipe's (Luo et al. 2019): from 3.5e-5 to 3.5e-4
+        # NOTE(paper): "a low value"; the recipe of Luo et al. (2019) begins with 3.5e-5 of 3.5e-4.
+        warmup_start=0.1,
     )
     if distribution.is_chief(strategy):
         recognizer.save(Recognizer(model.inference_model, classes), folder)

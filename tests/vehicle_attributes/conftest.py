@@ -10,5 +10,5 @@ from vehicle_attributes import model
 def tiny_backbone():
     """Two blocks for 32×32 pixels in place of whatever backbone a preset has."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "build_backbone", lambda *_: backbone())
+        patch.setattr(model, "build_backbone", lambda *_, **__: backbone())
         yield

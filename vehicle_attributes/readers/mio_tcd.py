@@ -10,7 +10,7 @@ from .counts import check_counts
 def read_mio_tcd(root: Path) -> LabeledImages:
     """The classification set: `train/CLASS/*.jpg`, 11 types, one of them no vehicle.
 
-    Its folder `test` has no labels, as it was the test set of a challenge; so `train` is split as
+    NOTE(paper): its folder `test` has no labels, as it was the test set of a challenge; so `train` is split as
     `read_folders` does, and scores do not compare with the challenge's. Other numbers of files or types than the
     published ones are a warning.
 
