@@ -99,12 +99,13 @@ class ReIDConfig(ImageTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._validate(above_zero=("steps_per_epoch",), zero_or_more=("frozen_epochs",))
+        self._validate(zero_or_more=("frozen_epochs",))
         if min(self.identities_per_batch, self.images_per_identity) < 2:
             raise ValueError(
                 "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
                 f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
             )
+        self._validate(above_zero=("steps_per_epoch",))
 
 
 def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:

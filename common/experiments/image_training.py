@@ -26,11 +26,11 @@ def fit_on_images(
     losses: Mapping[str, Any],
     targets: Callable[[Any], Mapping[str, Any]],
     augmentation: Augmentation,
+    warmup_start: float | None = None,
     classes_per_batch: int,
     images_per_class: int,
     epochs: int,
     seed: int,
-    warmup_start: float | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains the trainable layers with Adam, into `folder`; its `best.weights.h5` are those of the last epoch.
@@ -44,11 +44,11 @@ def fit_on_images(
         losses: of each output.
         targets: labels (B,) or (B, A) -> what the losses compare the outputs with.
         augmentation: what may happen to an image.
+        warmup_start: as `start` of `WarmUpAndDrops`.
         classes_per_batch: P.
         images_per_class: K.
         epochs: total number.
         seed: of batches and augmentation.
-        warmup_start: `start` of `WarmUpAndDrops`.
         callbacks: as of `training.fit`.
 
     Raises:
