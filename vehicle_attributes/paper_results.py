@@ -1,7 +1,7 @@
 """The numbers of Publication IV."""
 
-# Accuracy in % on VERI-Wild (Table 3.5): attribute -> loss -> value. Tables have the dissertation's numbers; the
-# publication's own Tables 1 to 5 are the same.
+# Accuracy in % on VERI-Wild (Table 3.5): attribute -> loss -> value. Tables are numbered as in the dissertation; the
+# publication's Tables 1 to 5 have the same rows.
 PAPER = {
     "type": {"cross_entropy": 96.8, "triplet": 97.4, "lifted_structured": 97.7},
     "make": {"cross_entropy": 95.6, "triplet": 95.3, "lifted_structured": 96.2},
