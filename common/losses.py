@@ -1,7 +1,5 @@
 """Metric-learning losses, written in `keras.ops` so that they run on every Keras backend."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -102,51 +100,6 @@ class LiftedStructured(_PairLoss):
         pairs = ops.where(alone, 0.0, positive * ops.square(ops.relu(pairs)) / 2)
         count = ops.maximum(ops.sum(positive), 1.0)
         return ops.sum(pairs, axis=1) * ops.cast(ops.shape(positive)[0], count.dtype) / count
-
-
-@keras.saving.register_keras_serializable(package="common")
-class ArcFace(keras.losses.Loss):
-    """Cross-entropy of cosines, with an angle added to the true class's (Deng et al. 2019, Eq. 3).
-
-    -log(e^{s cos(θ_y + m)} / (e^{s cos(θ_y + m)} + Σ_{j ≠ y} e^{s cos θ_j})). Where θ_y + m is above π, which cosines
-    no longer order, it is cos θ_y - m sin m, as in the authors' program.
-
-    Args:
-        margin: m, an angle in radians.
-        scale: s, the radius of the sphere.
-
-    Raises:
-        ValueError: a margin below 0 or above π/2, or a scale that is not above zero.
-    """
-
-    def __init__(self, margin=0.5, scale=30.0, reduction="mean_with_sample_weight", name="arcface", **kwargs):
-        super().__init__(name=name, reduction=reduction, **kwargs)
-        if not 0 <= margin <= math.pi / 2 or not scale > 0:
-            raise ValueError(f"margin must be from 0 to π/2 and scale above zero, got {margin} and {scale}.")
-        self.margin, self.scale = margin, scale
-
-    def call(self, y_true, y_pred):
-        """Loss of each sample.
-
-        Args:
-            y_true: (B,) or (B, 1) classes from 0 on.
-            y_pred: (B, C) cosines of the angles between embeddings and the classes' centers, of `CosineDense`.
-
-        Returns:
-            (B,), float32 or wider.
-        """
-        cosines = ops.cast(y_pred, _wide(y_pred))
-        true = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), cosines.shape[1], dtype=cosines.dtype)
-        # The slope of the root is infinite at angles 0 and π; the bound keeps it below a thousand.
-        sines = ops.sqrt(ops.maximum(1 - ops.square(cosines), 1e-6))
-        shifted = cosines * math.cos(self.margin) - sines * math.sin(self.margin)  # cos(θ + m)
-        beyond = cosines < -math.cos(self.margin)
-        shifted = ops.where(beyond, cosines - self.margin * math.sin(self.margin), shifted)
-        logits = self.scale * ops.where(true > 0, shifted, cosines)
-        return ops.logsumexp(logits, axis=1) - ops.sum(true * logits, axis=1)
-
-    def get_config(self):
-        return {**super().get_config(), "margin": self.margin, "scale": self.scale}
 
 
 def _wide(numbers) -> str:

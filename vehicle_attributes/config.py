@@ -16,6 +16,7 @@ class Config(ImageTrainingConfig):
 
     dataset: Dataset = "veri_wild"  # images to read, section 3.1.1; "folders" has a folder per class
     attributes: tuple[str, ...] = ("type",)  # what is learned, jointly if several (section 4.2 (pub)), finest last
+    # NOTE(paper): neither image size nor batch is in the text.
     image_size: tuple[int, int] = (256, 256)  # height and width that images are resized to
     losses: tuple[Loss, ...] = ("cross_entropy",)  # section 3.1.2 (pub); "arcface" is its section 3.2's next step
     label_smoothing: float = 0.1  # of the cross-entropy, section 3.2.3
@@ -24,9 +25,11 @@ class Config(ImageTrainingConfig):
     images_per_class: int = 8  # images of each of them
     padding: int = 10  # pixels added on each side before the random crop
     erasing: float = 0.5  # probability of an erased patch, section 3.2.3
-    epochs: int = 120  # passes of so many steps
-    steps_per_epoch: int = 400  # batches in an epoch
-    learning_rate: float = 3.5e-4  # of Adam after the warm-up; begins and ends at a hundredth of it
+    epochs: int = 120  # passes over the training images
+    # NOTE(paper): neither chapter nor publication says what an epoch is. Here as many images are drawn in it as there
+    # are; batches balance the classes, so an image of a rare class is drawn more than once and of a frequent one less.
+    steps_per_epoch: int = 0  # batches in an epoch; 0: images / batch, so that an epoch is a pass
+    learning_rate: float = 3.5e-4  # of Adam after the warm-up; begins at a tenth of it and ends at a hundredth
     exemplars: int = 100  # training images of each class in the gallery, section 3.2.3
     held_out: int = 0  # classes that the training lacks and the gallery gets, section 3.2
     added: tuple[int, ...] = (1, 5, 20, 100)  # exemplars of each of those, one experiment each
@@ -109,11 +112,10 @@ def on_cpu(config: Config) -> Config:
         image_size=(96, 96),
         losses=tuple(LOSSES),
         padding=4,  # 10 pixels of 256
-        epochs=12,
-        steps_per_epoch=50,
+        epochs=10,
         learning_rate=1e-3,
         warmup_epochs=2,
-        drop_epochs=(8, 11),
+        drop_epochs=(7, 9),
     )
 
 
@@ -129,9 +131,10 @@ DEMO = replace(
     images_per_class=5,
     padding=3,
     erasing=0.0,
-    epochs=16,
+    epochs=50,  # of 16 steps
     learning_rate=2e-3,
-    drop_epochs=(11, 14),
+    warmup_epochs=6,
+    drop_epochs=(34, 44),
 )
 
 PRESETS: dict[str, tuple[str, Config]] = {
@@ -146,6 +149,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             images_per_class=3,
             epochs=2,
             steps_per_epoch=4,
+            warmup_epochs=1,
         ),
     ),
     # make train-vehicle_attributes; all losses on the types of the embedded photographs.
@@ -153,7 +157,17 @@ PRESETS: dict[str, tuple[str, Config]] = {
     # PRESET=demo_open_set: classes that are added to the gallery alone, section 3.2.
     "demo_open_set": (
         "embedded photographs, two types added without retraining",
-        replace(DEMO, held_out=2, added=(1, 5, 20, 80), classes_per_batch=4, images_per_class=8),
+        # Eight trainings, so shorter ones.
+        replace(
+            DEMO,
+            held_out=2,
+            added=(1, 5, 20, 80),
+            classes_per_batch=4,
+            images_per_class=8,
+            epochs=30,  # of 10 steps
+            warmup_epochs=4,
+            drop_epochs=(20, 26),
+        ),
     ),
     # PRESET=veri_wild_type_triplet ARGS="--data-dir DIR" and so on; paper_results.py has the publication's accuracies.
     **{
@@ -174,7 +188,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
     "mobilenet_open_set": (
         "a folder per class, two classes added without retraining, at a CPU's scale",
         # Eight trainings a seed, so shorter ones.
-        replace(MOBILENET, held_out=2, classes_per_batch=4, images_per_class=15, epochs=8, drop_epochs=(5, 7)),
+        replace(MOBILENET, held_out=2, classes_per_batch=4, images_per_class=15, epochs=9, drop_epochs=(6, 8)),
     ),
 }
 
@@ -185,5 +199,10 @@ DATA: dict[str, dict[str, str]] = {
     "demo_open_set": {},
     "mobilenet": _TYPES,
     "mobilenet_open_set": _TYPES,
-    **{preset: {"data_dir": "VERI-Wild"} for preset in PRESETS if preset.startswith("veri_wild")},
+    **{
+        preset: {"data_dir": folder}
+        for folder, prefix in (("VERI-Wild", "veri_wild"), ("CompCars", "compcars"), ("MIO-TCD", "mio_tcd"))
+        for preset in PRESETS
+        if preset.startswith(prefix)
+    },
 }

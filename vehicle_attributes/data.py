@@ -14,6 +14,7 @@ from common.datasets.images import BOX
 from .config import Config
 from .readers.compcars import read_compcars, read_compcars_sv
 from .readers.mio_tcd import read_mio_tcd
+from .readers.values import is_known, similar_names
 from .readers.veri_wild import read_veri_wild
 
 PHOTOGRAPHS = Path(__file__).with_name("photographs")  # the set "embedded"; ATTRIBUTION.md there says whose they are
@@ -24,13 +25,14 @@ _READERS = {
     "compcars_sv": read_compcars_sv,
     "mio_tcd": read_mio_tcd,
 }
-_UNKNOWN = ("", "unknown", "none", "null")
+_SHOWN = 5  # pairs of names in a warning
 
 
 def read(config: Config) -> LabeledImages:
-    """The data set of a run, without the images of which one of its attributes is not known.
+    """The data set of a run, without the images of which one of its attributes is not known (`values.UNKNOWN`).
 
-    How many are left out is a warning. The classes of "folders" are those of the one attribute that is learned.
+    How many are left out is a warning, and so are names that may be one class spelled twice. The classes of "folders"
+    are those of the one attribute that is learned.
 
     Raises:
         ValueError: unknown set, no folder given, attributes that the set lacks or knows of no image, or the reader's
@@ -62,7 +64,7 @@ def _with_known(data: LabeledImages, name: str, attributes: Sequence[str]) -> La
     for table in (data.train, data.test):
         known = pd.Series(True, index=table.index)
         for attribute in attributes:
-            known &= ~table[attribute].str.lower().isin(_UNKNOWN)
+            known &= table[attribute].map(is_known)
         if not known.any():
             raise ValueError(
                 f"No image of a split of {name!r} has {' and '.join(attributes)}. Choose others of {columns}."
@@ -74,7 +76,23 @@ def _with_known(data: LabeledImages, name: str, attributes: Sequence[str]) -> La
             f"{left_out} images of data set {name!r} are left out, as their {' or '.join(attributes)} is not known.",
             stacklevel=3,
         )
-    return LabeledImages(*tables)
+    known_data = LabeledImages(*tables)
+    for attribute in attributes:
+        _report_similar(known_data, attribute)
+    return known_data
+
+
+def _report_similar(data: LabeledImages, attribute: str) -> None:
+    """Warns of names that may be one class; they stay apart, as nobody but the user knows."""
+    pairs = similar_names([*data.train[attribute].unique(), *data.test[attribute].unique()])
+    if pairs:
+        more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+        names = ", ".join(f"{a!r} and {b!r}" for a, b in pairs[:_SHOWN])
+        warnings.warn(
+            f"Classes of {attribute} with almost equal names, which stay apart: {names}{more}. If they are one class, "
+            "give them one name in the data set.",
+            stacklevel=4,
+        )
 
 
 def describe(config: Config, data: LabeledImages) -> str:

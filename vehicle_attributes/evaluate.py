@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from common.datasets.image_folder import LabeledImages
@@ -23,7 +24,7 @@ from . import recognizer
 from .config import Config, Trial, trials
 from .data import read
 from .open_set import open_set_record
-from .recognition import choose_gallery, nearest_exemplars, scores
+from .recognition import choose_gallery, nearest_class_means, nearest_exemplars, scores
 from .tables import GROWTH, open_set_series, open_set_table, publish, run_table, unknown_table
 
 METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"
@@ -66,11 +67,13 @@ def gallery_record(
     outputs = trained.embed(data.test["path"], boxes_of(data.test))
     record, neighbors = {}, {}
     for attribute, gallery in galleries.items():
-        indices, _ = nearest_exemplars(outputs["embedding"], exemplars[np.isin(rows, gallery)])
+        features, labels = exemplars[np.isin(rows, gallery)], data.train[attribute].to_numpy()
+        indices, _ = nearest_exemplars(outputs["embedding"], features)
         neighbors[attribute] = gallery[indices]  # (Q, k)
         record[attribute] = scores(
             data.test[attribute].to_numpy(),
-            data.train[attribute].to_numpy()[neighbors[attribute]],
+            labels[neighbors[attribute]],
+            nearest_class_means(outputs["embedding"], features, labels[gallery]),
             outputs.get(f"{attribute}_logits"),
             trained.classes[attribute],
         ) | {"exemplars": len(gallery)}
@@ -166,9 +169,19 @@ def draw_growth(path: Path, config: Config, records: Sequence[dict[str, Any]]) -
         panels[f"{part} classes"] = {
             way.removesuffix(", gallery"): ([np.mean(v) for v in values], [np.std(v, ddof=len(v) > 1) for v in values])
             for way, values in series.items()
-            if "last layer" not in way and all(values)
+            if way.endswith((", gallery", "classifier trained anew")) and all(values)
         }
-    plots.error_bars(path, panels, config.added, "exemplars of each new class", "accuracy (%)")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for axis, (title, lines) in zip(axes, panels.items()):
+        for name, (means, deviations) in lines.items():
+            axis.errorbar(config.added, means, deviations, label=name, linewidth=1, marker="o", markersize=3, capsize=2)
+        axis.set(xscale="log", xticks=config.added, xticklabels=config.added, title=title)
+        axis.set(xlabel="exemplars of each new class", ylabel="accuracy (%)")
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    plots.save(figure, path)
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)

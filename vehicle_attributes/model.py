@@ -9,9 +9,10 @@ from keras import layers, ops
 from common.backbones import Backbone, build_backbone
 from common.experiments.reid import identity_logits
 from common.experiments.training import seed_everything
-from common.layers import AdaptiveL2, CosineDense
-from common.losses import ArcFace, BatchHardTriplet, LiftedStructured
+from common.layers import AdaptiveL2
+from common.losses import BatchHardTriplet, LiftedStructured
 
+from .arcface import ArcFace, CosineDense
 from .config import Config, Trial
 
 
@@ -52,6 +53,7 @@ def build_model(
     maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, D)
     embedding = layers.GlobalAveragePooling2D(name="embedding")(maps)  # (B, D)
     if loss == "cross_entropy":
+        # NOTE(paper): the dense layer has no bias and begins at N(0, 0.001), as the recipe's; the text says neither.
         heads = {f"{name}_logits": identity_logits(name, embedding, count) for name, count in num_classes.items()}
     elif loss == "arcface":
         # Straight on the embedding: its angles are what the gallery compares.
@@ -77,7 +79,8 @@ def losses(model: AttributeModel, loss: str, label_smoothing: float) -> dict[str
     """
     kinds = {
         "cross_entropy": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
-        "triplet": BatchHardTriplet(0.3),  # the margin of the recipe for persons that section 3.2.3 ports
+        # NOTE(paper): margins are not in the text. This one is that of the recipe for persons that section 3.2.3 ports.
+        "triplet": BatchHardTriplet(0.3),
         "lifted_structured": LiftedStructured(1.0),  # Song et al. 2016
         "arcface": ArcFace(0.5, 30.0),  # the margin of Deng et al. 2019
     }

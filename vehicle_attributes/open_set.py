@@ -15,7 +15,7 @@ from common.datasets.image_folder import LabeledImages
 from common.datasets.images import boxes_of
 
 from .config import Config, Trial
-from .gallery.search import distances_within, nearest, threshold
+from .gallery.search import class_means, distances_within, nearest, threshold
 from .gallery.validation import unit
 from .recognition import accuracy, choose_gallery
 from .recognizer import Recognizer
@@ -76,6 +76,9 @@ def open_set_record(config: Config, trial: Trial, recognizer: Recognizer, data: 
         if added == 0:
             record["unknown"] = _rejection(gallery, names, distances[:, 0], new)
         record.setdefault("gallery", {})[str(added)] = _accuracies(true, names[indices[:, 0]], new)
+        means, classes = class_means(gallery, names)
+        nearest_means = nearest(queries, means, 1)[0][:, 0]
+        record.setdefault("class_means", {})[str(added)] = _accuracies(true, classes[nearest_means], new)
         record.setdefault("last_layer", {})[str(added)] = _accuracies(true, _last_layer(gallery, names, queries), new)
     return record
 

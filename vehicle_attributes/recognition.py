@@ -1,13 +1,13 @@
 """Recognition as retrieval: a gallery of training images, and the classes of the nearest of them (section 3.2.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import recall_score
 
-from .gallery.search import nearest
+from .gallery.search import class_means, nearest
 from .gallery.validation import unit
 
 VOTERS = 5  # neighbors that vote, in addition to the single one of the publication
@@ -47,6 +47,24 @@ def nearest_exemplars(queries: np.ndarray, gallery: np.ndarray, k: int = VOTERS)
     return nearest(unit(queries), unit(gallery), k)
 
 
+def nearest_class_means(queries: np.ndarray, gallery: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The class whose exemplars' mean is nearest by cosine distance, as `class_means` says.
+
+    Args:
+        queries: (Q, D) float32.
+        gallery: (G, D) float32.
+        labels: (G,) classes of the exemplars.
+
+    Returns:
+        (Q,) classes.
+
+    Raises:
+        ValueError: as `nearest_exemplars`.
+    """
+    means, names = class_means(unit(gallery), labels)
+    return names[nearest(unit(queries), means, 1)[0][:, 0]]
+
+
 def majority(labels: np.ndarray) -> np.ndarray:
     """(Q,) the most frequent of each row's labels (Q, k), nearest first; of equally frequent ones the nearest."""
     votes = np.sum(labels[:, :, np.newaxis] == labels[:, np.newaxis, :], axis=2)  # (Q, k)
@@ -66,13 +84,18 @@ def class_accuracies(true: np.ndarray, predicted: np.ndarray) -> dict[str, float
 
 
 def scores(
-    true: np.ndarray, neighbors: np.ndarray, scores_of_classes: np.ndarray | None, classes: list[str]
+    true: np.ndarray,
+    neighbors: np.ndarray,
+    by_means: np.ndarray,
+    scores_of_classes: np.ndarray | None,
+    classes: Sequence[str],
 ) -> dict[str, Any]:
     """The numbers of one attribute; accuracies are in [0, 1].
 
     Args:
         true: (Q,) classes of the queries.
         neighbors: (Q, k) classes of their nearest exemplars, nearest first.
+        by_means: (Q,) as of `nearest_class_means`.
         scores_of_classes: (Q, C) of the network's classifier, or None if it has none.
         classes: C names, as the classifier orders them.
     """
@@ -82,6 +105,7 @@ def scores(
         "accuracy": accuracy(true, neighbors[:, 0]),
         "macro_accuracy": float(np.mean(list(by_class.values()))),
         "accuracy_of_vote": accuracy(true, majority(neighbors)),
+        "accuracy_of_class_means": accuracy(true, by_means),
         "accuracy_of_classifier": None if classified is None else accuracy(true, classified),
         "class_accuracies": by_class,
     }

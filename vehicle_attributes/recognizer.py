@@ -13,7 +13,8 @@ from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
 from common.datasets import pipeline
 from common.files import replacing, write_json
-from common.layers import CosineDense
+
+from .arcface import CosineDense
 
 NETWORK, CLASSES = "recognizer.keras", "classes.json"
 # Layers of ours that a network may have; Keras must know them to load it, also where no network was built before.

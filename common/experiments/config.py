@@ -81,7 +81,7 @@ class ImageTrainingConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._validate(above_zero=("epochs", "steps_per_epoch", "learning_rate"), zero_or_more=("warmup_epochs",))
+        self._validate(above_zero=("epochs", "learning_rate"), zero_or_more=("steps_per_epoch", "warmup_epochs"))
         if min(self.image_size) < 32:
             raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
 
@@ -110,6 +110,7 @@ class ReIDConfig(ImageTrainingConfig):
                 "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
                 f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
             )
+        self._validate(above_zero=("steps_per_epoch",))
 
 
 def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:

@@ -26,6 +26,7 @@ def fit_on_images(
     losses: Mapping[str, Any],
     targets: Callable[[Any], Mapping[str, Any]],
     augmentation: Augmentation,
+    warmup_start: float | None = None,
     classes_per_batch: int,
     images_per_class: int,
     epochs: int,
@@ -46,6 +47,7 @@ def fit_on_images(
         losses: of each output.
         targets: labels (B,) or (B, A) -> what the losses compare the outputs with.
         augmentation: what may happen to an image.
+        warmup_start: as `start` of `WarmUpAndDrops`.
         classes_per_batch: P.
         images_per_class: K.
         epochs: total number.
@@ -58,7 +60,9 @@ def fit_on_images(
     Raises:
         ValueError: an image cannot be read; the sentence names it. And as of `training.fit`.
     """
-    rate = WarmUpAndDrops(config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs)
+    rate = WarmUpAndDrops(
+        config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs, start=warmup_start
+    )
     with distribution.strategy_of(model).scope():
         # XLA is off: it is slower on CPUs, and Keras has none together with deterministic kernels.
         model.compile(keras.optimizers.Adam(rate), losses, jit_compile=False)

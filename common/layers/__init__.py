@@ -2,8 +2,8 @@
 
 from common.layers.adaptive_l2 import AdaptiveL2
 from common.layers.bit_shuffle import ShuffleBits
-from common.layers.normalization import CosineDense, L2Normalize
+from common.layers.normalization import L2Normalize
 from common.layers.pooling import GeMPooling2D
 from common.layers.stream_cipher import ChaCha20
 
-__all__ = ["AdaptiveL2", "ChaCha20", "CosineDense", "GeMPooling2D", "L2Normalize", "ShuffleBits"]
+__all__ = ["AdaptiveL2", "ChaCha20", "GeMPooling2D", "L2Normalize", "ShuffleBits"]

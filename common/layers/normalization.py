@@ -37,32 +37,3 @@ class L2Normalize(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}
-
-
-@keras.saving.register_keras_serializable(package="common")
-class CosineDense(layers.Layer):
-    """Cosines of the angles between a vector and the centers of classes, which are learned (Deng et al. 2019).
-
-    Args:
-        units: C, how many centers.
-
-    Input shape: (B, D), any float dtype. Output shape: (B, C), in the layer's compute dtype.
-    """
-
-    def __init__(self, units: int, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.normalize = L2Normalize(dtype=self.dtype_policy)
-
-    def build(self, input_shape):
-        # Their lengths do not matter: only directions are learned.
-        self.centers = self.add_weight(shape=(self.units, input_shape[-1]), initializer="random_normal", name="centers")
-
-    def call(self, inputs):
-        return ops.matmul(self.normalize(inputs), ops.transpose(self.normalize(self.centers)))  # (B, C)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.units)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}

@@ -106,28 +106,6 @@ def loss_curves(run: Path, trials: Sequence[Any], y_label: str = "loss") -> None
     curves(run / "figures/loss.png", logs, "epoch", y_label)
 
 
-def error_bars(
-    path: Path,
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
-    x: Sequence[float],
-    x_label: str,
-    y_label: str,
-) -> None:
-    """Means with their deviations against numbers above zero on a logarithmic axis, with one legend.
-
-    `panels`: title -> line's name -> (means, deviations), each as long as `x`.
-    """
-    figure, axes = _panels(list(panels), size=4)
-    for axis, lines in zip(axes, panels.values()):
-        for name, (means, deviations) in lines.items():
-            axis.errorbar(x, means, deviations, label=name, linewidth=1, marker="o", markersize=3, capsize=2)
-        axis.set(xscale="log", xticks=x, xticklabels=x, xlabel=x_label, ylabel=y_label)
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    save(figure, path)
-
-
 def roc(path: Path, panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> None:
     """ROC curves with the diagonal of chance; title -> curve name -> (false positive rates, true positive rates)."""
     figure, axes = _panels(list(panels), size=4)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.losses import ArcFace, BatchHardTriplet, LiftedStructured
+from common.losses import BatchHardTriplet, LiftedStructured
 from tests.helpers import ROOT, value_and_gradients
 
 GOLDEN = np.load(ROOT / "tests/golden/tfa_losses.npz")
@@ -137,37 +137,8 @@ def test_lifted_structured_is_finite_where_a_class_is_together_and_the_others_ar
     assert value == 0 and not gradient.any()
 
 
-def test_arcface_by_hand():
-    """Angles 60° and 90° to the centers, class 0, margin 30°, scale 2: logits 2 cos 90° = 0 and 0."""
-    cosines = np.array([[0.5, 0.0]], "float32")
-    value, gradient = value_and_gradient(ArcFace(margin=np.pi / 6, scale=2.0), [0], cosines)
-    np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
-    # d cos(θ + m) / d cos θ = cos m + cos θ sin m / sin θ = √3/2 + 1/(2√3)
-    np.testing.assert_allclose(gradient, [[-(3**0.5 / 2 + 0.5 / 3**0.5), 1.0]], rtol=1e-5)
-
-
-def test_arcface_without_a_margin_is_cross_entropy():
-    random = np.random.default_rng(0)
-    cosines, labels = random.uniform(-1, 1, (6, 4)).astype("float32"), np.array([0, 1, 2, 3, 0, 1])
-    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, 30 * cosines)
-    np.testing.assert_allclose(ArcFace(margin=0.0)(labels, cosines), expected, rtol=1e-5)
-
-
-def test_arcface_orders_angles_beyond_pi_and_has_finite_gradients_everywhere():
-    cosines = np.stack([np.linspace(-1, 1, 201), np.zeros(201)], axis=1).astype("float32")
-    each = ArcFace(margin=0.5, scale=10.0, reduction=None)(np.zeros(201), cosines)
-    assert np.all(np.diff(keras.ops.convert_to_numpy(each)) < 0)
-    _, gradient = value_and_gradient(ArcFace(margin=0.5, scale=10.0, reduction="sum"), np.zeros(201), cosines)
-    assert np.isfinite(gradient).all()
-
-
 def test_losses_save_their_arguments_and_refuse_bad_ones():
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ArcFace(0.3, 16.0)))
-    assert (again.margin, again.scale) == (0.3, 16.0)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(LiftedStructured(0.3)))
     assert again.margin == 0.3
     with pytest.raises(ValueError, match="margin must be a number from zero on, got -1.0"):
         LiftedStructured(-1.0)
-    for margin, scale in ((-0.1, 30.0), (2.0, 30.0), (0.5, 0.0)):
-        with pytest.raises(ValueError, match="margin must be from 0 to π/2 and scale above zero"):
-            ArcFace(margin, scale)

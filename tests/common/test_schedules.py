@@ -37,6 +37,11 @@ def test_without_warm_up_it_starts_at_the_peak():
     np.testing.assert_allclose([schedule(0), schedule(300)], 0.1)
 
 
+def test_the_warm_up_may_begin_higher_than_the_schedule_ends():
+    schedule = WarmUpAndDrops(0.5, steps_per_epoch=3, warmup_epochs=4, drop_epochs=(10, 20, 30), start=0.1)
+    np.testing.assert_allclose([schedule(0), schedule(12), schedule(90)], [0.05, 0.5, 0.005], rtol=1e-6)
+
+
 def test_saves_with_its_settings():
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(PAPER))
     assert again.get_config() == PAPER.get_config()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from common.backbones import build_backbone
+from tests.common import project_trainings
 from vehicle_attributes.model import build_model, losses, targets
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype="uint8")
@@ -77,11 +78,12 @@ def test_targets_are_the_column_of_each_attribute():
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "triplet", "lifted_structured", "arcface"])
 def test_total_loss_is_the_sum_over_the_attributes_and_the_penalty(loss):
-    model = small(loss, l2_factor=0.001)
+    backbone, images = project_trainings.backbone(), IMAGES[:, :32, :32]
+    model = build_model(backbone, {"type": 2, "make": 3}, loss=loss, l2_factor=0.001)
     terms, true = losses(model, loss, 0.1), targets(model, loss, ("type", "make"), LABELS)
     model.training_model.compile(keras.optimizers.SGD(0.0), terms, jit_compile=False)
-    total = model.training_model.train_on_batch(IMAGES, true, return_dict=True)["loss"]
-    outputs = model.training_model(IMAGES, training=True)
+    total = model.training_model.train_on_batch(images, true, return_dict=True)["loss"]
+    outputs = model.training_model(images, training=True)
     parts = sum(float(terms[name](true[name], outputs[name])) for name in terms)
     weights = [v for v in model.training_model.trainable_variables if not v.path.endswith("centers")]
     penalty = 0.001 * sum(float(np.sum(np.square(weight))) for weight in weights)

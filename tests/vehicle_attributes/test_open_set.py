@@ -74,10 +74,12 @@ def test_accuracies_of_a_perfect_embedding():
     assert record["new_classes"] == ["a", "b"] and (record["old_images"], record["new_images"]) == (10, 10)
     assert record["gallery"]["0"] == {"old": 1.0, "new": 0.0, "all": 0.5}
     assert record["gallery"]["1"] == record["gallery"]["3"] == {"old": 1.0, "new": 1.0, "all": 1.0}
-    assert record["last_layer"]["3"]["all"] == 1.0
+    assert record["class_means"]["0"] == {"old": 1.0, "new": 0.0, "all": 0.5}
+    assert record["class_means"]["1"]["all"] == record["last_layer"]["3"]["all"] == 1.0
     assert record["unknown"]["auc"] == 1.0 and record["unknown"]["rejected_new"] == 1.0
 
 
+@pytest.mark.usefixtures("tiny_backbone")
 def test_experiment_from_end_to_end(tmp_path):
     pytest.importorskip("tensorflow")
     smoke = PRESETS["smoke"][1]
@@ -85,7 +87,7 @@ def test_experiment_from_end_to_end(tmp_path):
     records = evaluate(train(config))
     assert [set(record) & {"gallery", "retrained"} for record in records] == [{"gallery"}, {"retrained"}, {"retrained"}]
     table = open_set_table(config, records)
-    assert table.count("\n") == 4 and "None" not in table
+    assert table.count("\n") == 5 and "None" not in table
     run = tmp_path / "vehicle_attributes/run"
     assert cv2.imread(str(run / "figures/growth.png")).shape[0] > 300
     assert "Unknown classes" in (run / "report.md").read_text()

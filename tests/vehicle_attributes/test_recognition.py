@@ -11,6 +11,7 @@ from vehicle_attributes.recognition import (
     choose_gallery,
     class_accuracies,
     majority,
+    nearest_class_means,
     nearest_exemplars,
     scores,
 )
@@ -57,6 +58,17 @@ def test_a_gallery_smaller_than_k_is_returned_whole():
     np.testing.assert_array_equal(indices, [[0, 1], [1, 0]])
 
 
+def test_class_means_by_hand():
+    """Exemplars of a at 0° and 60°, a third as long, and of b at 50°: 38° is next to b's, and to the mean of a, 30°."""
+    angles = np.radians([0, 60, 50, 38, 45])
+    points = (np.stack([np.cos(angles), np.sin(angles)], axis=1) * [[3], [1], [2], [5], [1]]).astype("float32")
+    exemplars, queries, labels = points[:3], points[3:], np.array(["a", "a", "b"])
+    assert list(labels[nearest_exemplars(queries, exemplars, 1)[0][:, 0]]) == ["b", "b"]
+    assert list(nearest_class_means(queries, exemplars, labels)) == ["a", "b"]  # 8° and 12°, 15° and 5°
+    with pytest.raises(ValueError, match="The features of the mean of 'a' must be finite and not all zero"):
+        nearest_class_means(queries, np.float32([[1, 0], [-1, 0], [0, 1]]), labels)
+
+
 def test_majority_and_its_ties():
     votes = np.array([list("abbca"), list("abcde"), list("bccbb"), list("cabab")])
     assert list(majority(votes)) == ["a", "a", "b", "a"]  # in the first and last two labels have two votes each
@@ -71,8 +83,9 @@ def test_accuracy_by_hand():
 
 def test_scores_of_an_attribute():
     neighbors = np.array([list("abb"), list("aab"), list("bba")])
-    record = scores(np.array(list("bab")), neighbors, np.array([[0.1, 0.9], [0.2, 0.8], [3.0, 1.0]]), ["a", "b"])
+    true, means = np.array(list("bab")), np.array(list("abb"))
+    record = scores(true, neighbors, means, np.array([[0.1, 0.9], [0.2, 0.8], [3.0, 1.0]]), ["a", "b"])
     assert record["accuracy"] == pytest.approx(2 / 3) and record["accuracy_of_vote"] == 1
     assert record["macro_accuracy"] == pytest.approx((1 + 0.5) / 2)
-    assert record["accuracy_of_classifier"] == pytest.approx(1 / 3)
-    assert scores(np.array(list("bab")), neighbors, None, ["a", "b"])["accuracy_of_classifier"] is None
+    assert record["accuracy_of_classifier"] == record["accuracy_of_class_means"] == pytest.approx(1 / 3)
+    assert scores(true, neighbors, means, None, ["a", "b"])["accuracy_of_classifier"] is None

@@ -7,7 +7,8 @@ import pytest
 from common.experiments import entry
 from common.report.tables import published
 from vehicle_attributes import tables
-from vehicle_attributes.config import PRESETS
+from vehicle_attributes.config import DATA, LOSSES, PRESETS
+from vehicle_attributes.paper_results import LEFT_OUT, LISTED, PAPER, ROWS
 
 HEADER = 2  # lines of a table before its rows
 
@@ -15,6 +16,7 @@ HEADER = 2  # lines of a table before its rows
 def record(loss, seed, value, attribute="type"):
     classifier = value if loss == "cross_entropy" else None
     numbers = {"accuracy": value, "macro_accuracy": value / 2, "accuracy_of_vote": value, "exemplars": 1400}
+    numbers["accuracy_of_class_means"] = value - 0.3
     return {
         "loss": loss,
         "seed": seed,
@@ -42,7 +44,22 @@ def test_paper_numbers_are_those_of_their_cell(preset, attribute, paper):
     row = cells(tables.run_table(config, records), 0)
     assert row[2] == paper
     assert row[3:6] == ["55.00 ± 7.07", "50.0 60.0", "27.50 ± 3.54"] and row[-1] == "1,400"
-    assert (row[7] == "–") == (config.losses[0] != "cross_entropy")
+    assert row[7] == "25.00 ± 7.07"  # by class means
+    assert (row[8] == "–") == (config.losses[0] != "cross_entropy")
+
+
+def test_each_row_of_each_table_is_planned_or_left_out():
+    """`make reproduce-` trains all presets but `smoke`: all cells of Table 3.5, and the recommended sets."""
+    assert DATA.keys() == PRESETS.keys() - {"smoke"}
+    of_paper = {f"veri_wild_{attribute}_{loss}" for attribute, values in PAPER.items() for loss in values}
+    assert len(of_paper) == 2 * ROWS["3.5"] == 6 and of_paper <= DATA.keys()
+    listed = {f"{task}_{loss}" for task in LISTED for loss in LOSSES}
+    joint = {f"veri_wild_joint_{loss}" for loss in LOSSES}
+    assert len(listed) == 20 and listed | joint <= DATA.keys()
+    folders = {name: DATA[name]["data_dir"] for name in of_paper | listed | joint}
+    assert all(name.startswith(folder.lower().replace("-", "_")) for name, folder in folders.items())
+    assert set(folders.values()) == {"VERI-Wild", "CompCars", "MIO-TCD"}
+    assert LEFT_OUT.keys() == ROWS.keys() - {"3.5"} and sum(ROWS.values()) == 63
 
 
 def test_joint_training_is_no_cell_of_the_table():
@@ -56,7 +73,9 @@ def open_set_record(loss, seed, new, old):
     parts = {"new": new, "old": old, "all": (new + old) / 2}
     unknown = {"auc": 0.9, "accepted_old": 0.95, "rejected_new": 0.5}
     grown = {"0": {**parts, "new": 0.0}, "1": parts, "5": parts}
-    return {"loss": loss, "seed": seed, "gallery": grown, "last_layer": grown, "unknown": unknown}
+    means = {count: {name: value / 2 for name, value in accuracies.items()} for count, accuracies in grown.items()}
+    ways = {"gallery": grown, "class_means": means, "last_layer": grown}
+    return {"loss": loss, "seed": seed, **ways, "unknown": unknown}
 
 
 def test_growth_has_a_row_for_each_way_and_a_column_for_each_number_of_exemplars():
@@ -69,7 +88,8 @@ def test_growth_has_a_row_for_each_way_and_a_column_for_each_number_of_exemplars
     ]
     table = tables.open_set_table(config, records)
     assert cells(table, 0)[1:] == ["50.0 ± 14.1", "50.0 ± 14.1", "90.0 ± 0.0", "90.0 ± 0.0"]
-    assert cells(table, 2) == ["classifier trained anew", "10.0 ± 0.0", "50.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0"]
+    assert cells(table, 1) == ["triplet loss, class means", *["25.0 ± 7.1"] * 2, *["45.0 ± 0.0"] * 2]
+    assert cells(table, 3) == ["classifier trained anew", "10.0 ± 0.0", "50.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0"]
     assert cells(tables.unknown_table(records), 0) == ["triplet loss", "90.0 ± 0.0", "95.0 ± 0.0", "50.0 ± 0.0"]
     assert tables.unknown_table(records).count("\n") == HEADER  # retrained classifiers reject nothing
 

@@ -126,29 +126,36 @@ class Query:
     images: tyro.conf.Positional[tuple[Path, ...]]  # image files, or folders of them
     training: Path  # folder of the training that it was built with
     k: int = 5  # nearest exemplars to show
+    by_means: bool = False  # compare with the mean of each class, for classes of few exemplars; nothing is unknown then
     figure: Path | None = None  # PNG to draw: images and their nearest exemplars, green where these are of the class
     json: bool = False  # print JSON in place of a table
 
     def run(self) -> None:
+        if self.by_means and self.figure is not None:
+            raise ValueError(
+                "A figure shows the nearest exemplars, and means have no image; drop --figure or --by-means."
+            )
         paths = _pictures(self.images)
         recognizer = _load(self.training)
         gallery = Gallery(self.gallery, recognizer.fingerprint)
-        answers = gallery.query(unit(_embed(recognizer, paths), names=paths), self.k)
-        print(_as_json(gallery, paths, answers) if self.json else _as_table(gallery, paths, answers))
+        answers = gallery.query(unit(_embed(recognizer, paths), names=paths), self.k, by_means=self.by_means)
+        limit = None if self.by_means else gallery.threshold
+        show = _as_json if self.json else _as_table
+        print(show(gallery.attribute, limit, paths, answers))
         if self.figure is not None:
             _draw(self.figure, paths, answers)
 
 
-def _as_table(gallery: Gallery, paths: Sequence[str], answers: Answers) -> str:
-    limit = None if gallery.threshold is None else f"{gallery.threshold:.4f}"
+def _as_table(attribute: str, threshold: float | None, paths: Sequence[str], answers: Answers) -> str:
+    limit = None if threshold is None else f"{threshold:.4f}"
     rows = []
     for i, path in enumerate(paths):
-        names = (f"{a} {b:.4f} {Path(c).name}" for a, b, c in zip(*_neighbors(answers, i)))
+        names = (f"{a} {b:.4f} {Path(c).name}".rstrip() for a, b, c in zip(*_neighbors(answers, i)))
         rows.append([path, answers.recognized[i], f"{answers.distances[i, 0]:.4f}", limit, ", ".join(names)])
-    return table(["image", gallery.attribute, "distance", "threshold", "nearest"], rows)
+    return table(["image", attribute, "distance", "threshold", "nearest"], rows)
 
 
-def _as_json(gallery: Gallery, paths: Sequence[str], answers: Answers) -> str:
+def _as_json(attribute: str, threshold: float | None, paths: Sequence[str], answers: Answers) -> str:
     images = [
         {
             "image": path,
@@ -158,7 +165,7 @@ def _as_json(gallery: Gallery, paths: Sequence[str], answers: Answers) -> str:
         }
         for i, path in enumerate(paths)
     ]
-    return json.dumps({"attribute": gallery.attribute, "threshold": gallery.threshold, "images": images}, indent=2)
+    return json.dumps({"attribute": attribute, "threshold": threshold, "images": images}, indent=2)
 
 
 def _neighbors(answers: Answers, i: int) -> tuple[list[str], list[float], list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import storage, validation
-from .search import calibrated, nearest
+from .search import calibrated, class_means, nearest
 from .validation import UNKNOWN
 
 _SHOWN = 20  # labels that an error message lists
@@ -27,7 +27,7 @@ class Answers:
         recognized: (Q,) label of the nearest exemplar, or `UNKNOWN`.
         labels: (Q, k) of the exemplars.
         distances: (Q, k) float32, 1 - cosine.
-        paths: (Q, k) of the exemplars' images.
+        paths: (Q, k) of the exemplars' images; "" for the means of classes.
     """
 
     recognized: np.ndarray
@@ -173,12 +173,14 @@ class Gallery:
         self._head = head
         return int(gone.sum())
 
-    def query(self, features: Any, k: int = 1) -> Answers:
+    def query(self, features: Any, k: int = 1, *, by_means: bool = False) -> Answers:
         """The k nearest exemplars of Q queries, exactly, equally distant ones in order of adding.
 
         Args:
             features: (Q, D).
             k: how many; of fewer exemplars all are returned.
+            by_means: whether the mean of each class (`search.class_means`) stands for its exemplars. Nothing is unknown
+                then: the threshold is one of exemplars.
 
         Raises:
             ValueError: the gallery has no exemplars, or features or k are none.
@@ -190,9 +192,13 @@ class Gallery:
         queries = validation.unit(features, self._head.dimensions)
         if not len(self):
             raise ValueError(f"The gallery {self._path} has no exemplars; add some first.")
-        indices, distances = nearest(queries, self._features[: len(self)], k)
-        labels, paths = (names[indices].astype(str).reshape(indices.shape) for names in (self._labels, self._paths))
-        limit = np.inf if self.threshold is None else self.threshold
+        pool, labels, paths = (part[: len(self)] for part in (self._features, self._labels, self._paths))
+        if by_means:
+            pool, labels = class_means(pool, labels)
+            paths = np.full(len(labels), "", object)
+        indices, distances = nearest(queries, pool, k)
+        labels, paths = (names[indices].astype(str).reshape(indices.shape) for names in (labels, paths))
+        limit = np.inf if self.threshold is None or by_means else self.threshold
         recognized = np.where(distances[:, 0] > limit, UNKNOWN, labels[:, 0])
         return Answers(recognized, labels, distances, paths)
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from tqdm import tqdm
 
+from .validation import unit
+
 _SCORES = 2**25  # products at once: 128 MiB, large enough for a fast matrix product
 _NUMBERS = 2**20  # float64 of a step that works on features: 8 MiB
 _ROUNDING = 2.0**-24  # of float32, relative
@@ -73,6 +75,28 @@ def _exact(features: np.ndarray) -> np.ndarray:
     features = features.astype(np.float64)
     features /= np.sqrt(np.einsum("pd,pd->p", features, features))[:, np.newaxis]
     return features
+
+
+def class_means(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each class's exemplars, which may stand for them where they are few.
+
+    NOTE(paper): section 4.1 (pub) names few-shot learning as a next step, and no method. These are the prototypes of
+    Snell et al. (2017), of exemplars at unit length, which thus count alike, and compared by cosine.
+
+    Args:
+        features: (N, D) float32 as `validation.unit` returns them, N above zero.
+        labels: (N,) classes.
+
+    Returns:
+        Means (C, D) float32 of unit length, and their classes (C,) in sorted order.
+
+    Raises:
+        ValueError: the exemplars of a class cancel out.
+    """
+    groups = _groups(labels)
+    names = labels[[group[0] for group in groups]]
+    means = np.stack([features[group].mean(axis=0, dtype=np.float64) for group in groups])
+    return unit(means, names=[f"the mean of {str(name)!r}" for name in names]), names
 
 
 def distances_within(features: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from common.datasets.image_folder import LabeledImages, find_folder
 from common.datasets.images import BOX
 
+from .counts import check_counts
 from .lists import check_listed, read_lines, wrong_line
 
 _IMAGE = "'78/3/2010/c0a2f5ab7f6b7b.jpg', which is make, model, year and name"
@@ -22,7 +23,8 @@ def read_compcars(root: Path) -> LabeledImages:
 
     Attributes are `type`, `make` and `model`. A model is named with its make; the number follows where several have
     one name, and replaces a name that is missing. Type is "" for models whose type the set does not know (0).
-    `viewpoint` is -1 (uncertain), 1 front, 2 rear, 3 side, 4 front-side or 5 rear-side.
+    `viewpoint` is -1 (uncertain), 1 front, 2 rear, 3 side, 4 front-side or 5 rear-side. Other numbers of images or
+    classes than the published ones are a warning.
 
     Args:
         root: has `image`, `label`, `misc` and `train_test_split`, or has a folder (`data`) that does.
@@ -54,13 +56,16 @@ def read_compcars(root: Path) -> LabeledImages:
         labels = [folder / "label" / Path(image).with_suffix(".txt") for _, _, image in rows]
         numbers = [_read_label(path) for path in tqdm(labels, "boxes", unit="image", delay=2, leave=False)]
         table[["viewpoint", *BOX]] = np.array(numbers, "int64")
-    return LabeledImages(*tables)
+    data = LabeledImages(*tables)
+    check_counts("CompCars", folder, data)
+    return data
 
 
 def read_compcars_sv(root: Path) -> LabeledImages:
     """The part of surveillance cameras, front views cut to the car, split as its authors do.
 
-    Attributes are `make` and `model`, named as the set does ("BWM"), models as in `read_compcars`.
+    Attributes are `make` and `model`, named as the set does ("BWM"), models as in `read_compcars`. Other numbers of
+    images or classes than those of the set's own lists are a warning.
 
     Args:
         root: has `image`, `train_surveillance.txt`, `test_surveillance.txt` and `sv_make_model_name.mat`, or has a
@@ -84,8 +89,10 @@ def read_compcars_sv(root: Path) -> LabeledImages:
                 raise wrong_line(path, number, line, expected)
             rows.append((str(folder / "image" / line), names[int(model) - 1, 0], models[int(model)]))
         tables.append(pd.DataFrame(rows, columns=["path", "make", "model"]))
-    check_listed(LabeledImages(*tables), f"{folder}/*_surveillance.txt")
-    return LabeledImages(*tables)
+    data = LabeledImages(*tables)
+    check_listed(data, f"{folder}/*_surveillance.txt")
+    check_counts("CompCars SV", folder, data)
+    return data
 
 
 def _read_web_list(path: Path) -> list[tuple[int, int, str]]:

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from common.datasets.image_folder import LabeledImages, find_folder, read_folders
+from common.datasets.image_folder import SUFFIXES, LabeledImages, find_folder, read_folders
+
+from .counts import check_counts
 
 
 def read_mio_tcd(root: Path) -> LabeledImages:
     """The classification set: `train/CLASS/*.jpg`, 11 types, one of them no vehicle.
 
-    Its folder `test` has no labels, as it was the test set of a challenge; so `train` is split as
-    `read_folders` does, and scores do not compare with the challenge's.
+    NOTE(paper): its folder `test` has no labels, as it was the test set of a challenge; so `train` is split as
+    `read_folders` does, and scores do not compare with the challenge's. Other numbers of files or types than the
+    published ones are a warning.
 
     Args:
         root: has the folder `train`, or has a folder that does.
@@ -17,4 +20,9 @@ def read_mio_tcd(root: Path) -> LabeledImages:
     Raises:
         ValueError: as `read_folders`.
     """
-    return read_folders(find_folder(root, "train") / "train")
+    folder = find_folder(root, "train") / "train"
+    data = read_folders(folder)
+    # All files: equal pictures, of which `read_folders` takes one, are counted in the published number too.
+    files = sum(path.suffix.lower() in SUFFIXES for path in folder.glob("*/*"))
+    check_counts("MIO-TCD", folder, data, {"images": files})
+    return data

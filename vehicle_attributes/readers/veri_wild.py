@@ -8,6 +8,7 @@ import pandas as pd
 
 from common.datasets.image_folder import LabeledImages, find_folder
 
+from .counts import check_counts
 from .lists import check_listed, read_lines, wrong_line
 
 _INFO = "train_test_split/vehicle_info.txt"
@@ -17,6 +18,8 @@ _TEST_LIST = re.compile(r"test_(\d+)(_id)?_query\.txt")
 
 def read_veri_wild(root: Path) -> LabeledImages:
     """The training list, and gallery and query of the largest test list that is there.
+
+    Other numbers of images or classes than the published ones are a warning.
 
     The columns of `vehicle_info.txt` have the names in its header, or are image, camera, time, model, type and color in
     copies without one. Lists are those of the first release (`train_list.txt`, `test_10000.txt`) or of the later one
@@ -48,6 +51,7 @@ def read_veri_wild(root: Path) -> LabeledImages:
         tables.append(pd.DataFrame(rows, columns=["path", "identity", "camera", *attributes]))
     data = LabeledImages(*tables)
     check_listed(data, split)
+    check_counts("VERI-Wild", folder, data)
     return data
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.experiments.config import RunConfig, from_json, parse, run_command, to_json
+from common.experiments.config import ImageTrainingConfig, ReIDConfig, RunConfig, from_json, parse, run_command, to_json
 
 
 @dataclass(frozen=True)
@@ -100,3 +100,11 @@ def test_errors_of_this_repository_are_sentences(tmp_path):
         error, message = (SystemExit, "^ValueError: unfit$") if is_project else (ValueError, "^unfit$")
         with pytest.raises(error, match=message):
             run_command(namespace["refuse"])
+
+
+def test_only_where_an_epoch_may_be_a_pass_are_no_steps_accepted():
+    assert ImageTrainingConfig(steps_per_epoch=0).steps_per_epoch == 0
+    with pytest.raises(ValueError, match="steps_per_epoch must be zero or more, got -1"):
+        ImageTrainingConfig(steps_per_epoch=-1)
+    with pytest.raises(ValueError, match="steps_per_epoch must be above zero, got 0"):
+        ReIDConfig(steps_per_epoch=0)

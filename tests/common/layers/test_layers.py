@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import ops
 
-from common.layers import CosineDense, L2Normalize
+from common.layers import L2Normalize
 from tests.helpers import value_and_gradients
 
 
@@ -67,14 +67,3 @@ def test_saves_and_loads_with_its_settings(tmp_path):
 def test_refuses_epsilon_zero():
     with pytest.raises(ValueError, match="epsilon must be above zero, got 0"):
         L2Normalize(epsilon=0)
-
-
-def test_cosines_to_the_centers_whatever_the_lengths():
-    layer = CosineDense(2)
-    layer.build((None, 2))
-    layer.centers.assign([[0.0, 3.0], [1.0, 1.0]])
-    cosines = ops.convert_to_numpy(layer(np.array([[2.0, 0.0], [0.0, 0.1], [0.0, 0.0]], "float32")))
-    half = 0.5**0.5
-    np.testing.assert_allclose(cosines, [[0, half], [1, half], [0, 0]], rtol=1e-6)
-    again = CosineDense.from_config(layer.get_config())
-    assert again.units == 2 and again.compute_output_shape((None, 2)) == (None, 2)

@@ -222,6 +222,11 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
     assert re.fullmatch(r"\| image +\| color +\| distance +\| threshold +\| nearest +\|", lines[0]) and len(lines) == 4
     assert [line.split(" | ")[1].strip() for line in lines[2:]] == ["red", "blue"]
     assert cv2.imread(tmp_path / "answer.png").shape[1] > 200
+    answer = json.loads(run("query", path, red, blue, *model, "--by-means", "--json"))
+    assert [image["label"] for image in answer["images"]] == ["red", "blue"] and answer["threshold"] is None
+    near_red = [near["label"] for near in answer["images"][0]["nearest"]]
+    assert near_red[0] == "red" and sorted(near_red) == ["blue", "green", "red"]
+    assert re.search(r"\| blue +\| 0\.\d{4} +\| – +\| blue 0\.\d{4}, ", run("query", path, blue, *model, "--by-means"))
     gone = os.path.relpath(tmp_path / "blue/20.png")
     assert run("remove", path, "--image", gone) == f"{path}: removed 1 exemplar(s). It has 27 of 3 classes.\n"
     assert run("remove", path, "--label", "blue") == f"{path}: removed 3 exemplar(s). It has 24 of 2 classes.\n"
@@ -263,6 +268,7 @@ def test_command_line_refuses(training, tmp_path, monkeypatch):
     assert "There is no gallery" in refused("query", path, red, *model)
     assert "no.png does not exist; check its path" in refused("query", path, tmp_path / "no.png", *model)
     assert "got none; pass image files or folders" in refused("query", path, *model)
+    assert "drop --figure or --by-means" in refused("query", path, red, *model, "--by-means", "--figure", "a.png")
     build(path, np.ones((1, 3)))
     assert "made with another network" in refused("query", path, red, *model)
     assert "A label must be a text" in refused("add", path, red, *model, "--label", "unknown")

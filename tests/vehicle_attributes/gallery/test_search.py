@@ -102,6 +102,19 @@ def test_distances_by_hand(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(gallery.features, axis=1), 1, rtol=1e-7)
 
 
+def test_class_means_by_hand(tmp_path):
+    """Exemplars of a at 0° and 60°, of b at 50°: 38° is 12° from b and 22° from a, but 8° from the mean of a."""
+    gallery = build(tmp_path / "g", angles(0, 50, 60) * [[3], [2], [1]], ["a", "b", "a"], threshold=1e-6)
+    assert gallery.query(angles(38)).recognized.tolist() == ["unknown"]
+    assert gallery.query(angles(38)).labels.tolist() == [["b"]]
+    answers = gallery.query(angles(38, 45), 5, by_means=True)
+    assert answers.recognized.tolist() == ["a", "b"] and answers.labels.tolist() == [["a", "b"], ["b", "a"]]
+    np.testing.assert_allclose(answers.distances, 1 - np.cos(np.radians([[8, 12], [5, 15]])), rtol=1e-5)
+    assert answers.paths.tolist() == [["", ""], ["", ""]]
+    gallery.add(angles(40), "b", ["later"])  # the mean of b moves to 45°
+    np.testing.assert_allclose(gallery.query(angles(45), by_means=True).distances, [[0]], atol=1e-7)
+
+
 def test_threshold_by_hand(tmp_path):
     """Twenty points with gaps of 1°, 2° … 19°: the nearest other one is 1°, 1°, 2°, 3° … 19° away."""
     gallery = build(tmp_path / "g", angles(*np.cumsum(np.arange(20)), -90), ["a"] * 20 + ["alone"])

@@ -28,6 +28,9 @@ SV = {"train": ["1/aa.jpg", "3/bb.jpg", "1/cc.jpg"], "test": ["2/dd.jpg"]}
 SV_NAMES = [["Besturn", "Besturn X80", 366], ["BWM", "X5", 716], ["Hyundai ", "Elantra", 5]]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
+
+
 def cells(values):
     """A cell array as MATLAB writes it: an empty text is an array without elements."""
     table = np.empty(np.shape(values), object)
@@ -78,6 +81,17 @@ def test_web(tmp_path):
     ]
     assert data.train["path"][1] == str(tmp_path / "data/image/1/1/unknown/b.jpg")
     assert read_compcars(tmp_path).train.equals(data.train)  # from the folder that holds it
+
+
+def test_other_numbers_than_the_published_ones_are_a_warning(tmp_path):
+    web = (
+        "has training images 4, test images 2, make 3, model 6, the published set training images 16,016, test images "
+    )
+    with pytest.warns(UserWarning, match=f"{web}14,939, make 75, model 431: scores"):
+        read_compcars(write_web(tmp_path / "web"))
+    sv = "has training images 3, test images 1, make 3, model 3, the published set training images 31,148, test images "
+    with pytest.warns(UserWarning, match=f"{sv}13,333, make 68, model 281: scores"):
+        read_compcars_sv(write_sv(tmp_path / "sv"))
 
 
 def test_web_without_the_images_of_unknown_type(tmp_path):

@@ -13,8 +13,11 @@ def test_labels_are_in_the_folder_train_alone(tmp_path):
     root = tmp_path / "MIO-TCD-Classification"
     classes = ("background", "work_van")
     write_files(root, {f"train/{name}/{i}.jpg": f"{name} {i}" for name in classes for i in range(10)})
-    write_files(root, {"test/100010596.jpg": "no label"})
-    data = read(Config(dataset="mio_tcd", data_dir=tmp_path))
+    write_files(root, {"test/100010596.jpg": "no label", "train/background/again.jpg": "background 0"})
+    with pytest.warns(UserWarning) as caught:
+        data = read(Config(dataset="mio_tcd", data_dir=tmp_path))
+    # Equal pictures are counted, as the published number does, and used once.
+    assert "train has images 21, type 2, the published set images 519,164, type 11: scores" in str(caught[-1].message)
     assert data.train["type"].value_counts().to_dict() == {"background": 8, "work_van": 8}
     assert data.test["type"].value_counts().to_dict() == {"background": 2, "work_van": 2}
     with pytest.raises(ValueError, match="has no train, nor has a folder in it. Check --data-dir"):

@@ -1,4 +1,5 @@
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from tests.vehicle_attributes.layouts import write_veri_wild
 from vehicle_attributes.config import Config
 from vehicle_attributes.data import read
+from vehicle_attributes.readers import counts
 from vehicle_attributes.readers.veri_wild import read_veri_wild
 
 INFO = """id/image;Camera ID;Time;Model;Type;Color
@@ -24,6 +26,9 @@ LISTS = {
     "test_10000.txt": ["00003/000004", "00004/000006"],
     "test_10000_query.txt": ["00003/000005", "00003/000004"],
 }
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 
 
 def write_wild(root, info=INFO, lists=LISTS):
@@ -69,6 +74,24 @@ def test_veri_wild_of_the_later_release(tmp_path):
     assert {"train_list_start0.txt", "test_10000_id.txt", "test_3000_id_query.txt"} < set(lists)
     data = read_veri_wild(write_wild(tmp_path, INFO.partition("\n")[2], lists))
     assert rows(data.train) == WILD_TRAIN and rows(data.test) == WILD_TEST
+
+
+def test_other_numbers_than_the_published_ones_are_a_warning(tmp_path, monkeypatch):
+    root = write_wild(tmp_path)
+    expected = (
+        "has training images 3, test images 3, type 3, make 3, the published set training images 277,797, "
+        "test images 138,517, type 14, make 149: scores on it do not compare with published ones"
+    )
+    with pytest.warns(UserWarning, match=expected):
+        read_veri_wild(root)
+    published = {"training images": 3, "test images": 3, "type": 3, "make": 4}
+    monkeypatch.setitem(counts.PUBLISHED, "VERI-Wild", published)
+    with pytest.warns(UserWarning, match="has make 3, the published set make 4: scores"):
+        read_veri_wild(root)
+    published["make"] = 3  # an empty one is none
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_veri_wild(root)
 
 
 def test_columns_are_those_of_the_header(tmp_path):
