@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return dict(file)
-    except (zipfile.BadZipFile, EOFError, TypeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no npz file of plain arrays ({error}); write one with np.savez.") from error
 
 

@@ -37,7 +37,8 @@ class Config(RunConfig):
     victim_rate: float = 3.5e-4  # of Adam after the warm-up, as in BoT
 
     # Recognizing attributes, section 4.2 (pub).
-    validation_share: float = 0.2  # of the local identities, to choose the best epoch by
+    choose_best_on: Literal["validation", "test"] = "validation"  # the best epoch; Fig. 2.6 was made with "test"
+    validation_share: float = 0.2  # of the local identities, held out to choose by; none are for "test"
     classifier_epochs: int = 100  # passes over the local set
     classifier_batch: int = 128  # feature vectors a step
     classifier_rate: float = 5e-5  # of Adam; a fifth of it in the second half
@@ -45,6 +46,8 @@ class Config(RunConfig):
     # Reconstructing images, section 4.3 (pub).
     reconstruction_size: tuple[int, int] = (384, 128)  # height and width of reconstructed images
     generator_width: float = 1.0  # factor of all numbers of filters
+    generator_momentum: float = 0.99  # of batch normalization's moving statistics; Keras' default
+    spectral_normalization: bool = False  # of the discriminator's kernels, an option of the author's program
     iterations: int = 60_000  # batches, rounded up to whole passes over the local set
     reconstruction_batch: int = 64  # images a step
     reconstruction_rate: float = 1e-4  # of both Adams
@@ -79,7 +82,7 @@ class Config(RunConfig):
             )
         if self.reconstruction_batch < 2:
             raise ValueError(f"reconstruction_batch must be two or more, got {self.reconstruction_batch}.")
-        for name in ("victim_share", "validation_share"):
+        for name in ("victim_share", "validation_share", "generator_momentum"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}.")
 
@@ -97,16 +100,16 @@ def trials(config: Config) -> list[Trial]:
     return [Trial(attack, seed) for seed in config.seeds for attack in config.attacks]
 
 
-def batches_per_step(trial: Trial) -> int:
+def batches_per_step(attack: str) -> int:
     """A step of the adversarial training takes two batches: one for each network."""
-    return 2 if trial.attack == "adversarial" else 1
+    return 2 if attack == "adversarial" else 1
 
 
 def epochs_of(config: Config, trial: Trial, num_images: int) -> int:
     """Passes over the local set of `num_images` images that a trial takes, as many as the iterations need."""
     if trial.attack not in RECONSTRUCTIONS:
         return config.classifier_epochs
-    batches = batches_per_step(trial)
+    batches = batches_per_step(trial.attack)
     steps = max(num_images // (config.reconstruction_batch * batches), 1)
     return math.ceil(config.iterations / (steps * batches))
 
@@ -125,6 +128,7 @@ MOBILENET = replace(
     classifier_rate=1e-3,
     reconstruction_size=(64, 32),
     generator_width=0.5,
+    generator_momentum=0.9,  # after some hundred steps, statistics of momentum 0.99 are in part the initial ones
     iterations=2000,
     reconstruction_rate=5e-4,
     perceptual="mobilenet_0.25",
@@ -138,10 +142,11 @@ DEMO = replace(
     weights="none",
     image_size=(96, 48),
     identities_per_batch=16,
-    users=1200,
+    users=800,
     victim_epochs=8,
     victim_rate=2e-3,
     iterations=500,
+    reconstruction_batch=32,
     adversarial_weight=0.01,  # the maps of a random network differ less than those of a trained one
     perceptual="small_resnet",
     perceptual_weights="none",
@@ -156,6 +161,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(
             DEMO,
             people=24,
+            users=96,
             attacks=("attributes", "adversarial"),
             image_size=(64, 32),
             identities_per_batch=4,
@@ -171,8 +177,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
     ),
     # make train-shufflebits; synthetic people, both attacks, plain and encrypted.
     "demo": ("synthetic people, small network, both attacks", DEMO),
-    # PRESET=market1501_bot ARGS="--data-dir DIR --features FILE" and so on: a column of Fig. 2.7. The publication's
-    # victim models are FastReID's BoT, AGW and SBS, trained on MSMT17.
+    # PRESET=market1501_bot ARGS="--data-dir DIR --features FILE" and so on: a column of Fig. 2.7, and a bar of each
+    # attribute in Fig. 2.6. The publication's victim models are FastReID's BoT, AGW and SBS, trained on MSMT17.
     **{
         f"{dataset}_{model}": (
             f"Figs. 2.6 and 2.7: {model.upper()} of FastReID, local set {dataset}; from --features",

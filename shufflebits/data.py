@@ -8,7 +8,7 @@ import pandas as pd
 from common import distribution
 from common.datasets import person_reid, sampler
 
-from .config import Config
+from .config import RECONSTRUCTIONS, Config, batches_per_step
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,11 @@ class Parts:
 
 
 def read(config: Config) -> Parts:
-    """The images of a run."""
+    """The images of a run.
+
+    Raises:
+        ValueError: the data set is not whole, or too small for a batch of an attack; the sentence says what.
+    """
     data = person_reid.read(config.dataset, config.data_dir, attributes=True, identities=config.people)
     users = pd.concat([data.query, data.gallery[data.gallery.identity != person_reid.JUNK]], ignore_index=True)
     if 0 < config.users < len(users):
@@ -36,6 +40,12 @@ def read(config: Config) -> Parts:
     share = config.victim_share if config.victim == "trained" else 0.0
     is_victim = data.train.identity.isin(identities[: round(share * len(identities))])
     victim, local = (data.train[rows].reset_index(drop=True) for rows in (is_victim, ~is_victim))
+    batches = [batches_per_step(attack) for attack in config.attacks if attack in RECONSTRUCTIONS]
+    needed = config.reconstruction_batch * max(batches, default=0)
+    if len(local) < needed:
+        raise ValueError(
+            f"The local set must have {needed} images or more, got {len(local)}; lower --reconstruction-batch."
+        )
     return Parts(victim, local, users)
 
 
@@ -48,10 +58,16 @@ def describe(config: Config, parts: Parts) -> str:
 
 
 def check(config: Config, strategy: distribution.Strategy) -> None:
-    """Raises ValueError where several processes would train, or a batch cannot be split over the devices."""
+    """Raises ValueError where several processes would train, or the devices cannot share what is to be trained."""
     distribution.need_one_process(strategy, __package__)  # which serves the model that it trained, and sends requests
     if config.victim == "trained":
         sampler.check_parts(config.identities_per_batch, strategy.num_replicas_in_sync)
+    if config.spectral_normalization and strategy.num_replicas_in_sync > 1:
+        # Keras' layer assigns the kernel in its call, which TensorFlow has no rule for on several replicas.
+        raise ValueError(
+            f"spectral_normalization trains on one device, got {strategy.num_replicas_in_sync}; use --strategy one, or "
+            "train without it."
+        )
 
 
 def is_validation(local: pd.DataFrame, share: float) -> np.ndarray:

@@ -4,7 +4,7 @@ python -m PROJECT.evaluate [RUN] [--publish]
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from common.datasets.images import read_image
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
 from common.experiments.run_folder import cached_json
-from common.files import replacing
 from common.metrics import cosine_distances
 from common.report import plots, tables
 
-from .attacks import attributes, encryption_settings
-from .attacks.collect import FEATURES, load, read_features, victim_client
+from .attacks import attributes, encryption_settings, reconstructions
+from .attacks.collect import FEATURES, load, victim_client
 from .attacks.encryption_settings import ANOTHER, BROKEN, ONE_KEY, PLAIN, ZEROS
 from .attacks.training import build_reconstructor
 from .config import RECONSTRUCTIONS, Config, Trial, epochs_of, trials
@@ -32,7 +31,7 @@ from .model import build_classifier
 from .tables import ATTACKS, attack_table, attribute_table, distance_table
 from .tables import publish as publish_tables
 
-METRICS, CIPHER, IMAGES, RECONSTRUCTED = "metrics.json", "cipher.json", "reconstructions", "reconstructed.npz"
+METRICS, CIPHER = "metrics.json", "cipher.json"
 _SHOWN = 8  # images in the figure
 _BATCH = 256
 
@@ -53,8 +52,7 @@ def evaluate_trial(
         evaluate_model = evaluate_reconstructor if trial.attack in RECONSTRUCTIONS else evaluate_classifier
         return {**asdict(trial), **evaluate_model(config, trial, parts, folder)}
 
-    inputs = [folder / BEST_WEIGHTS, folder.parent / FEATURES]
-    inputs += [path for path in (folder / RECONSTRUCTED,) if path.exists()]
+    inputs = [folder / BEST_WEIGHTS, folder.parent / FEATURES, *reconstructions.features_files(folder)]
     return cached_json(folder / METRICS, inputs, __name__, make)
 
 
@@ -75,25 +73,18 @@ def evaluate_classifier(config: Config, trial: Trial, parts: Parts, folder: Path
 def evaluate_reconstructor(config: Config, trial: Trial, parts: Parts, folder: Path) -> dict[str, Any]:
     """Mean cosine distance between the features of the original and of its reconstruction from stolen ones.
 
-    The images made of plain features are saved as PNG files. Without a server the model's owner embeds them, into
-    `reconstructed.npz`, a file as `collect.read_features` reads.
+    Without a server the model's owner embeds the reconstructions, as `attacks.reconstructions` says.
     """
     stolen = stolen_features(trial, folder.parent)
-    plain = stolen[PLAIN]
+    plain, paths = stolen[PLAIN], parts.users.path.tolist()
     model = build_reconstructor(config, trial, plain.shape[1], pretrained=False)
     model.training_model.load_weights(folder / BEST_WEIGHTS)
-    files = [image_file(folder, path) for path in parts.users.path]
     distances = {}
     with victim_client(config, folder.parent) as client:
         for setting, features in stolen.items():
             images = np.round(255 * model.generator.predict(features, batch_size=_BATCH, verbose=0)).astype("uint8")
-            if setting == PLAIN:
-                write_images(files, images)
-            if client is not None:
-                again = client.embed(list(images))
-            elif setting == PLAIN and (folder / RECONSTRUCTED).exists():
-                again = read_features(folder / RECONSTRUCTED, files)
-            else:
+            again = reconstructions.embed(client, images, folder, setting, paths, plain.shape[1])
+            if again is None:
                 continue
             distances[setting] = float(np.mean(cosine_distances(plain, again)))
             if setting == PLAIN:
@@ -113,19 +104,6 @@ def stolen_features(trial: Trial, run: Path) -> Stolen:
 @functools.lru_cache(maxsize=1)  # breaking the keys takes a while, and several trials of a seed need it
 def _stolen(run: Path, written_at: int, seed: int) -> Stolen:
     return encryption_settings.stolen(*load(run), seed)
-
-
-def image_file(folder: Path, path: str) -> str:
-    """Where the folder of a trial has the reconstruction of an image."""
-    return str(folder / IMAGES / Path(path).parent.name / f"{Path(path).stem}.png")
-
-
-def write_images(files: Sequence[str], images: np.ndarray) -> None:
-    """Writes images (N, H, W, 3) uint8, RGB."""
-    for file, image in zip(files, images):
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(file)) as temporary:
-            temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
 
 
 def evaluate_cipher(results: entry.Results) -> list[dict[str, Any]]:
@@ -152,10 +130,24 @@ def report(results: entry.Results) -> tables.Report:
             "Each attribute, not encrypted": attribute_table(records),
             "Paper and this run: mean cosine distance (Fig. 2.7)": distance_table(config, records),
             "Attacks on the cipher itself": study_table(study),
+            **reconstructions_to_embed(results),
         },
         draw(results),
         {"cipher": study},
     )
+
+
+def reconstructions_to_embed(results: entry.Results) -> dict[str, str]:
+    """A section that lists what the owner of a model that is not here has yet to embed; none if that is nothing."""
+    missing = [
+        f"- `{folder.with_suffix('')}` into `{folder.name}` next to it"
+        for trial, record in zip(results.trials, results.records)
+        for setting in encryption_settings.FILE_NAMES
+        if trial.attack in RECONSTRUCTIONS and setting not in record["cosine_distance"]
+        for folder in [reconstructions.features_file(results.run / trial.name, setting)]
+    ]
+    text = "Embed the images of each folder with the victim model, then evaluate again for the distances.\n\n"
+    return {"Reconstructions to embed": text + "\n".join(missing)} if missing else {}
 
 
 def draw(results: entry.Results) -> dict[str, str]:
@@ -192,15 +184,25 @@ def draw_attributes(path: Path, records: list[dict[str, Any]]) -> None:
 
 def draw_reconstructions(run: Path, parts: Parts, reconstructors: list[tuple[Trial, dict[str, Any]]]) -> None:
     """Fig. 2.7: a row of images for each attack model."""
-    shown = parts.users.iloc[np.linspace(0, len(parts.users) - 1, _SHOWN).astype(int)]
-    rows = {"original": [read_image(path) for path in shown.path]}
+    shown, rows = shown_images(parts), {}
     for trial, record in reconstructors:
         distance = record["cosine_distance"].get(PLAIN)
         name = ATTACKS[trial.attack].replace(" + ", "\n+ ") + ("" if distance is None else f"\n{distance:.4f}")
-        rows[name] = [read_image(image_file(run / trial.name, path)) for path in shown.path]
-    size = rows["original"][0].shape[1::-1]
-    images = {name: np.stack([cv2.resize(image, size) for image in row]) / 255 for name, row in rows.items()}
-    plots.image_rows(run / "figures/reconstructions.png", images)
+        rows[name] = [reconstructions.image_file(run / trial.name, PLAIN, path) for path in shown]
+    draw_images(run / "figures/reconstructions.png", shown, rows)
+
+
+def shown_images(parts: Parts) -> list[str]:
+    """Paths of users' images for a figure, spread evenly."""
+    return parts.users.path.iloc[np.linspace(0, len(parts.users) - 1, _SHOWN).astype(int)].tolist()
+
+
+def draw_images(path: Path, originals: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Draws image files, the originals first, then the row of each name, in the size of the first original."""
+    images = {name: [read_image(file) for file in files] for name, files in {"original": originals, **rows}.items()}
+    size = images["original"][0].shape[1::-1]
+    stacks = {name: np.stack([cv2.resize(image, size) for image in row]) / 255 for name, row in images.items()}
+    plots.image_rows(path, stacks)
 
 
 def publish(results: entry.Results) -> None:

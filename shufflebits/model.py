@@ -1,6 +1,6 @@
 """The victim model, and the attack models that are trained on its features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -68,36 +68,54 @@ def build_classifier(num_features: int, classes: Mapping[str, Sequence[str]]) ->
     return keras.Model(features, logits, name="classifier")
 
 
-def build_generator(num_features: int, image_size: tuple[int, int], width: float = 1.0) -> keras.Model:
+def build_generator(
+    num_features: int, image_size: tuple[int, int], width: float = 1.0, momentum: float = 0.99
+) -> keras.Model:
     """Section 4.3 (pub): features (B, D) -> images (B, H, W, 3) in [0, 1].
 
     Args:
         num_features: D.
         image_size: (H, W), multiples of 32.
         width: factor of all numbers of filters.
+        momentum: of the moving statistics of batch normalization.
     """
     height, breadth = (length // 2 ** len(_GENERATOR) for length in image_size)
     features = keras.Input((num_features,), name="features")
-    x = layers.Dense(256, name="reduced")(features)
-    x = layers.Dense(height * breadth * _scaled(_SMALLEST, width), name="expanded")(x)
+    # Without the activations both layers would be one affine map of rank 256.
+    x = layers.Dense(256, activation="relu", name="reduced")(features)
+    x = layers.Dense(height * breadth * _scaled(_SMALLEST, width), activation="relu", name="expanded")(x)
     x = layers.Reshape((height, breadth, _scaled(_SMALLEST, width)), name="smallest")(x)  # (B, H/32, W/32, C)
     for number, filters in enumerate(_GENERATOR, 1):
-        x = _upsampling_block(x, _scaled(filters, width), f"up{number}")
-    x = layers.ReLU(name="last_relu")(_normalization("last_bn")(x))
-    image = layers.Conv2D(3, 3, padding="same", activation="sigmoid", dtype="float32", name="image")(x)
+        x = _upsampling_block(x, _scaled(filters, width), momentum, f"up{number}")
+    x = layers.ReLU(name="last_relu")(layers.BatchNormalization(momentum=momentum, name="last_bn")(x))
+    x = layers.Conv2D(3, 3, padding="same", activation="tanh", dtype="float32", name="colors")(x)
+    image = layers.Rescaling(0.5, offset=0.5, dtype="float32", name="image")(x)  # (tanh + 1) / 2
     return keras.Model(features, image, name="generator")
 
 
-def build_discriminator(num_features: int, image_size: tuple[int, int], width: float = 1.0) -> keras.Model:
-    """Section 4.3 (pub): [images (B, H, W, 3) in [0, 1], features (B, D)] -> (B, 1), 1 for originals."""
+def build_discriminator(
+    num_features: int, image_size: tuple[int, int], width: float = 1.0, spectral_normalization: bool = False
+) -> keras.Model:
+    """Section 4.3 (pub): [images (B, H, W, 3) in [0, 1], features (B, D)] -> (B, 1), 1 for originals.
+
+    Args:
+        num_features: D.
+        image_size: (H, W), multiples of 32.
+        width: factor of all numbers of filters.
+        spectral_normalization: whether the largest singular value of each kernel is kept at one (Miyato et al. 2018).
+    """
+    weighted = _spectrally_normalized if spectral_normalization else _as_it_is
     image, features = keras.Input((*image_size, 3), name="image"), keras.Input((num_features,), name="features")
     x = image
     for number, filters in enumerate(_DISCRIMINATOR, 1):
-        x = _downsampling_block(x, _scaled(filters, width), f"down{number}", first=number == 1)
-    x = layers.GlobalAveragePooling2D(name="pooled")(layers.ReLU(name="last_relu")(x))  # (B, C)
-    # NOTE(paper): the size of the projection is not given; that of the images' own features gives both the same weight.
-    projected = layers.Dense(x.shape[-1], name="projected")(features)
-    score = layers.Dense(1, dtype="float32", name="score")(layers.Concatenate(name="merged")([x, projected]))
+        x = _downsampling_block(x, _scaled(filters, width), f"down{number}", weighted)
+    # NOTE(paper): BigGAN has a ReLU in front of the pooling, and none in front of the first convolution; the author's
+    # program has it the other way round. On images in [0, 1] the first one changes nothing.
+    x = layers.GlobalAveragePooling2D(name="pooled")(x)  # (B, C)
+    # NOTE(paper): the publication joins the features as they are; the author's program projects them to C numbers.
+    projected = weighted(layers.Dense(x.shape[-1], name="projected"))(features)
+    merged = layers.Concatenate(name="merged")([x, projected])  # (B, 2C)
+    score = weighted(layers.Dense(1, dtype="float32", name="score"))(merged)
     return keras.Model([image, features], score, name="discriminator")
 
 
@@ -115,19 +133,15 @@ class Reconstruction:
     generator: keras.Model
 
 
-def build_reconstruction(
-    num_features: int, image_size: tuple[int, int], width: float, perceptual: Backbone | None
-) -> Reconstruction:
+def build_reconstruction(generator: keras.Model, perceptual: Backbone | None) -> Reconstruction:
     """The attack model of section 4.3 (pub).
 
     Args:
-        num_features: D.
-        image_size: (H, W).
-        width: factor of all numbers of filters.
+        generator: features (B, D) -> images (B, H, W, 3) in [0, 1].
         perceptual: takes images of that size, and its second block is compared; None: pixels are.
     """
-    generator = build_generator(num_features, image_size, width)
-    features = keras.Input((num_features,), name="features")
+    features = keras.Input(generator.input_shape[1:], name="features")
+    image_size = generator.output_shape[1:3]
     image = keras.Input((*image_size, 3), name="image", dtype="uint8")
     truth = layers.Rescaling(1 / 255, name="truth")(image)
     sample = generator(features)
@@ -153,26 +167,32 @@ def _scaled(filters: int, width: float) -> int:
     return max(round(filters * width), 1)
 
 
-def _normalization(name: str):
-    return layers.BatchNormalization(momentum=0.9, name=name)  # trainings on a CPU are short
+def _as_it_is(layer: layers.Layer) -> layers.Layer:
+    return layer
+
+
+def _spectrally_normalized(layer: layers.Layer) -> layers.Layer:
+    return layers.SpectralNormalization(layer, name=f"{layer.name}_normalized")
 
 
 # The residual blocks of BigGAN (Brock et al. 2018, Fig. 15) without the class conditions; the publication calls its own
-# similar. NOTE(paper): without spectral normalization, which it does not mention.
-def _upsampling_block(x, filters: int, name: str):
-    y = layers.ReLU(name=f"{name}_relu1")(_normalization(f"{name}_bn1")(x))
+# similar. A convolution of 1 × 1 may change places with an upsampling of nearest neighbors, and with an average
+# pooling: the same numbers for a quarter of the work.
+def _upsampling_block(x, filters: int, momentum: float, name: str):
+    y = layers.ReLU(name=f"{name}_relu1")(layers.BatchNormalization(momentum=momentum, name=f"{name}_bn1")(x))
     y = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv1")(layers.UpSampling2D(name=f"{name}_up")(y))
-    y = layers.ReLU(name=f"{name}_relu2")(_normalization(f"{name}_bn2")(y))
+    y = layers.ReLU(name=f"{name}_relu2")(layers.BatchNormalization(momentum=momentum, name=f"{name}_bn2")(y))
     y = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv2")(y)
-    # A convolution of 1 × 1 and an upsampling of nearest neighbors may change places: four times less work.
     shortcut = layers.Conv2D(filters, 1, name=f"{name}_shortcut")(x)
     return layers.Add(name=f"{name}_sum")([y, layers.UpSampling2D(name=f"{name}_shortcut_up")(shortcut)])
 
 
-def _downsampling_block(x, filters: int, name: str, first: bool):
-    y = x if first else layers.ReLU(name=f"{name}_relu1")(x)
-    y = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv1")(y)
-    y = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv2")(layers.ReLU(name=f"{name}_relu2")(y))
+def _downsampling_block(x, filters: int, name: str, weighted: Callable[[layers.Layer], layers.Layer]):
+    y = layers.ReLU(name=f"{name}_relu1")(x)
+    y = weighted(layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv1"))(y)
+    y = layers.ReLU(name=f"{name}_relu2")(y)
+    y = weighted(layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv2"))(y)
     y = layers.AveragePooling2D(2, name=f"{name}_pool")(y)
-    shortcut = layers.Conv2D(filters, 1, name=f"{name}_shortcut")(layers.AveragePooling2D(2, name=f"{name}_halved")(x))
+    halved = layers.AveragePooling2D(2, name=f"{name}_halved")(x)
+    shortcut = weighted(layers.Conv2D(filters, 1, name=f"{name}_shortcut"))(halved)
     return layers.Add(name=f"{name}_sum")([y, shortcut])

@@ -1,6 +1,6 @@
 """Tables that put the publication's numbers and this repository's side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,11 @@ FIGURES = {
     "reconstructions.png": "Users' images and what is made of their plain features (Fig. 2.7).",
 }
 
+# Of the publication's victim models, in its order, and of others.
+MODELS = {"bot": "BoT", "agw": "AGW", "sbs": "SBS", "trained": "trained here", "other": "another model"}
+
 Records = Sequence[dict[str, Any]]
+Runs = Mapping[tuple[str, str], Records]  # (local set, victim model) -> the numbers of its trainings
 
 
 def _of(records: Records, attack: str) -> Records:
@@ -93,6 +97,60 @@ def distance_table(config: Config, records: Records) -> str:
     return tables.table(["losses", "paper", "this run"], rows)
 
 
+def paper_runs() -> list[tuple[str, str]]:
+    """The local sets and victim models of the publication."""
+    return [(dataset, model) for dataset, attacks in PAPER.items() for model in attacks["pixel"]]
+
+
+def comparison_table(runs: Runs) -> str:
+    """Fig. 2.7 whole: the publication's mean cosine distances and ours, of all local sets, losses and victim models."""
+    known = paper_runs()
+    models = [model for model in MODELS if model in {model for _, model in (*known, *runs)}]
+    published = {model for _, model in known}
+    columns = [(model, of) for model in models for of in ("paper", "ours") if of == "ours" or model in published]
+    rows = []
+    for dataset in dict.fromkeys(dataset for dataset, _ in (*known, *runs)):
+        for attack in RECONSTRUCTIONS:
+            row = [dataset, ATTACKS[attack]]
+            for model, of in columns:
+                paper = PAPER.get(dataset, {}).get(attack, {}).get(model)
+                ours = _distance(_of(runs.get((dataset, model), []), attack), PLAIN)
+                if of == "paper":
+                    row.append(paper and f"{paper:.5f}")
+                else:
+                    row.append(ours or (paper and "not run"))
+            rows.append(row)
+    return tables.table(["local set", "losses", *(f"{MODELS[model]}, {of}" for model, of in columns)], rows)
+
+
+def attributes_by_model(runs: Runs, dataset: str) -> dict[str, dict[str, float]]:
+    """Fig. 2.6 of a local set: "chance" or a victim model -> attribute -> balanced accuracy (%), mean over seeds.
+
+    Raises:
+        ValueError: the runs differ in attributes, or in how many classes these have.
+    """
+    groups: dict[str, dict[str, float]] = {}
+    for (local_set, model), records in runs.items():
+        classifiers = _of(records, "attributes") if local_set == dataset else []
+        for record in classifiers[:1]:
+            chance = {name: 100 * value for name, value in record["chance"].items()}
+            if groups.setdefault("chance", chance) != chance:
+                raise ValueError(
+                    f"Runs on {dataset} must have the same attributes and classes to be compared, got "
+                    f"{groups['chance']} and {chance} as chance; train them on the same images, with the same users."
+                )
+            accuracies = [record["balanced_accuracy"][PLAIN] for record in classifiers]
+            groups[MODELS[model]] = {name: float(np.mean([100 * a[name] for a in accuracies])) for name in chance}
+    return groups
+
+
+def attributes_table(groups: Mapping[str, Mapping[str, float]]) -> str:
+    """What `attributes_by_model` returns: a row for each attribute, and their mean."""
+    rows = [[name, *(f"{group[name]:.1f}" for group in groups.values())] for name in groups["chance"]]
+    rows.append(["mean", *(f"{np.mean(list(group.values())):.1f}" for group in groups.values())])
+    return tables.table(["attribute", *(f"{name} (%)" for name in groups)], rows)
+
+
 def publish(results: entry.Results, study: Records) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
     reid.publish(HERE, results, FIGURES)
@@ -109,7 +167,8 @@ def renew_readme() -> None:
     ]
     if "demo" in results:
         sections += tables.pictures(FIGURES)
-    sections.append(_paper_table(results))
+    runs = {key: results.get(f"{key[0]}_{key[1]}", {}).get("trials", []) for key in paper_runs()}
+    sections.append(f"**Fig. 2.7: mean cosine distance**\n\n{comparison_table(runs)}")
     tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
 
 
@@ -124,14 +183,3 @@ def _run_sections(results: dict[str, Any], name: str, title: str) -> list[str]:
         f"**{title}: each attribute, not encrypted**\n\n{attribute_table(records)}",
         f"**{title}: attacks on the cipher itself**\n\n{study_table(results[f'{name}, cipher']['trials'])}",
     ]
-
-
-def _paper_table(results: dict[str, Any]) -> str:
-    rows = []
-    for dataset, attacks in PAPER.items():
-        for attack, models in attacks.items():
-            for model, distance in models.items():
-                name = f"{dataset}_{model}"
-                ours = _distance(_of(results.get(name, {}).get("trials", []), attack), PLAIN)
-                rows.append([f"`{name}`", ATTACKS[attack], f"{distance:.5f}", ours or "not run"])
-    return f"**Fig. 2.7: mean cosine distance**\n\n{tables.table(['preset', 'losses', 'paper', 'ours'], rows)}"

@@ -25,10 +25,10 @@ def train_trial(config: Config, trial: Trial, parts: Parts, strategy: distributi
         collect(config, parts, run)
     local, users = load(run)
     if trial.attack == "attributes_on_words":
-        local, _ = on_words(local, users, trial.seed)
+        local, users = on_words(local, users, trial.seed)
     train_model = train_reconstructor if trial.attack in RECONSTRUCTIONS else train_classifier
     with strategy.scope():
-        train_model(config, trial, parts, local, folder)
+        train_model(config, trial, parts, local, users, folder)
 
 
 train = entry.Training(__package__, trials, read, describe, train_trial, check)

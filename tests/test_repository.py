@@ -24,6 +24,7 @@ MAY_IMPORT_TENSORFLOW = (
     "common/distribution.py",
     "common/experiments/training.py",
     "shufflebits/attacks/adversarial.py",
+    "shufflebits/attacks/image_batches.py",
 )
 
 

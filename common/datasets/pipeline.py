@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from common.datasets.augmentation import Augmentation, augment
-from common.datasets.batches import Dataset, in_order, shuffled_batches
+from common.datasets.batches import Dataset, in_order
 from common.datasets.images import boxes_of, read_image
 from common.datasets.sampler import ImageBalancedSampler, identity_batches
 from common.distribution import need_tensorflow, strategy_of
@@ -89,7 +89,7 @@ def training_batches(
     """
     need_tensorflow(_PIPELINE)
     size, labels = identities_per_batch * images_per_identity, np.asarray(labels, "int32")
-    read = _reader(list(table["path"]), boxes_of(table), image_size, cached=True)
+    read = reader(list(table["path"]), boxes_of(table), image_size, cached=True)
     chosen_by = labels if labels.ndim == 1 else labels[:, -1]
 
     shape: dict[str, int] = {"identities_per_batch": identities_per_batch, "images_per_identity": images_per_identity}
@@ -105,7 +105,7 @@ def training_batches(
         return choose_batches(steps=steps_per_epoch, epoch=int(epoch))
 
     def epoch_batches(epoch: tf.Tensor) -> Dataset:
-        indices = _numpy_function(choose, [epoch], tf.int64, (steps_per_epoch, size))
+        indices = numpy_function(choose, [epoch], tf.int64, (steps_per_epoch, size))
         steps = tf.range(steps_per_epoch, dtype=tf.int64)
         return tf.data.Dataset.from_tensor_slices((steps, indices)).map(lambda step, index: (epoch, step, index))
 
@@ -115,42 +115,11 @@ def training_batches(
         return images
 
     def load_batch(epoch: tf.Tensor, step: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = _numpy_function(load, [epoch, step, index], tf.uint8, (size, *image_size, 3))
+        images = numpy_function(load, [epoch, step, index], tf.uint8, (size, *image_size, 3))
         return images, tf.gather(labels, index)
 
     batches = tf.data.Dataset.range(first_epoch, tf.int32.max).flat_map(epoch_batches)
     return in_order(batches.map(load_batch, tf.data.AUTOTUNE))
-
-
-def shuffled_image_batches(
-    paths: Sequence[str | Path],
-    companions: Any,
-    *,
-    image_size: tuple[int, int],
-    batch_size: int,
-    seed: int,
-    first_epoch: int = 0,
-) -> Dataset:
-    """Endless batches of images with what belongs to them, each epoch in its own order and without its remainder.
-
-    Args:
-        paths: of N images.
-        companions: an array with N rows, or a structure of such.
-        image_size: (H, W).
-        batch_size: B; N // B batches are an epoch.
-        seed: of the order.
-        first_epoch: where to start; the batches equal those of a run that began at epoch 0.
-
-    Returns:
-        Data set of companions, (B, ...) each, and images (B, H, W, 3) uint8, RGB.
-    """
-    need_tensorflow(_PIPELINE)
-    paths, shape = list(paths), (batch_size, *image_size, 3)
-    read = _reader(paths, None, image_size, cached=True)
-    batches: Any = shuffled_batches(
-        (np.arange(len(paths)), companions), batch_size, seed=seed, first_epoch=first_epoch, drop_remainder=True
-    )
-    return in_order(batches.map(lambda i, rows: (rows, _numpy_function(read, [i], tf.uint8, shape)), tf.data.AUTOTUNE))
 
 
 def image_batches(
@@ -176,10 +145,10 @@ def image_batches(
                 f"Boxes of {len(paths)} images must be integers of shape ({len(paths)}, 4), got {boxes.dtype} of shape "
                 f"{boxes.shape}. Pass left, top, right and bottom of each."
             )
-    read = _reader(paths, boxes, image_size)
+    read = reader(paths, boxes, image_size)
     indices = tf.data.Dataset.range(len(paths)).batch(batch_size)
     shape = (None, *image_size, 3)
-    return in_order(indices.map(lambda i: _numpy_function(read, [i], tf.uint8, shape), tf.data.AUTOTUNE))
+    return in_order(indices.map(lambda i: numpy_function(read, [i], tf.uint8, shape), tf.data.AUTOTUNE))
 
 
 def predict(
@@ -206,10 +175,17 @@ def predict(
     return keras.tree.map_structure(lambda values: values[:count], outputs)
 
 
-def _reader(
+def reader(
     paths: list[str | Path], boxes: np.ndarray | None, image_size: tuple[int, int], *, cached: bool = False
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Indices (B,) -> images (B, H, W, 3), which the caller may change; `cached`: a small set is decoded only once."""
+    """A function for `numpy_function`: indices (B,) -> images (B, H, W, 3) uint8, RGB, which the caller may change.
+
+    Args:
+        paths: of N images.
+        boxes: (N, 4) what to cut out of each before it is resized; None: whole images.
+        image_size: (H, W).
+        cached: whether a small set is decoded only once.
+    """
 
     def read(index: np.ndarray) -> np.ndarray:
         images = np.empty((len(index), *image_size, 3), "uint8")
@@ -235,9 +211,10 @@ def _reader(
     return read_once
 
 
-def _numpy_function(
+def numpy_function(
     function: Callable[..., np.ndarray], inputs: "list[tf.Tensor]", kind: "tf.DType", shape: tuple[int | None, ...]
 ) -> "tf.Tensor":
+    """Calls a function of arrays on tensors of a data set; `shape` is that of its output, with None where unknown."""
     # Stateful functions would run one at a time under tf.config.experimental.enable_op_determinism.
     return tf.ensure_shape(tf.numpy_function(_calls().guarded(function), inputs, kind, stateful=False), shape)
 

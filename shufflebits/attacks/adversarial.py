@@ -17,7 +17,8 @@ class AdversarialTraining(keras.Model):
     Each step takes two batches in one, of which the discriminator learns from every second sample and the generator
     from the others: the two learn on alternate batches, no step depends on a count, and a batch that is split over
     replicas is split as one that is not. The discriminator's targets are 1 for true samples and 0 for generated
-    ones, and its loss is the mean over both.
+    ones, and its loss is the mean over both. Each network judges or generates for the other one's step in inference
+    mode, as the author's program has it: batch normalization takes its moving statistics there and leaves them alone.
 
     Args:
         pairs: dictionary of inputs -> dictionary of `sample`, what is generated, `truth`, what it should be, and
@@ -57,7 +58,7 @@ class AdversarialTraining(keras.Model):
         return {mean.name: mean.result() for mean in self._means}
 
     def _discriminator_step(self, inputs: dict[str, Any]) -> "tf.Tensor":
-        outputs = self.pairs(inputs, training=True)
+        outputs = self.pairs(inputs, training=False)
         condition = inputs[self.condition]
         samples = ops.concatenate([outputs["truth"], ops.stop_gradient(outputs["sample"])], axis=0)
         with tf.GradientTape() as tape:
@@ -72,7 +73,7 @@ class AdversarialTraining(keras.Model):
     def _generator_step(self, inputs: dict[str, Any]) -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
         with tf.GradientTape() as tape:
             outputs = self.pairs(inputs, training=True)
-            scores = self.discriminator([outputs["sample"], inputs[self.condition]], training=True)
+            scores = self.discriminator([outputs["sample"], inputs[self.condition]], training=False)
             difference, adversarial = ops.mean(ops.square(outputs["difference"])), ops.mean(ops.square(scores - 1))
             loss = difference + self.weight * adversarial
             scaled = scale_loss(loss)

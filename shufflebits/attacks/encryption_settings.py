@@ -10,7 +10,19 @@ from ..cryptanalysis.trials import chacha20, encrypt_rows, plausible
 
 ZEROS = "ShuffleBits, any keys, zeros alone"
 ANOTHER = "of another image"  # not a setting: the distance to the reconstruction of another image
-PLAIN, ONE_KEY, BROKEN = "not encrypted", "ShuffleBits, one key", "ShuffleBits, one key, broken"
+PLAIN, ONE_KEY, BY_REQUEST, CHACHA20 = (
+    "not encrypted", "ShuffleBits, one key", "ShuffleBits, key per request", "ChaCha20"
+)  # fmt: skip
+BROKEN, BROKEN_BY_REQUEST = f"{ONE_KEY}, broken", f"{BY_REQUEST}, broken"
+# What `stolen` returns -> a name for folders and files.
+FILE_NAMES = {
+    PLAIN: "plain",
+    ONE_KEY: "one_key",
+    BY_REQUEST: "key_per_request",
+    CHACHA20: "chacha20",
+    BROKEN: "one_key_broken",
+    BROKEN_BY_REQUEST: "key_per_request_broken",
+}
 _LOCAL, _USERS = 0, 1  # the keys of the two parties differ
 
 
@@ -33,10 +45,10 @@ def stolen(local: np.ndarray, users: np.ndarray, seed: int) -> dict[str, np.ndar
     alone = [decrypt(words, recover_key(words, statistics).key) for words in by_request[:, None]]
     encrypted = {
         ONE_KEY: shuffled.view(np.float32),
-        "ShuffleBits, key per request": by_request.view(np.float32),
-        "ChaCha20": chacha20(users, np.random.default_rng([seed, 2]).bytes(32), bytes(16)).view(np.float32),
+        BY_REQUEST: by_request.view(np.float32),
+        CHACHA20: chacha20(users, np.random.default_rng([seed, 2]).bytes(32), bytes(16)).view(np.float32),
         BROKEN: guess,
-        "ShuffleBits, key per request, broken": np.concatenate(alone),
+        BROKEN_BY_REQUEST: np.concatenate(alone),
     }
     return {PLAIN: users} | {name: plausible(features, np.abs(local).max()) for name, features in encrypted.items()}
 

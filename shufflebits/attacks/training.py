@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
 
 from common.backbones import build_backbone
 from common.datasets import pipeline
@@ -13,9 +14,17 @@ from common.experiments import training
 
 from ..config import Config, Trial, batches_per_step, epochs_of
 from ..data import Parts, is_validation
-from ..model import Reconstruction, build_classifier, build_discriminator, build_reconstruction, mean_square
+from ..model import (
+    Reconstruction,
+    build_classifier,
+    build_discriminator,
+    build_generator,
+    build_reconstruction,
+    mean_square,
+)
 from . import attributes
 from .adversarial import AdversarialTraining
+from .image_batches import shuffled_image_batches
 
 
 def build_reconstructor(config: Config, trial: Trial, num_features: int, pretrained: bool = True) -> Reconstruction:
@@ -26,63 +35,80 @@ def build_reconstructor(config: Config, trial: Trial, num_features: int, pretrai
         weights = config.perceptual_weights if pretrained and config.perceptual_weights != "none" else None
         perceptual = build_backbone(config.perceptual, config.reconstruction_size, weights)
     size, width = config.reconstruction_size, config.generator_width
-    model = build_reconstruction(num_features, size, width, perceptual)
+    generator = build_generator(num_features, size, width, config.generator_momentum)
+    model = build_reconstruction(generator, perceptual)
     pairs = model.training_model
     if trial.attack == "adversarial":
-        discriminator = build_discriminator(num_features, size, width)
+        discriminator = build_discriminator(num_features, size, width, config.spectral_normalization)
         graph = AdversarialTraining(pairs, discriminator, "features", config.adversarial_weight)
     else:
         graph = keras.Model(pairs.input, pairs.output["difference"], name="training")
     return replace(model, training_model=graph)
 
 
-def train_classifier(config: Config, trial: Trial, parts: Parts, features: np.ndarray, folder: Path) -> None:
-    """Section 4.2 (pub): features (N, D) of the local images -> their attributes."""
+def train_classifier(
+    config: Config, trial: Trial, parts: Parts, local: np.ndarray, users: np.ndarray, folder: Path
+) -> None:
+    """Section 4.2 (pub): features of the local images (N, D) -> their attributes.
+
+    The users' (M, D) choose the best epoch where the config says so, and are not looked at otherwise.
+    """
     labels = attributes.read_labels(parts.local, parts.users)
-    validation = is_validation(parts.local, config.validation_share)
-    chosen = {name: values[~validation] for name, values in labels.local.items()}
-    weights = {name: attributes.sample_weights(values) for name, values in chosen.items()}
-    # The label of an unknown attribute counts for nothing, but must be a class.
-    samples = (features[~validation], {name: np.maximum(values, 0) for name, values in chosen.items()}, weights)
+    # NOTE(paper): it monitors the mean balanced accuracy and does not say on which images. The author's program takes
+    # the test set, which an adversary has no labels of; so by default a share of the local people is held out.
+    if config.choose_best_on == "test":
+        learned, judged = labels.annotated, (users, labels.users)
+    else:
+        held_out = is_validation(parts.local, config.validation_share)
+        learned = labels.annotated & ~held_out
+        judged = local[held_out], {name: values[held_out] for name, values in labels.local.items()}
+    chosen = {name: values[learned] for name, values in labels.local.items()}
+    # Inverse to the number of images of the class, one on average.
+    weights = {name: compute_sample_weight("balanced", values).astype("float32") for name, values in chosen.items()}
+    samples = (local[learned], chosen, weights)
     steps = steps_per_epoch(len(samples[0]), config.classifier_batch)
     training.seed_everything(trial.seed)
-    model = build_classifier(features.shape[1], labels.classes)
+    model = build_classifier(local.shape[1], labels.classes)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(
         [config.classifier_epochs // 2 * steps - 1], [config.classifier_rate, config.classifier_rate / 5]
     )
     losses = {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in labels.classes}
     model.compile(keras.optimizers.Adam(rate), losses, jit_compile=False)
-    held_out = {name: values[validation] for name, values in labels.local.items()}
+    monitor = f"{config.choose_best_on}_error"
     training.fit(
         model,
         lambda epoch: shuffled_batches(samples, config.classifier_batch, seed=trial.seed, first_epoch=epoch),
         steps_per_epoch=steps,
-        epochs=epochs_of(config, trial, len(features)),
+        epochs=epochs_of(config, trial, len(local)),
         folder=folder,
-        monitor="validation_error",
-        callbacks=[attributes.BalancedAccuracy(features[validation], held_out)],
+        monitor=monitor,
+        callbacks=[attributes.BalancedAccuracy(monitor, *judged)],
     )
 
 
-def train_reconstructor(config: Config, trial: Trial, parts: Parts, features: np.ndarray, folder: Path) -> None:
-    """Section 4.3 (pub): features (N, D) of the local images -> the images."""
-    model = build_reconstructor(config, trial, features.shape[1]).training_model
+def train_reconstructor(
+    config: Config, trial: Trial, parts: Parts, local: np.ndarray, users: np.ndarray, folder: Path
+) -> None:
+    """Section 4.3 (pub): features of the local images (N, D) -> the images; the users' are not looked at."""
+    model = build_reconstructor(config, trial, local.shape[1]).training_model
     adams = [keras.optimizers.Adam(config.reconstruction_rate) for _ in range(2)]
     if trial.attack == "adversarial":
         model.compile(*adams)
     else:
         model.compile(adams[0], mean_square, jit_compile=False)
-    size = config.reconstruction_batch * batches_per_step(trial)
-    steps = len(features) // size
-    if steps == 0:
-        raise ValueError(f"The local set must have {size} images or more, got {len(features)}; lower the batch size.")
+    size = config.reconstruction_batch * batches_per_step(trial.attack)
 
     def batches(epoch: int):
-        return pipeline.shuffled_image_batches(
-            parts.local.path, features, image_size=config.reconstruction_size, batch_size=size, seed=trial.seed,
+        batches = shuffled_image_batches(
+            parts.local.path,
+            local,
+            image_size=config.reconstruction_size,
+            batch_size=size,
+            seed=trial.seed,
             first_epoch=epoch,
-        ).map(lambda vectors, image: ({"features": vectors, "image": image}, image))  # fmt: skip
+        )
+        return batches.map(lambda vectors, image: ({"features": vectors, "image": image}, image))
 
-    epochs = epochs_of(config, trial, len(features))
+    epochs = epochs_of(config, trial, len(local))
     with pipeline.naming_damaged_images():
-        training.fit(model, batches, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None)
+        training.fit(model, batches, steps_per_epoch=len(local) // size, epochs=epochs, folder=folder, monitor=None)

@@ -28,7 +28,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -73,17 +73,23 @@ class Limits:
                 raise ValueError(f"{name} must be above zero, got {value}.")
 
 
-def create_app(embedder: keras.Model, limits: Limits = Limits()) -> ASGIApp:  # noqa: B008  it cannot be changed
+def create_app(
+    embedder: keras.Model | EncryptedEmbedder,
+    limits: Limits = Limits(),  # noqa: B008  it cannot be changed
+    clock: Callable[[], float] = time.monotonic,
+) -> ASGIApp:
     """The server as an ASGI application.
 
     Args:
-        embedder: images (B, H, W, 3) uint8, RGB -> features (B, D) float32.
+        embedder: images (B, H, W, 3) uint8, RGB -> features (B, D) float32; or what one was made into before.
         limits: of requests and keys.
+        clock: seconds, by which one-time keys expire.
 
     Raises:
         ValueError: the embedder takes or returns something else.
     """
-    server = _Server(EncryptedEmbedder(embedder), limits)
+    encrypted = embedder if isinstance(embedder, EncryptedEmbedder) else EncryptedEmbedder(embedder)
+    server = _Server(encrypted, limits, clock)
     return Starlette(
         routes=[
             Route("/", server.describe),
@@ -96,9 +102,9 @@ def create_app(embedder: keras.Model, limits: Limits = Limits()) -> ASGIApp:  # 
 
 
 class _Server:
-    def __init__(self, embedder: EncryptedEmbedder, limits: Limits) -> None:
+    def __init__(self, embedder: EncryptedEmbedder, limits: Limits, clock: Callable[[], float]) -> None:
         self._embedder, self._limits = embedder, limits
-        self._keys = OneTimeKeys(limits.key_lifetime, limit=limits.max_keys)
+        self._keys = OneTimeKeys(limits.key_lifetime, clock, limits.max_keys)
         # However many requests wait, no more large images are in memory at a time than there are processors.
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="embed")
 
@@ -163,14 +169,16 @@ async def _failure(request: Request, error: Exception) -> Response:
 
 
 @contextmanager
-def serving(embedder: keras.Model, limits: Limits = Limits()) -> Iterator[str]:  # noqa: B008
+def serving(
+    embedder: keras.Model | EncryptedEmbedder,
+    limits: Limits = Limits(),  # noqa: B008
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[str]:
     """A server in a thread of this process, on a free port of the loopback interface; yields its URL.
 
-    Args:
-        embedder: as for `create_app`.
-        limits: as for `create_app`.
+    Args are those of `create_app`.
     """
-    app = create_app(embedder, limits)
+    app = create_app(embedder, limits, clock)
     listener = _listen("127.0.0.1", 0)
     server = uvicorn.Server(_settings(app, log_config=None))  # logging is the process's own
     thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)

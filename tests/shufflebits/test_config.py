@@ -15,6 +15,8 @@ def test_bad_settings():
         replace(smoke, reconstruction_size=(48, 32))
     with pytest.raises(ValueError, match="validation_share must be between 0 and 1, got 1.0"):
         replace(smoke, validation_share=1.0)
+    with pytest.raises(ValueError, match="generator_momentum must be between 0 and 1, got 1.0"):
+        replace(smoke, generator_momentum=1.0)
     with pytest.raises(ValueError, match="attacks must be one or more different ones"):
         replace(smoke, attacks=("pixel", "pixel"))
     with pytest.raises(ValueError, match="reconstruction_batch must be two or more, got 1"):
@@ -28,3 +30,12 @@ def test_iterations_are_rounded_up_to_whole_passes():
     config = replace(PRESETS["smoke"][1], iterations=25, reconstruction_batch=20)
     assert [epochs_of(config, Trial(attack, 0), 200) for attack in RECONSTRUCTIONS] == [3, 3, 3]
     assert epochs_of(config, Trial("attributes", 0), 200) == config.classifier_epochs
+
+
+def test_presets_of_the_publication_have_its_settings():
+    """60,000 batches are the author's 300 epochs of 200; others scale down and say so."""
+    for name, (_, config) in PRESETS.items():
+        paper = name.startswith(("market1501_", "duke_"))
+        assert (config.generator_momentum, config.iterations) == (0.99, 300 * 200) or not paper
+        assert config.choose_best_on == "validation" and not config.spectral_normalization
+        assert paper or config.generator_momentum == 0.9

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from common.backbones import build_backbone
 from shufflebits.model import (
@@ -19,19 +20,97 @@ def shapes(model):
     return {layer.name: tuple(layer.output.shape[1:]) for layer in model.layers}
 
 
-def test_generator_is_the_publications():
-    layers = shapes(build_generator(2048, (384, 128)))
+@pytest.fixture(scope="module")
+def generator():
+    """Of the publication's size."""
+    return build_generator(2048, (384, 128))
+
+
+@pytest.fixture(scope="module")
+def discriminator():
+    return build_discriminator(2048, (384, 128))
+
+
+def test_generator_is_the_publications(generator):
+    layers = shapes(generator)
     assert layers["reduced"] == (256,) and layers["smallest"] == (12, 4, 128)
     blocks = [layers[f"up{i}_sum"] for i in range(1, 6)]
     assert blocks == [(24, 8, 256), (48, 16, 128), (96, 32, 64), (192, 64, 32), (384, 128, 16)]
     assert layers["image"] == (384, 128, 3)
+    assert [
+        layer.name for layer in generator.layers if getattr(layer, "activation", None) is keras.activations.relu
+    ] == [
+        "reduced",
+        "expanded",
+    ]
+    assert generator.get_layer("colors").activation is keras.activations.tanh
+    normalizations = [layer for layer in generator.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    by_default = keras.layers.BatchNormalization()
+    assert len(normalizations) == 11
+    assert {(layer.momentum, layer.epsilon) for layer in normalizations} == {(by_default.momentum, by_default.epsilon)}
 
 
-def test_discriminator_is_the_publications():
-    layers = shapes(build_discriminator(2048, (384, 128)))
+def test_discriminator_is_the_publications(discriminator):
+    layers = shapes(discriminator)
     blocks = [layers[f"down{i}_sum"] for i in range(1, 6)]
     assert blocks == [(192, 64, 32), (96, 32, 64), (48, 16, 128), (24, 8, 256), (12, 4, 512)]
     assert layers["pooled"] == layers["projected"] == (512,) and layers["merged"] == (1024,) and layers["score"] == (1,)
+    activations = [layer.name for layer in discriminator.layers if isinstance(layer, keras.layers.ReLU)]
+    assert activations == [f"down{block}_relu{number}" for block in range(1, 6) for number in (1, 2)]
+    # Each path of a block begins with the block's input; an activation is first, and the last sum is pooled as it is.
+    assert discriminator.get_layer("down1_relu1").input is discriminator.input[0]
+    assert discriminator.get_layer("pooled").input is discriminator.get_layer("down5_sum").output
+
+
+def _block(before, filters, normalized):
+    """Weights of two convolutions of 3 × 3 and one of 1 × 1 with biases, and of two batch normalizations."""
+    convolutions = 9 * before * filters + 9 * filters * filters + before * filters + 3 * filters
+    return convolutions + (4 * before + 4 * filters if normalized else 0)
+
+
+def test_numbers_of_weights_by_hand(generator, discriminator):
+    """Dense layers, blocks, and what comes last."""
+    blocks = [_block(*pair, True) for pair in ((128, 256), (256, 128), (128, 64), (64, 32), (32, 16))]
+    assert blocks == [919_808, 477_056, 119_744, 30_176, 7_664]
+    dense = (2048 + 1) * 256 + (256 + 1) * 6144
+    assert generator.count_params() == dense + sum(blocks) + 4 * 16 + (9 * 16 + 1) * 3 == 3_658_499
+    blocks = [_block(*pair, False) for pair in ((3, 32), (32, 64), (64, 128), (128, 256), (256, 512))]
+    assert blocks == [10_272, 57_536, 229_760, 918_272, 3_671_552]
+    assert discriminator.count_params() == sum(blocks) + (2048 + 1) * 512 + (1024 + 1) == 5_937_505
+
+
+def test_generators_first_maps_are_more_than_an_affine_map_of_rank_256():
+    """600 vectors to 4 · 128 numbers: two dense layers without activations leave 256 directions, these ones more."""
+    generator = build_generator(300, (64, 64))
+    vectors = np.random.default_rng(0).normal(size=(600, 300)).astype("float32")
+    maps = keras.Model(generator.input, generator.get_layer("smallest").output).predict(vectors, verbose=0)
+    kernels = [generator.get_layer(name).get_weights()[0] for name in ("reduced", "expanded")]
+    rank = [np.linalg.matrix_rank(x - x.mean(0)) for x in (vectors @ kernels[0] @ kernels[1], maps.reshape(600, -1))]
+    assert maps.min() == 0 and rank[0] == 256 and rank[1] > 450
+
+
+def test_colors_by_hand():
+    """(tanh + 1) / 2 of -1, 0 and 1, the same for every image."""
+    generator = build_generator(4, (32, 32), width=1 / 128)
+    kernel, _ = generator.get_layer("colors").get_weights()
+    generator.get_layer("colors").set_weights([np.zeros_like(kernel), np.array([-1.0, 0, 1])])
+    image = generator.predict(np.ones((1, 4)), verbose=0)
+    np.testing.assert_allclose(image[0, 5, 7], [0.1192029, 0.5, 0.8807971], rtol=1e-6)
+
+
+def test_spectral_normalization_keeps_the_largest_singular_value_at_one():
+    """One vector for each of 17 kernels is added: 3 · (1 + 2 + 4 + 8 + 16) + 16 + 1 numbers."""
+    inputs = [np.random.default_rng(0).random((2, *shape), "float32") for shape in ((32, 32, 3), (5,))]
+    plain, normalized = (build_discriminator(5, (32, 32), 1 / 32, on) for on in (False, True))
+    assert normalized.count_params() - plain.count_params() == 3 * 31 + 16 + 1
+    for _ in range(10):
+        normalized(inputs, training=True)
+    singular = [
+        [np.linalg.norm(w.numpy().reshape(-1, w.shape[-1]), 2) for w in model.trainable_variables if w.name == "kernel"]
+        for model in (plain, normalized)
+    ]
+    assert len(singular[1]) == 17 and max(singular[0]) > 1.3
+    np.testing.assert_allclose(singular[1], 1, atol=0.1)
 
 
 def test_upsampling_block_by_hand():
@@ -58,7 +137,7 @@ def test_classifier_has_a_normalization_and_a_dense_layer_for_each_attribute():
 def test_features_have_unit_length_and_are_those_of_the_training_graph():
     model = build_victim(build_backbone("small_resnet", (64, 32), None), 5)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3), dtype="uint8")
-    features, training = model.embedder.predict(images, verbose=0), model.training_model.predict(images, verbose=0)
+    features, training = model.embedder(images), model.training_model(images)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-6)
     lengths = np.linalg.norm(training["embedding"], axis=1, keepdims=True)
     np.testing.assert_allclose(features * lengths, training["embedding"], rtol=1e-4, atol=1e-6)
@@ -68,18 +147,20 @@ def test_features_have_unit_length_and_are_those_of_the_training_graph():
 @pytest.mark.parametrize("perceptual", [None, "small_resnet"])
 def test_difference_is_that_of_pixels_or_of_the_second_block(perceptual):
     backbone = perceptual and build_backbone(perceptual, (32, 32), None)
-    model = build_reconstruction(4, (32, 32), 0.125, backbone)
+    model = build_reconstruction(build_generator(4, (32, 32), 0.125), backbone)
     rng = np.random.default_rng(0)
     inputs = {"features": rng.normal(size=(2, 4)), "image": rng.integers(0, 256, (2, 32, 32, 3), dtype="uint8")}
-    outputs = model.training_model.predict(inputs, verbose=0)
-    sample = model.generator.predict(inputs["features"], verbose=0)
+    outputs = model.training_model(inputs)
+    sample = ops.convert_to_numpy(model.generator(inputs["features"]))
     np.testing.assert_allclose(outputs["sample"], sample, atol=1e-6)
     np.testing.assert_allclose(outputs["truth"], inputs["image"] / 255, rtol=1e-6)
 
     def compared(images):
-        return images if backbone is None else backbone.blocks[1].predict(
-            backbone.blocks[0].predict(255 * images, verbose=0), verbose=0
-        )  # fmt: skip
+        blocks = () if backbone is None else backbone.blocks[:2]
+        maps = images if backbone is None else 255 * images
+        for block in blocks:
+            maps = block(maps)
+        return ops.convert_to_numpy(maps)
 
     expected = compared(sample) - compared(inputs["image"] / np.float32(255))
     np.testing.assert_allclose(outputs["difference"], expected, atol=1e-4)
@@ -88,7 +169,7 @@ def test_difference_is_that_of_pixels_or_of_the_second_block(perceptual):
 
 
 def test_perceptual_network_is_cut_where_the_publication_does():
-    blocks = build_backbone("resnet50", (64, 32), None).blocks
+    blocks = build_backbone("resnet50", (64, 32), None, last_stride=2).blocks
     assert blocks[1].output_shape == (None, 16, 8, 256)
     assert blocks[1].layers[-1].name == "conv2_block3_out"
 

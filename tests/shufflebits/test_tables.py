@@ -1,6 +1,7 @@
 """Tables: what stands next to what."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +9,8 @@ from common.experiments.entry import Results
 from common.report.tables import published
 from shufflebits import tables
 from shufflebits.attacks.encryption_settings import ANOTHER, BROKEN, ONE_KEY, PLAIN, ZEROS
-from shufflebits.config import PRESETS, RECONSTRUCTIONS
-from shufflebits.paper_results import PAPER
+from shufflebits.config import DATA, PRESETS, RECONSTRUCTIONS
+from shufflebits.paper_results import LEFT_OUT, PAPER, PLAN
 
 
 def classifier(seed, attack="attributes"):
@@ -77,11 +78,50 @@ def test_paper_numbers_belong_to_their_models(preset, paper):
     assert rows[2] == ["pixel", paper, "0.1100 ± 0.0141"]
 
 
-def test_the_publication_has_eighteen_numbers_and_a_preset_for_each():
-    numbers = [
-        (dataset, model) for dataset, attacks in PAPER.items() for models in attacks.values() for model in models
-    ]
-    assert len(numbers) == 18 and {f"{dataset}_{model}" for dataset, model in numbers} <= set(PRESETS)
+def test_every_cell_of_the_publication_is_planned():
+    """18 cells of Fig. 2.7 and six classifiers of Fig. 2.6; the same trainings meet encrypted features."""
+    assert DATA.keys() <= PRESETS.keys()
+    planned = {}
+    for item, (dataset, attacks) in PLAN.items():
+        presets = [
+            PRESETS[f"{dataset}_{model}"][1] for model in PAPER[dataset]["pixel"] if f"{dataset}_{model}" in DATA
+        ]
+        assert [config.dataset for config in presets] == [dataset] * 3 and len({c.victim for c in presets}) == 3
+        planned[item] = [
+            (dataset, attack, config.victim) for config in presets for attack in attacks if attack in config.attacks
+        ]
+    numbers = [(d, attack, model) for d, attacks in PAPER.items() for attack, of in attacks.items() for model in of]
+    assert sorted(planned["Fig. 2.7a"] + planned["Fig. 2.7b"]) == sorted(numbers) and len(numbers) == 18
+    assert len(planned["Fig. 2.6a"]) == len(planned["Fig. 2.6b"]) == 3
+    assert len(planned["section 2.4.3.4, Market-1501"]) == len(planned["section 2.4.3.4, DukeMTMC-reID"]) == 12
+
+
+def test_what_is_left_out_is_listed():
+    text = (Path(tables.__file__).parent / "FIDELITY.md").read_text()
+    assert [item for item, reason in LEFT_OUT.items() if f"- {item}: {reason}." not in text] == []
+
+
+def test_all_models_and_sets_in_one_table():
+    """The publication's numbers stand in all 18 cells; ours where there is a run, and another model's next to them."""
+    runs = {("duke", "agw"): RECORDS, ("market1501", "sbs"): RECORDS[2:3], ("synthetic", "trained"): RECORDS[:3]}
+    header, _, *rows = cells(tables.comparison_table(runs))
+    names = [f"{model}, {of}" for model in ("BoT", "AGW", "SBS") for of in ("paper", "ours")]
+    assert header == ["local set", "losses", *names, "trained here, ours"]
+    table = {(row[0], row[1]): dict(zip(header[2:], row[2:])) for row in rows}
+    assert len(table) == 9
+    losses = {"pixel": "pixel", "feature": "feature reconstruction"}
+    losses["adversarial"] = "feature reconstruction + adversarial"
+    for dataset, attacks in PAPER.items():
+        for attack, models in attacks.items():
+            for model, number in models.items():
+                assert table[dataset, losses[attack]][f"{tables.MODELS[model]}, paper"] == f"{number:.5f}"
+    ours = {(*key, model): cell for key, row in table.items() for model, cell in row.items() if model.endswith("ours")}
+    assert {key: cell for key, cell in ours.items() if cell not in ("not run", "–")} == {
+        **{("duke", loss, "AGW, ours"): "0.1100 ± 0.0141" for loss in losses.values()},
+        ("market1501", "pixel", "SBS, ours"): "0.1000",
+        ("synthetic", "pixel", "trained here, ours"): "0.1000",
+    }
+    assert list(ours.values()).count("not run") == 18 - 4
 
 
 def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
@@ -91,9 +131,9 @@ def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
         config = replace(PRESETS[preset][1], name=preset, seeds=(0, 1))
         tables.publish(Results(tmp_path, config, None, len(RECORDS), [], RECORDS, None), STUDY)
     text = (tmp_path / "README.md").read_text()
-    rows = {(row[0], row[1]): row[2:] for row in cells(text) if row[0].startswith("`")}
-    assert rows["`duke_agw`", "pixel"] == ["0.23620", "0.1100 ± 0.0141"]
-    assert rows["`market1501_bot`", "pixel"] == ["0.09053", "not run"]
+    rows = {(row[0], row[1]): row[2:] for row in cells(text)}
+    assert rows["duke", "pixel"] == ["0.10543", "not run", "0.23620", "0.1100 ± 0.0141", "0.04229", "not run"]
+    assert rows["market1501", "pixel"] == ["0.09053", "not run", "0.17465", "not run", "0.03421", "not run"]
     for part in ("what encryption buys** Seeds 0, 1.", "Synthetic people, `make train-shufflebits`**: not run."):
         assert part in text
     assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]

@@ -9,12 +9,7 @@ from PIL import Image
 from common.datasets import pipeline
 from common.datasets.augmentation import Augmentation, augment
 from common.datasets.images import BOX, boxes_of, read_image
-from common.datasets.pipeline import (
-    image_batches,
-    naming_damaged_images,
-    shuffled_image_batches,
-    training_batches,
-)
+from common.datasets.pipeline import image_batches, naming_damaged_images, training_batches
 from common.datasets.sampler import ImageBalancedSampler, identity_batches
 from tests.common.datasets.small_images import IMAGES, LABELS, write_images
 from tests.helpers import run_python
@@ -245,21 +240,3 @@ def test_the_latest_small_set_is_read_once(table, monkeypatch, case):
     with contextlib.nullcontext() if case == "cached" else pytest.raises(tf.errors.OpError, match="cannot be read"):
         for images, _ in expected[40:]:
             np.testing.assert_array_equal(next(images_again)[0], images)
-
-
-def test_shuffled_images_come_with_their_companions(table):
-    numbers = {"number": np.arange(24)}
-
-    def taken(first_epoch, count):
-        data = shuffled_image_batches(
-            table["path"], numbers, image_size=(16, 8), batch_size=5, seed=1, first_epoch=first_epoch
-        )
-        return [(rows["number"].numpy(), images.numpy()) for rows, images in data.take(count)]
-
-    pairs = taken(0, 8)  # 4 batches an epoch, without the four images left over
-    for index, images in pairs:
-        np.testing.assert_array_equal(images, IMAGES[index])
-    first, second = (np.concatenate([index for index, _ in part]) for part in (pairs[:4], pairs[4:]))
-    assert len(set(first)) == len(set(second)) == 20 and not np.array_equal(first, second)
-    for (index, _), (resumed, _) in zip(pairs[4:], taken(1, 4)):
-        np.testing.assert_array_equal(index, resumed)

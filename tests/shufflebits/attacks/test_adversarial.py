@@ -10,16 +10,22 @@ from shufflebits.attacks.adversarial import AdversarialTraining
 tf = pytest.importorskip("tensorflow")
 
 
-def build(weight=0.5, generator=2.0, discriminator=(1.0, 3.0)):
+def build(weight=0.5, generator=2.0, discriminator=(1.0, 3.0), normalized=False, spectral=False):
     """Generates g·c from c, where the truth is t; the discriminator scores d₀·sample + d₁·c."""
     condition, truth, sample = (keras.Input((1,), name=name) for name in ("condition", "truth", "sample"))
     made = keras.layers.Dense(1, use_bias=False, name="generator")(condition)
+    if normalized:
+        made = keras.layers.BatchNormalization(momentum=0.5, epsilon=0, name="normalized")(made)
     outputs = {"sample": made, "truth": truth, "difference": made - truth}
     pairs = keras.Model({"condition": condition, "truth": truth}, outputs)
     merged = keras.layers.Concatenate()([sample, condition])
-    judge = keras.Model([sample, condition], keras.layers.Dense(1, use_bias=False)(merged))
+    score = keras.layers.Dense(1, use_bias=False, name="score")
+    judge = keras.Model(
+        [sample, condition],
+        (keras.layers.SpectralNormalization(score, name="score_normalized") if spectral else score)(merged),
+    )
     pairs.get_layer("generator").set_weights([np.array([[generator]])])
-    judge.set_weights([np.array(discriminator).reshape(2, 1)])
+    score.set_weights([np.array(discriminator).reshape(2, 1)])
     model = AdversarialTraining(pairs, judge, "condition", weight)
     model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.01))
     return model
@@ -52,12 +58,39 @@ def test_without_weight_the_generator_learns_from_its_own_loss_alone():
     np.testing.assert_allclose(model.pairs.get_weights()[0], [[2 + 0.1 * 2 * 2]], rtol=1e-6)
 
 
-def test_resumed_equals_uninterrupted(tmp_path):
-    """Both optimizers have moments that must be restored."""
+def test_discriminators_step_takes_the_generators_moving_statistics():
+    """c = 1 gives 2, of which the moving mean 1 and variance 4 make (2 - 1) / 2 = 0.5; the batch's own would make 0.
+
+    With t = 4, scores are 1·4 + 3 = 7 and 1·0.5 + 3 = 3.5; loss (6² + 3.5²) / 2. The generator's step then moves the
+    mean to (1 + 2) / 2 and the variance to (4 + 0) / 2.
+    """
+    model = build(normalized=True)
+    model.pairs.get_layer("normalized").set_weights([np.array([value]) for value in (1.0, 0.0, 1.0, 4.0)])
+    inputs = {"condition": tf.constant([[1.0]]), "truth": tf.constant([[4.0]])}
+    assert float(model._discriminator_step(inputs)) == pytest.approx((6**2 + 3.5**2) / 2)
+    statistics = [model.pairs.get_layer("normalized").get_weights()[2:]]
+    model._generator_step(inputs)
+    statistics.append(model.pairs.get_layer("normalized").get_weights()[2:])
+    np.testing.assert_allclose(np.ravel(statistics), [1, 4, 1.5, 2])
+
+
+def test_generators_step_leaves_the_discriminator_alone():
+    """Spectral normalization divides a kernel in each step of its own, here (3, 4) by its length 5."""
+    model = build(discriminator=(3.0, 4.0), spectral=True)
+    inputs = {"condition": tf.constant([[1.0]]), "truth": tf.constant([[4.0]])}
+    model._generator_step(inputs)
+    np.testing.assert_array_equal(
+        model.discriminator.get_layer("score_normalized").layer.get_weights()[0].ravel(), [3, 4]
+    )
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_resumed_equals_uninterrupted(tmp_path, spectral):
+    """Both optimizers have moments that must be restored, and spectral normalization its vectors."""
 
     def train(folder, epochs):
         training.seed_everything(0)
-        model = build()
+        model = build(spectral=spectral)
         model.compile(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.01))
         batches = data(np.arange(8), np.arange(8) * 3)
         training.fit(model, lambda epoch: batches, steps_per_epoch=2, epochs=epochs, folder=folder, monitor=None)

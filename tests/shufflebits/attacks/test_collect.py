@@ -15,11 +15,30 @@ def test_features_are_matched_by_folder_and_name(tmp_path):
     np.testing.assert_array_equal(read_features(tmp_path / "f.npz", IMAGES), [[3, 4], [1, 2]])
 
 
+def test_files_of_the_authors_recipe(tmp_path):
+    np.savez(tmp_path / "f.npz", accumulated_image_file_paths=PATHS, accumulated_feature_array=FEATURES)
+    np.testing.assert_array_equal(read_features(tmp_path / "f.npz", IMAGES, 2), [[3, 4], [1, 2]])
+
+
 @pytest.mark.parametrize(
     "arrays, message",
     [
         ({"features": FEATURES}, "lacks paths; it has features"),
         ({}, "lacks paths and features; it has no arrays"),
+        (
+            {"accumulated_image_file_paths": PATHS, "features": FEATURES},
+            "lacks paths; it has accumulated_image_file_paths, features",
+        ),
+        (
+            {"accumulated_feature_array": FEATURES},
+            "lacks accumulated_image_file_paths; it has accumulated_feature_array",
+        ),
+        (
+            {"accumulated_image_file_paths": PATHS, "accumulated_feature_array": FEATURES[:2]},
+            r"must have accumulated_image_file_paths \(N,\) and accumulated_feature_array \(N, D\) float32, got \(3,\)",
+        ),
+        ({"paths": np.arange(3), "features": FEATURES}, "must have paths as text, got int64; write the paths"),
+        ({"paths": PATHS, "features": FEATURES[:, :1]}, "features of 1 numbers, and those of the run have 2; embed"),
         ({"paths": PATHS, "features": FEATURES.astype("float64")}, "float32, got .* float64; cast to float32 yourself"),
         ({"paths": PATHS, "features": FEATURES.astype("float16")}, "float32, got .* float16; cast to float32 yourself"),
         (
@@ -37,7 +56,18 @@ def test_features_are_matched_by_folder_and_name(tmp_path):
 def test_incomplete_feature_files(tmp_path, arrays, message):
     np.savez(tmp_path / "f.npz", **arrays)
     with pytest.raises(ValueError, match=message):
-        read_features(tmp_path / "f.npz", IMAGES)
+        read_features(tmp_path / "f.npz", IMAGES, 2)
+
+
+def test_damaged_feature_files(tmp_path):
+    """Bytes that were changed in a file that is compressed, and one that ends too early."""
+    file = tmp_path / "f.npz"
+    np.savez_compressed(file, paths=PATHS, features=np.random.default_rng(0).random((3, 500), "float32"))
+    content = bytearray(file.read_bytes())
+    for damaged in (content[: len(content) // 2], content[:-900] + bytes(300) + content[-600:]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"f.npz is no npz file of plain arrays .*; write one with np.savez"):
+            read_features(file, IMAGES)
 
 
 def test_no_feature_file(tmp_path):

@@ -61,14 +61,17 @@ def test_programs_from_start_to_end(saved_model, tmp_path, monkeypatch, capsys):
         assert "Finished server process" in error and "Traceback" not in error
 
 
-@pytest.mark.parametrize(
-    "host, port, reason",
-    [("127.0.0.1", "70000", "bind... port must be 0-65535."), ("192.0.2.1", "0", "Cannot assign requested address")],
-)
-def test_bad_addresses(host, port, reason, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["server", "--host", host, "--port", port])
-    with pytest.raises(ValueError, match=rf"cannot listen on {host}, port {port} \({reason}.?\); pass another --port"):
-        server_program()
+def test_bad_addresses(monkeypatch):
+    """A port that is none, and one that another socket listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for port, reason in (
+            (70000, "bind... port must be 0-65535."),
+            (taken.getsockname()[1], "Address already in use"),
+        ):
+            monkeypatch.setattr(sys, "argv", ["server", "--port", str(port)])
+            sentence = rf"cannot listen on 127.0.0.1, port {port} \({reason}.?\); pass another --port"
+            with pytest.raises(ValueError, match=sentence):
+                server_program()
 
 
 def test_saved_model_of_several_endpoints(tmp_path):

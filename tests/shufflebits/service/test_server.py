@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -149,14 +148,16 @@ def test_description(small):
 
 
 def test_one_time_keys(embedder, expected):
-    with serving(embedder, Limits(max_keys=3, key_lifetime=2.0)) as url:
+    """The server's clock is the test's."""
+    now = [100.0]
+    with serving(embedder, Limits(max_keys=3, key_lifetime=2.0), clock=lambda: now[0]) as url:
         issued = [post(url, path="/keys").json() for _ in range(3)]
         full = refusal(post(url, path="/keys"))
         name, key = ("key_id", issued[0]["key_id"]), issued[0]["key"]
         assert refusal(post(url, ("images", b"x"), name))[0] == 422  # and does not use it up
         words = np.frombuffer(post(url, IMAGE, name).content, "<u4")
         again = refusal(post(url, IMAGE, name))
-        time.sleep(2)
+        now[0] += 2
         late = refusal(post(url, IMAGE, ("key_id", issued[1]["key_id"])))
         assert post(url, path="/keys").status_code == 200
     assert len({entry["key_id"] for entry in issued}) == 3 and sorted(key) == [*range(32)]
