@@ -24,8 +24,10 @@ from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.run_folder import cached_json
 from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
-from common.report import plots, tables
+from common.report import plots as common_plots
+from common.report import tables
 
+from . import plots
 from .clustering import kmeans_starts, normality, unit_length
 from .config import Config, Trial, trials
 from .data import read, scaled, training_images
@@ -95,10 +97,11 @@ def anomaly_record(
 def anomaly_scores(tested: Outputs, centroids: np.ndarray) -> dict[str, np.ndarray]:
     """Scores (N,) of normality by each method of Table 5.4."""
     return {
+        # The publication's is of the network with the L2 constraint (second baseline of section IV-B (pub)).
         "reconstruction": -tested.errors,
         "cluster": normality(tested.embeddings, centroids),  # Eq. 5.6
-        # The same with E(I) divided by its length: equal to the above under the L2 constraint. The
-        # publication does not say which of the two its column without the constraint is.
+        # NOTE(paper): whether the column without the constraint divides E(I) by its length is not said, so both are
+        # given; under the constraint they are equal.
         "cluster_cosine": normality(unit_length(tested.embeddings), centroids),
     }
 
@@ -144,7 +147,7 @@ def report(results: entry.Results) -> tables.Report:
         captions = {"figures/roc.png": "ROC curves on the test set and their areas, first seed; normal is positive."}
     else:
         captions = draw_clustering(results)
-    plots.loss_curves(results.run, results.trials, "mean squared error")
+    common_plots.loss_curves(results.run, results.trials, "mean squared error")
     captions["figures/loss.png"] = "Training loss (Eqs. 5.4, 5.5)."
     return tables.Report(
         f"{config.name}: {config.architecture} autoencoder on {config.dataset}, {config.epochs} epochs",
@@ -172,8 +175,8 @@ def draw_clustering(results: entry.Results) -> dict[str, str]:
         rows = {name: (row + 1) / 2 for name, row in rows.items()}
     tsne = {name: TSNE(random_state=0).fit_transform(vectors) for name, vectors in tqdm(panels.items(), "t-SNE")}
     plots.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
-    plots.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
-    plots.image_rows(run / "figures/reconstructions.png", rows)
+    common_plots.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
+    common_plots.image_rows(run / "figures/reconstructions.png", rows)
     return {
         "figures/tsne.png": f"t-SNE of the embeddings of {len(chosen):,} images (publication, Fig. 1).",
         "figures/confusion.png": "Digits against clusters after matching (Eq. 5.1).",

@@ -1,7 +1,9 @@
 """Dense (DEC) and convolutional (DCEC) autoencoders whose embedding is normalized in training."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -64,6 +66,7 @@ def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Au
         placement=config.placement,
         embedding_size=config.embedding_size,
         activation=config.activation,
+        leaky_relu_slope=config.leaky_relu_slope,
         initializer=config.initializer,
     )
 
@@ -83,6 +86,7 @@ def build_autoencoder(
     placement: str = "embedding",
     embedding_size: int = 10,
     activation: str = "relu",
+    leaky_relu_slope: float = 0.2,
     initializer: str = "glorot_uniform",
 ) -> Autoencoder:
     """Builds the autoencoder D(E_c(I)) (Eqs. 5.2, 5.3, 5.5).
@@ -95,6 +99,7 @@ def build_autoencoder(
             hidden layer and its activation, with an embedding as it comes.
         embedding_size: D.
         activation: of the hidden layers.
+        leaky_relu_slope: of "leaky_relu" below zero.
         initializer: of all kernels.
 
     Raises:
@@ -117,7 +122,10 @@ def build_autoencoder(
         if architecture == "convolutional"
         else (_dense_encoder, _dense_decoder)
     )
-    hidden = _Hidden(activation, initializer, normalization if placement == "hidden" else "none")
+    function = keras.activations.get(activation)
+    if activation == "leaky_relu":
+        function = partial(function, negative_slope=leaky_relu_slope)
+    hidden = _Hidden(function, initializer, normalization if placement == "hidden" else "none")
     image = keras.Input(image_shape, name="image")
     features = encode(image, hidden)
     # NOTE(paper): "except for the last one" of the LeakyReLUs is read as in DEC, whose structure it
@@ -135,7 +143,7 @@ def build_autoencoder(
 class _Hidden:
     """What all hidden layers have in common."""
 
-    activation: str
+    activation: Callable
     initializer: str
     normalization: str
 

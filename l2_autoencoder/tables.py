@@ -9,21 +9,25 @@ from common.experiments.config import from_json, to_json
 from common.report import tables
 
 from .config import PRESETS, Config
-from .paper_results import PAPER_ACCURACY, PAPER_AUC
+from .paper_results import BORROWED_ACCURACY, BORROWED_AUC, PAPER_ACCURACY, PAPER_AUC
 
 HERE = Path(__file__).parent
-# Of an evaluation of both normalizations on USPS; the README shows it if it is there.
-FIGURES = {"tsne.png": "t-SNE of USPS embeddings, seed 1 (publication, Fig. 1)."}
-
+FIGURE_1 = "mnist_figure1"
 NAMES = {"none": "no normalization", "batch": "batch", "layer": "layer", "l2": "L2"}
+_SHORT = {"convolutional": "CAE", "dense": "DAE"}  # the chapter's names of the autoencoders
 
-# Heading, normalization in training, score of `anomaly_scores`, column of PAPER_AUC.
+# Heading, normalization in training, score of `anomaly_scores`, column of PAPER_AUC. The publication's "CAE recons" is
+# the second baseline of section IV-B (pub): "again we train the auto-encoder with l2 normalization constraint".
 _SCORES = (
-    ("CAE recons", "none", "reconstruction", 0),
-    ("CAE L2 recons", "l2", "reconstruction", None),
+    ("CAE L2 recons", "l2", "reconstruction", 0),
+    ("CAE recons", "none", "reconstruction", None),
     ("CAE cluster", "none", "cluster", 1),
     ("CAE cluster, cosine", "none", "cluster_cosine", None),
     ("CAE L2 cluster", "l2", "cluster", 2),
+)
+_PAIRS = (
+    "The publication's *CAE recons* is of the autoencoder with the constraint (section IV-B (pub)), so it stands next "
+    "to ours with it. AE and VAE are methods of others, trained on normal images alone."
 )
 
 
@@ -33,7 +37,8 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 
 def _clustering_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
-    rows = []
+    borrowed = BORROWED_ACCURACY.get((config.dataset, config.architecture), {})
+    rows = [[method, f"{value:.2f}", *[None] * 5] for method, value in borrowed.items()]
     for normalization in config.normalizations:
         chosen = [record for record in records if record["normalization"] == normalization]
         if chosen:
@@ -67,39 +72,74 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
                     [record[f"auc_{score}"] for record in here if record["normalization"] == normalization], 4
                 )
             )
+    if config.dataset == "mnist":
+        for column, method in enumerate(("AE", "VAE")):
+            columns.append(f"{method} recons, paper")
+            cells.append(lambda digit, _, column=column: f"{BORROWED_AUC[digit][column]:.3f}")
     rows = []
     for digit in config.abnormal_digits:
         here = [record for record in records if record["abnormal_digit"] == digit]
         rows.append([digit, len({record["seed"] for record in here}), *(cell(digit, here) for cell in cells)])
-    return tables.table(columns, rows)
+    return tables.table(columns, rows) + (f"\n\n{_PAIRS}" if config.dataset == "mnist" else "")
 
 
 def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
     tables.publish(HERE, results.config, results.records, omit=("roc",))
+    if results.config.name == FIGURE_1:
+        tables.copy_figures(results.run, HERE, ["tsne.png"])
     renew_readme()
 
 
 def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
     results = tables.published(HERE)
-    pictures = tables.pictures({name: text for name, text in FIGURES.items() if (HERE / "figures" / name).exists()})
-    sections = [_paper_clustering(results), *pictures, _paper_anomaly(results), _study(results)]
+    # Until MNIST is run, the figure of an evaluation of both normalizations on USPS is shown, if it is there.
+    images = "MNIST's training split" if FIGURE_1 in results else "USPS, seed 1"
+    captions = {"tsne.png": f"t-SNE of the embeddings of {images} (publication, Fig. 1)."}
+    pictures = tables.pictures({name: text for name, text in captions.items() if (HERE / "figures" / name).exists()})
+    sections = [*_paper_clustering(results), *pictures, _paper_anomaly(results), _study(results)]
     tables.update_between(HERE / "README.md", "results", "\n\n".join(section for section in sections if section))
 
 
-def _paper_clustering(results: dict[str, Any]) -> str:
-    """Tables 5.1 to 5.3; presets without a run say so."""
-    rows = []
-    for (dataset, architecture, normalization), paper in PAPER_ACCURACY.items():
-        name = f"{dataset}_{'conv' if architecture == 'convolutional' else 'dense'}_{normalization}"
-        cells: list[Any] = ["not run", *[None] * 5]
+def _paper_clustering(results: dict[str, Any]) -> list[str]:
+    """Table 5.1, and Tables 5.2 and 5.3; presets without a run say so."""
+    columns = ["method", "preset", "paper (%)", "ours (%)", "each seed (%)", "NMI", "ARI", "MSE", "epochs"]
+    columns += ["ours, training split (%)", "each seed (%)", "epochs"]
+    sections = []
+    for heading, architecture in (
+        ("Table 5.1: clustering accuracy, dense autoencoders", "dense"),
+        ("Tables 5.2 and 5.3: clustering accuracy, convolutional autoencoders", "convolutional"),
+    ):
+        rows = []
+        for dataset in ("mnist", "usps"):
+            borrowed = BORROWED_ACCURACY.get((dataset, architecture), {})
+            rows += [
+                [f"{name}, {dataset.upper()}", None, f"{paper:.2f}", *[None] * 9] for name, paper in borrowed.items()
+            ]
+            rows += [
+                _paper_row(results, dataset, architecture, normalization, paper)
+                for (of, kind, normalization), paper in PAPER_ACCURACY.items()
+                if (of, kind) == (dataset, architecture)
+            ]
+        sections.append(f"**{heading}**\n\n{tables.table(columns, rows)}")
+    return sections
+
+
+def _paper_row(
+    results: dict[str, Any], dataset: str, architecture: str, normalization: str, paper: float
+) -> list[str | None]:
+    """One of the publication's rows, with ours on all images and on the training split."""
+    preset = f"{dataset}_{'conv' if architecture == 'convolutional' else 'dense'}_{normalization}"
+    cells: list[str | None] = []
+    for name, shown in ((preset, 5), (f"{preset}_train", 2)):
         if name in results:
             epochs = f"{results[name]['config']['epochs']} of {PRESETS[name][1].epochs}"
-            cells = [*_clustering_cells(results[name]["trials"]), epochs]
-        rows.append([f"`{name}`", f"{paper:.2f}", *cells])
-    columns = ["preset", "paper (%)", "ours (%)", "each seed (%)", "NMI", "ARI", "MSE", "epochs"]
-    return f"**Tables 5.1, 5.2 and 5.3: clustering accuracy**\n\n{tables.table(columns, rows)}"
+            cells += [*_clustering_cells(results[name]["trials"])[:shown], epochs]
+        else:
+            cells += ["not run", *[None] * shown]
+    method = _SHORT[architecture] + ("" if normalization == "none" else f" {NAMES[normalization]}")
+    return [f"{method}, {dataset.upper()}", f"`{preset}`", f"{paper:.2f}", *cells]
 
 
 def _paper_anomaly(results: dict[str, Any]) -> str:

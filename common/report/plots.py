@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from common.files import replacing
 
@@ -34,18 +33,6 @@ def _panels(titles: Sequence[str], size: float = 3.2) -> tuple[Figure, list[Axes
     for axis, title in zip(axes, titles):
         axis.set_title(title, fontsize=10)
     return figure, axes
-
-
-def embeddings(path: Path, panels: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
-    """Points in the plane, title -> (N, 2), colored by labels (N,), at most ten different integers, with one legend."""
-    figure, axes = _panels(list(panels))
-    for axis, points in zip(axes, panels.values()):
-        for i, label in enumerate(np.unique(labels)):
-            chosen = points[labels == label]
-            axis.scatter(chosen[:, 0], chosen[:, 1], s=3, linewidths=0, color=colormaps["tab10"](i), label=str(label))
-        axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", markerscale=3, frameon=False)
-    save(figure, path)
 
 
 def confusion(
@@ -104,17 +91,6 @@ def loss_curves(run: Path, trials: Sequence[Any], y_label: str = "loss") -> None
     """Writes `figures/loss.png` of a run: the loss of each training, from its `log.csv`."""
     logs = {trial.name: pd.read_csv(run / trial.name / "log.csv")["loss"] for trial in trials}
     curves(run / "figures/loss.png", logs, "epoch", y_label)
-
-
-def roc(path: Path, panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> None:
-    """ROC curves with the diagonal of chance; title -> curve name -> (false positive rates, true positive rates)."""
-    figure, axes = _panels(list(panels), size=4)
-    for axis, lines in zip(axes, panels.values()):
-        for i, (name, (false_positives, true_positives)) in enumerate(lines.items(), 1):
-            display = RocCurveDisplay(fpr=false_positives, tpr=true_positives)
-            display.plot(ax=axis, name=name, plot_chance_level=i == len(lines), curve_kwargs={"linewidth": 1})
-        axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    save(figure, path)
 
 
 def bars(path: Path, groups: Mapping[str, Sequence[int]], bins: Sequence[str], x_label: str, y_label: str) -> None:

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l2_autoencoder.model import build_autoencoder
+from l2_autoencoder.config import PRESETS, Trial
+from l2_autoencoder.model import build, build_autoencoder
 
 
 def layers_of(model):
@@ -35,9 +38,21 @@ def test_dense_layers_are_decs():
     linear = {"embedding", "decoder_0"}
     for layer in model.layers:
         if layer.weights:
-            assert (layer.activation.__name__ == "linear") == (layer.name in linear)
-    slope = np.asarray(keras.activations.get("leaky_relu")(np.float32([-1.0])))
-    np.testing.assert_allclose(slope, [-0.2], rtol=1e-6)
+            assert (layer.activation is keras.activations.linear) == (layer.name in linear)
+
+
+@pytest.mark.parametrize("slope", [0.2, 0.3])
+def test_slope_of_leaky_relu(slope):
+    """By hand: what is below zero of the first layer's sums is multiplied by the slope; 0.2 is the preset's."""
+    preset = PRESETS["mnist_dense_l2"][1]
+    config = preset if slope == 0.2 else replace(preset, leaky_relu_slope=slope)
+    model = build(config, Trial("l2", 0, None), (4, 4, 1)).training_model
+    images = np.random.default_rng(0).random((8, 4, 4, 1), dtype="float32")
+    kernel, bias = (np.asarray(weight) for weight in model.get_layer("encoder_1").weights)
+    sums = images.reshape(8, 16) @ kernel + bias
+    outputs = keras.Model(model.input, model.get_layer("encoder_1").output)(images)
+    assert (sums < 0).any()
+    np.testing.assert_allclose(np.asarray(outputs), np.where(sums < 0, slope * sums, sums), atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)

@@ -3,7 +3,12 @@ from dataclasses import replace
 from common.experiments.config import to_json
 from common.report.tables import publish, published
 from l2_autoencoder import tables
-from l2_autoencoder.config import PRESETS
+from l2_autoencoder.config import DATA, LEFT_OUT, PRESETS
+from l2_autoencoder.paper_results import BORROWED_ACCURACY, BORROWED_AUC, PAPER_ACCURACY, PAPER_AUC
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
@@ -17,11 +22,12 @@ def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
     tables.renew_readme()
     lines = readme.read_text().splitlines()
     (line,) = [line for line in lines if "`usps_conv_l2`" in line]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["`usps_conv_l2`", "91.35", "91.00 ± 1.41", "90.0 92.0", "0.800 ± 0.000", "0.700 ± 0.000",
-                     "0.0100 ± 0.0000", "150 of 200"]  # fmt: skip
+    measured = ["91.00 ± 1.41", "90.0 92.0", "0.800 ± 0.000", "0.700 ± 0.000", "0.0100 ± 0.0000", "150 of 200"]
+    assert cells(line) == ["CAE L2, USPS", "`usps_conv_l2`", "91.35", *measured, "not run", "–", "–"]
     (line,) = [line for line in lines if "`mnist_conv_l2`" in line]
-    assert "not run" in line
+    assert cells(line)[2:4] == ["95.11", "not run"]
+    (line,) = [line for line in lines if "| DCEC, USPS" in line]  # borrowed, so nothing of ours
+    assert cells(line) == ["DCEC, USPS", "–", "79.00", *["–"] * 9]
     publish(tmp_path, replace(PRESETS["usps_conv_l2"][1], name="study_batch", batch_size=64), records[:1])
     tables.renew_readme()
     lines = readme.read_text().splitlines()
@@ -33,7 +39,53 @@ def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
         ("study_batch", "batch_size 64 | 90.00 | 90.0 | 0.800 | 0.0100 | 95.0 | 0.12"),
     ):
         line = [line for line in lines if f"`{name}`" in line][-1]
-        assert [cell.strip() for cell in line.strip("|").split("|")][1:] == expected.split(" | ")
+        assert cells(line)[1:] == expected.split(" | ")
+    split = replace(PRESETS["usps_conv_l2_train"][1], name="usps_conv_l2_train", seeds=(0,))
+    publish(tmp_path, split, records[1:])
+    tables.renew_readme()
+    (line,) = [line for line in readme.read_text().splitlines() if "| CAE L2, USPS" in line]
+    assert cells(line)[3] == "91.00 ± 1.41" and cells(line)[-3:] == ["92.00", "92.0", "200 of 200"]
+
+
+def test_reconstruction_column_of_the_publication_is_of_the_autoencoder_with_the_constraint():
+    """Section IV-B (pub): "again we train the auto-encoder with l2 normalization constraint"."""
+    scores = {"none": (0.11, 0.12, 0.13), "l2": (0.21, 0.22, 0.23)}
+    names = ("auc_reconstruction", "auc_cluster", "auc_cluster_cosine")
+    records = [
+        {"normalization": normalization, "seed": 0, "abnormal_digit": 1, **dict(zip(names, values))}
+        for normalization, values in scores.items()
+    ]
+    config = replace(PRESETS["anomaly_mnist"][1], abnormal_digits=(1,))
+    header, _, row, *_ = tables.run_table(config, records).splitlines()
+    assert list(zip(cells(header), cells(row)))[2:] == [
+        ("CAE L2 recons, paper", "0.0782"), ("CAE L2 recons", "0.2100"), ("CAE recons", "0.1100"),
+        ("CAE cluster, paper", "0.8871"), ("CAE cluster", "0.1200"), ("CAE cluster, cosine", "0.1300"),
+        ("CAE L2 cluster, paper", "0.9673"), ("CAE L2 cluster", "0.2200"),
+        ("AE recons, paper", "0.135"), ("VAE recons, paper", "0.136"),
+    ]  # fmt: skip
+
+
+def test_every_row_of_the_publications_tables_is_planned_or_left_out_with_a_reason():
+    rows = {}
+    for (dataset, architecture, normalization), accuracy in PAPER_ACCURACY.items():
+        for split, suffix in (("all", ""), ("train", "_train")):
+            name = f"{dataset}_{'conv' if architecture == 'convolutional' else 'dense'}_{normalization}{suffix}"
+            text, config = PRESETS[name]
+            assert f"{accuracy:.2f}" in text and config.normalizations == (normalization,)
+            assert (config.dataset, config.architecture, config.split) == (dataset, architecture, split)
+            assert config.placement == "embedding"  # "instead of" the L2 normalization
+            assert config.epochs == {"convolutional": 200, "dense": 100}[architecture] and config.batch_size == 256
+            rows[name] = {"data_dir": dataset}
+    assert len(rows) == 20
+    rows["anomaly_mnist"] = rows["mnist_figure1"] = {"data_dir": "mnist"}
+    assert rows | {"demo": {}} == DATA
+    anomaly, figure = PRESETS["anomaly_mnist"][1], PRESETS["mnist_figure1"][1]
+    assert set(anomaly.abnormal_digits) == set(PAPER_AUC) == set(BORROWED_AUC)
+    assert len(anomaly.seeds) == 10 and anomaly.normalizations == figure.normalizations == ("none", "l2")
+    assert figure.split == "train" and not figure.abnormal_digits
+    borrowed = {method.removesuffix(", k-means") for methods in BORROWED_ACCURACY.values() for method in methods}
+    assert {name.strip() for row in LEFT_OUT for name in row.split(":")[1].split(",")} == borrowed | {"AE", "VAE"}
+    assert all(LEFT_OUT.values())
 
 
 def test_published_runs_have_the_settings_of_their_presets():

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 
 from neural_compression import tables
-from neural_compression.config import PRESETS, ROWS, SHIPPED
+from neural_compression.config import DATA, LEFT_OUT, PRESETS, ROWS, SHIPPED
 from neural_compression.evaluation.rate_distortion import Point, bd_rate
 from neural_compression.paper_results import PAPER, TARGET_BPP
 
@@ -18,6 +18,17 @@ def test_each_row_of_the_tables_is_a_preset_that_differs_by_its_part():
         assert tables.paper_row(PRESETS[f"narrow_{name}"][1]) == name
         assert (config.width, config.batch_size, config.learning_rate) == (64, 256, 1e-3)
     assert tables.paper_row(SHIPPED) is None
+
+
+def test_every_row_of_the_tables_is_planned_or_left_out_with_a_reason():
+    """Seven rows of Table 1 (pub), of which Table 4.1 has five; Table 4.2 adds four, and one that trains nothing."""
+    assert len(PAPER) == 7 + 4
+    for row in PAPER:
+        assert DATA[row] == {"data_dir": "clic2018/train", "test_dir": "clic2018/valid"}
+        assert DATA[f"narrow_{row}"] == {"data_dir": "bsds500", "test_dir": "kodak"}
+    assert len(DATA) == 2 * 11 + len(("demo", "shipped", "convolutions"))
+    tables_of = [row.split(":")[0] for row in LEFT_OUT]
+    assert tables_of == ["Table 4.2", *["Table 4.3"] * 3] and all(LEFT_OUT.values())
 
 
 def test_comparison_is_sorted_and_has_the_rate_difference():

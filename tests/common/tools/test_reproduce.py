@@ -47,7 +47,8 @@ def test_presets_without_their_data_are_left_out(tmp_path, monkeypatch, capsys):
     ]
     assert "shipped" in left_out and "narrow_baseline" in left_out
     assert f"shipped: left out, as there is no {tmp_path / 'kodak'}." in capsys.readouterr().out
-    (tmp_path / "kodak").mkdir()
+    for folder in ("kodak", "clic2018/train", "clic2018/valid"):
+        (tmp_path / folder).mkdir(parents=True)
     assert reproduce.reproduce("neural_compression", tmp_path, Path("runs")) == []
     data = ["--data-dir", str(tmp_path / "bsds500"), "--test-dir", str(tmp_path / "kodak")]
     assert ["neural_compression", "shipped", "--runs-dir", "runs", *data] in commands
