@@ -106,7 +106,18 @@ PRESETS: dict[str, tuple[str, Config]] = {
     "smoke": (
         "tests: two epochs of four steps on a few synthetic people",
         replace(
-            DEMO, people=16, image_size=(64, 32), identities_per_batch=4, frozen_epochs=1, epochs=1, steps_per_epoch=4
+            DEMO,
+            people=16,
+            backbone="small_resnet",
+            weights="none",
+            image_size=(64, 32),
+            regional_branches=False,
+            identities_per_batch=4,
+            frozen_epochs=1,
+            epochs=1,
+            steps_per_epoch=4,
+            learning_rate=2e-3,
+            warmup_epochs=2,
         ),
     ),
     # make train-adaptive_l2; synthetic people, constant and adaptive factors.

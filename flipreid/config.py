@@ -80,11 +80,17 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(
             DEMO,
             people=16,
+            backbone="small_resnet",
+            weights="none",
             image_size=(64, 32),
+            regional_branches=False,
             methods=("baseline", "flipping_loss"),
             identities_per_batch=4,
+            frozen_epochs=0,
             epochs=1,
             steps_per_epoch=3,
+            learning_rate=2e-3,
+            warmup_epochs=2,
         ),
     ),
     # make train-flipreid; synthetic people, rows 1.1 to 3.3.

@@ -154,6 +154,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(
             DEMO,
             people=24,
+            backbone="small_resnet",
+            weights="none",
             attacks=("attributes", "adversarial"),
             image_size=(64, 32),
             identities_per_batch=4,

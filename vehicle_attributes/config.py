@@ -138,6 +138,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "tests: two epochs of four steps on the embedded photographs",
         replace(
             DEMO,
+            backbone="small_resnet",
+            weights="none",
             image_size=(32, 32),
             losses=("cross_entropy", "lifted_structured"),
             classes_per_batch=4,

