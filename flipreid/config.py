@@ -69,6 +69,7 @@ DEMO = replace(
     frozen_epochs=2,
     warmup_epochs=1,
     epochs=8,
+    steps_per_epoch=40,
     drop_epochs=(5, 7),
     seeds=(0,),
 )
