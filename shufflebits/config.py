@@ -138,8 +138,6 @@ MOBILENET = replace(
 DEMO = replace(
     MOBILENET,
     dataset="synthetic",
-    backbone="small_resnet",
-    weights="none",
     image_size=(96, 48),
     identities_per_batch=16,
     users=800,
@@ -162,6 +160,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
             DEMO,
             people=24,
             users=96,
+            backbone="small_resnet",
+            weights="none",
             attacks=("attributes", "adversarial"),
             image_size=(64, 32),
             identities_per_batch=4,
@@ -187,15 +187,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
         for dataset in ("market1501", "duke")
         for model in ("bot", "agw", "sbs")
     },
-    # PRESET=mobilenet ARGS="--data-dir DIR --weights FILE --perceptual-weights FILE"; no setting of the publication.
+    # PRESET=mobilenet ARGS="--data-dir DIR"; no setting of the publication.
     "mobilenet": ("Market-1501 or a part of it at a CPU's scale", MOBILENET),
 }
 
 # make reproduce-shufflebits DATA=DIR: preset -> field -> path below DIR.
-_MOBILENET = "mobilenet_2_5_224_tf_no_top.h5"
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
-    "mobilenet": {"data_dir": "Market-1501-v15.09.15", "weights": _MOBILENET, "perceptual_weights": _MOBILENET},
+    "mobilenet": {"data_dir": "Market-1501-v15.09.15"},
     **{
         f"{dataset}_{model}": {"data_dir": folder, "features": f"{model}_{dataset}.npz"}
         for dataset, folder in (("market1501", "Market-1501-v15.09.15"), ("duke", "DukeMTMC-reID"))

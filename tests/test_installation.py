@@ -47,8 +47,8 @@ def test_every_module_and_data_file_is_installed(installed):
         return {path.relative_to(root).as_posix() for path in paths}
 
     assert files(installed, ["*.py"]) == files(ROOT, ["*.py"])
-    data = files(ROOT, ["*.npz", "*.jpg", "results.json", "ATTRIBUTION.md"])
-    assert len(data) > len(PROJECTS) and files(installed, ["*.npz", "*.jpg", "results.json", "ATTRIBUTION.md"]) == data
+    kinds = ["*.npz", "*.h5", "*.jpg", "results.json", "ATTRIBUTION.md"]
+    assert len(files(ROOT, kinds)) > len(PROJECTS) and files(installed, kinds) == files(ROOT, kinds)
 
 
 def test_installed_packages_run_in_another_folder(installed, tmp_path):

@@ -4,7 +4,8 @@ import keras
 from keras import layers, ops
 
 from common.backbones import bottlenecks
-from common.backbones.bottlenecks import EXPANSION, add, convolution, normalization
+from common.backbones.bottlenecks import normalization
+from common.backbones.torch_resnet import bottleneck, stem
 
 
 @keras.saving.register_keras_serializable(package="common")
@@ -38,19 +39,9 @@ class InstanceBatchNormalization(layers.Layer):
 
 def ibn_resnet50(shape: tuple[int, int, int], last_stride: int) -> tuple[keras.Model, ...]:
     """The five blocks: images `shape`, RGB from 0 to 255 -> feature maps (B, H/16, W/16, 2048) at `last_stride` 1."""
-    return bottlenecks.build(shape, lambda image: convolution(image, 64, 7, 2, "conv1"), _bottleneck, last_stride)
+    return bottlenecks.build(shape, stem, _bottleneck, last_stride)
 
 
 def _bottleneck(x, planes: int, stride: int, first: bool, name: str):
     # The deepest features tell what is seen and hardly how, so the last stage is left as it was.
-    ibn = InstanceBatchNormalization(name=f"{name}_bn1") if planes < 512 else normalization(f"{name}_bn1")
-    y = convolution(x, planes, 1, 1, f"{name}_conv1")
-    y = layers.ReLU(name=f"{name}_relu1")(ibn(y))
-    y = convolution(y, planes, 3, stride, f"{name}_conv2")
-    y = layers.ReLU(name=f"{name}_relu2")(normalization(f"{name}_bn2")(y))
-    y = convolution(y, EXPANSION * planes, 1, 1, f"{name}_conv3")
-    y = normalization(f"{name}_bn3")(y)
-    if first:
-        x = convolution(x, EXPANSION * planes, 1, stride, f"{name}_downsample_0")
-        x = normalization(f"{name}_downsample_1")(x)
-    return add(y, x, name)
+    return bottleneck(x, planes, stride, first, name, InstanceBatchNormalization if planes < 512 else normalization)

@@ -17,6 +17,7 @@ class _Network:
     scaling: dict[str, Any]  # of pixels from 0 to 255
     blue_first: bool  # order of the channels
     options: dict[str, Any] = field(default_factory=dict)
+    embedded: str | None = None  # the file of its weights that comes with it
 
 
 def _resnet(depth: int, third: int, fourth: int) -> _Network:
@@ -30,17 +31,19 @@ def _resnet(depth: int, third: int, fourth: int) -> _Network:
     )
 
 
-def _mobilenet(width: float) -> _Network:
+def _mobilenet(width: float, embedded: str | None = None) -> _Network:
     ends = ("conv_pw_1_relu", "conv_pw_3_relu", "conv_pw_5_relu", "conv_pw_11_relu")
     scaling = {"scale": 1 / 127.5, "offset": -1}
-    return _Network("MobileNet", ends, ("conv_pad_12", "conv_dw_12"), scaling, False, {"alpha": width})
+    return _Network("MobileNet", ends, ("conv_pad_12", "conv_dw_12"), scaling, False, {"alpha": width}, embedded)
 
 
+_EMBEDDED = Path(__file__).parent / "weights"
 NETWORKS = {
     "resnet50": _resnet(50, 4, 6),
     "resnet101": _resnet(101, 4, 23),
     "resnet152": _resnet(152, 8, 36),
-    **{f"mobilenet_{width}": _mobilenet(width) for width in (0.25, 0.5, 0.75, 1.0)},
+    "mobilenet_0.25": _mobilenet(0.25, "mobilenet_2_5_224_tf_no_top.h5"),
+    **{f"mobilenet_{width}": _mobilenet(width) for width in (0.5, 0.75, 1.0)},
 }
 
 
@@ -64,6 +67,8 @@ def build(
 
 
 def _with_weights(network: _Network, shape: tuple[int, int, int], weights: str | Path | None) -> keras.Model:
+    if weights == "imagenet" and network.embedded:
+        weights = _EMBEDDED / network.embedded
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise ValueError(f"There is no weights file {weights}. Pass a Keras file without top layers, or None.")
     try:

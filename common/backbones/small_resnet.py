@@ -1,4 +1,4 @@
-"""A residual network of 0.3 million weights, for trainings on a CPU."""
+"""A residual network of 0.3 million weights, which starts from random ones: for smoke runs and tests."""
 
 import keras
 from keras import layers

@@ -71,7 +71,7 @@ class ImageTrainingConfig(RunConfig):
     PLACES: ClassVar[tuple[str, ...]] = (*RunConfig.PLACES, "weights")
 
     backbone: str = "resnet50"  # see common/backbones
-    weights: str = "imagenet"  # of the backbone: Keras' own, the path of a file, or "none"
+    weights: str = "imagenet"  # of the backbone: ImageNet's, the path of a file, or "none"
     image_size: tuple[int, int] = (384, 128)  # height and width that images are resized to
     epochs: int = 200  # epochs in which all layers are trained
     steps_per_epoch: int = 200  # batches in an epoch

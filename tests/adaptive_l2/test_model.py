@@ -1,5 +1,7 @@
 """The network of Figs. 1 and 2 (pub): widths, what is shared, what is clipped, and its losses."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from common.backbones import build_backbone
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 64, 32, 3), dtype="uint8")
 
 
-def small(**options):
+def small(feature_scale=1.0, **options):
     keras.utils.set_random_seed(0)
-    return build_model(build_backbone("small_resnet", (64, 32), None), 7, **options)
+    return build_model(
+        replace(build_backbone("small_resnet", (64, 32), None), feature_scale=feature_scale), 7, **options
+    )
 
 
 def test_resnet50_gives_4096_features_of_three_branches():
@@ -57,6 +61,14 @@ def test_embeddings_are_clipped_only_with_clipping():
     assert clipped.min() >= 0 and clipped.max() == 1
     assert free.max() > 1
     np.testing.assert_allclose(clipped, np.clip(free, 0, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("clipping", [True, False])
+def test_features_are_scaled_in_front_of_the_clip(clipping):
+    whole = np.asarray(small(clipping=False).inference_model(IMAGES))
+    scaled = np.asarray(small(0.25, clipping=clipping).inference_model(IMAGES))
+    assert whole.max() > 4
+    np.testing.assert_allclose(scaled, np.clip(whole / 4, 0, 1 if clipping else None), rtol=1e-5)
 
 
 def test_inference_joins_the_training_embeddings():

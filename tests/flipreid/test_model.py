@@ -1,5 +1,7 @@
 """The networks of Figs. 1 and 2 (pub): what each method and each inference sees, and the losses."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -16,9 +18,10 @@ BRANCHES = ("global", "upper", "lower")
 METHODS = ("baseline", "flipreid", "flipping_loss", "aggregator")
 
 
-def small(method, **options):
+def small(method, feature_scale=1.0, **options):
     keras.utils.set_random_seed(0)
-    return build_model(build_backbone("small_resnet", (64, 32), None), 7, method=method, **options)
+    backbone = replace(build_backbone("small_resnet", (64, 32), None), feature_scale=feature_scale)
+    return build_model(backbone, 7, method=method, **options)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,47 @@ def test_difference_is_that_of_image_and_mirror(models):
     difference = np.concatenate([outputs[f"{branch}_difference"] for branch in BRANCHES], axis=1)
     expected = np.asarray(model.single(IMAGES)) - np.asarray(model.single(MIRRORED))
     np.testing.assert_allclose(difference, expected, atol=1e-6)
+
+
+def test_features_are_scaled_in_front_of_the_clip():
+    """By 3/4, which a power of two times small integers keeps exact: what was at most 4/3 is not clipped any more."""
+    whole, scaled = (np.asarray(small("flipreid", scale).single(IMAGES)) for scale in (1.0, 0.75))
+    clipped = whole == 1
+    assert 0.05 < clipped.mean() < 0.95
+    np.testing.assert_allclose(scaled[~clipped], 0.75 * whole[~clipped], rtol=1e-5)
+    assert scaled[clipped].min() >= 0.75 - 1e-6 and scaled[clipped].max() == 1
+
+
+@pytest.mark.parametrize("views", ["separate", "concatenated"])
+def test_batch_statistics_are_those_of_each_view_or_of_both(views):
+    """From 0 and 1, with momentum 0.9. Separate: two steps, 0.9 (0.1 μ₁) + 0.1 μ₂ and 0.9 (0.9 + 0.1 σ₁²) + 0.1 σ₂².
+
+    Concatenated: one step, 0.1 (μ₁ + μ₂)/2 and 0.9 + 0.1 ((σ₁² + σ₂²)/2 + (μ₁ − μ₂)²/4).
+    """
+    model = small("flipreid", views=views)
+    stem = model.frozen_blocks[0]
+    maps = keras.Model(stem.input, stem.get_layer("stem").output)
+    (m1, v1), (m2, v2) = (
+        (maps_of_view.mean((0, 1, 2)), maps_of_view.var((0, 1, 2)))
+        for maps_of_view in (np.asarray(maps(view), "float64") for view in (IMAGES, MIRRORED))
+    )
+    model.training_model(IMAGES, training=True)
+    expected = {
+        "separate": (0.09 * m1 + 0.1 * m2, 0.81 + 0.09 * v1 + 0.1 * v2),
+        "concatenated": (0.05 * (m1 + m2), 0.9 + 0.05 * (v1 + v2) + 0.025 * (m1 - m2) ** 2),
+    }
+    layer = stem.get_layer("stem_bn")
+    for moving, value in zip((layer.moving_mean, layer.moving_variance), expected[views]):
+        np.testing.assert_allclose(moving, value, rtol=1e-4, atol=1e-6)
+    assert max(np.abs(a - b).max() for a, b in zip(*expected.values())) > 1e-3
+
+
+def test_views_make_no_difference_in_inference():
+    separate, concatenated = (small("flipping_loss", views=views) for views in ("separate", "concatenated"))
+    concatenated.training_model.set_weights(separate.training_model.get_weights())
+    np.testing.assert_allclose(concatenated.double(IMAGES), separate.double(IMAGES), atol=1e-6)
+    trained = [embeddings(model.training_model(IMAGES, training=True)) for model in (separate, concatenated)]
+    assert np.abs(trained[0] - trained[1]).max() > 1e-3
 
 
 def test_flipping_loss_by_hand():

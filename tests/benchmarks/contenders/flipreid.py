@@ -30,14 +30,14 @@ def _start(threads: int | None, deterministic: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _ours(method: str, precision: str = "float32"):
+def _ours(method: str, precision: str = "float32", views: str = "separate"):
     from common.backbones import build_backbone
     from common.experiments import training
     from flipreid.model import build_model
 
     with training.precision(precision):
         backbone = build_backbone("resnet50", SIZE, None)
-        return build_model(backbone, IDENTITIES, method=method, regional_branches=False)
+        return build_model(backbone, IDENTITIES, method=method, views=views, regional_branches=False)
 
 
 def train(
@@ -47,7 +47,7 @@ def train(
     precision: str = "float32",
     threads: int | None = None,
     deterministic: bool = True,
-    passes: int = 1,
+    views: str = "separate",
 ) -> Step:
     """Steps of the project's own network by Keras' training function."""
     _start(threads, deterministic and not xla)  # Keras has no XLA together with deterministic kernels
@@ -56,33 +56,13 @@ def train(
 
     from flipreid.model import losses
 
-    model = _ours(method, precision)
-    loss = losses(model)
-    graph = model.training_model if passes == 1 else _two_passes(model)
+    model = _ours(method, precision, views)
+    loss, graph = losses(model), model.training_model
     graph.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=xla)
     batch = tf.constant(IMAGES), dict.fromkeys(graph.output, tf.constant(LABELS))
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     graph.make_train_function()
     return lambda: {name: float(value) for name, value in graph.train_function(batches).items()}
-
-
-def _two_passes(model):
-    """The training graph of "flipping_loss" with one pass for the images and one for their mirrors."""
-    import keras
-
-    from common.layers import AdaptiveL2
-
-    image = model.single.input
-    network = model.training_model.get_layer("regularizer").network
-    first, second = model.single(image), model.single(image[:, :, ::-1])
-    mean = keras.layers.Average()([first, second])
-    normalized = network.get_layer("global_bn")(mean)
-    outputs = {
-        "global_logits": network.get_layer("global_logits")(normalized),
-        "global_embedding": mean,
-        "global_difference": first - second,
-    }
-    return keras.Model(image, AdaptiveL2(keras.Model(image, outputs), 0.0005, adaptive=False)(image))
 
 
 def embed(
@@ -185,8 +165,8 @@ TRAINING: dict[str, Callable[[], Step]] = {
     "PyTorch, channels last, bfloat16": lambda: pytorch(train=True, channels_last=True, bfloat16=True),
 }
 FLIPREID: dict[str, Callable[[], Step]] = {
-    "FlipReID, image and mirror in one pass": lambda: train("flipping_loss"),
-    "FlipReID, two passes": lambda: train("flipping_loss", passes=2),
+    "FlipReID, image and mirror in one pass": lambda: train("flipping_loss", views="concatenated"),
+    "FlipReID, two passes": lambda: train("flipping_loss"),
 }
 EMBEDDING: dict[str, Callable[[], Step]] = {
     "ours": embed,

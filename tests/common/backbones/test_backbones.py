@@ -1,14 +1,13 @@
 """Backbones: shapes at both strides, weights unchanged, copies apart, new layers by hand, and files that do not fit."""
 
 import functools
-import sys
 
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_images
 
 from common.backbones import build_backbone
-from common.backbones.__main__ import main
 from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
 
@@ -30,6 +29,7 @@ def untrained(name, last_stride=1):
         ("mobilenet_0.25", 256, 218_544),
         ("small_resnet", 96, 256_528),
         # PyTorch's 25,557,032 less the classifier, and moving statistics of all channels but the 1,120 of instances.
+        ("torch_resnet50", 2048, 25_557_032 - 2_049_000 + 2 * 26_560),
         ("ibn_resnet50", 2048, 25_557_032 - 2_049_000 + 2 * (26_560 - 1_120)),
     ],
 )
@@ -161,29 +161,22 @@ def test_bad_names_and_files_are_reported(mobilenet_file, tmp_path, monkeypatch)
         build_backbone("resnet50", (64, 32), "imagenet")
 
 
-@pytest.mark.parametrize("name", ["ibn_resnet50", "resnest50"])
-def test_networks_of_checkpoints_say_which_command_makes_their_weights(name, tmp_path):
-    command = f"`python -m common.backbones import {name} CHECKPOINT`"
-    with pytest.raises(ValueError, match=f"Keras has no ImageNet weights of {name}: .* with {command}"):
-        build_backbone(name, (64, 32), "imagenet")
-    with pytest.raises(ValueError, match=f"There is no weights file .*missing.h5. Pass one from {command}"):
-        build_backbone(name, (64, 32), tmp_path / "missing.h5")
+@pytest.mark.parametrize(
+    "name, scale", [("mobilenet_0.25", 0.4), ("efficientnet_lite0", 1.3), ("resnet50", 1), ("torch_resnet50", 1)]
+)
+def test_only_features_of_other_scales_than_a_resnets_are_scaled(name, scale):
+    assert untrained(name).feature_scale == scale
 
 
-@pytest.mark.filterwarnings("ignore:Skipping nested container")
-def test_file_of_another_network_is_reported_in_one_line(mobilenet_file):
-    command = "`python -m common.backbones import ibn_resnet50 CHECKPOINT`"
-    with pytest.raises(ValueError, match=f"^The weights .* of ibn_resnet50 could not be loaded .* from {command}.$"):
-        build_backbone("ibn_resnet50", (64, 32), mobilenet_file[0])
+def photographs():
+    """Twelve parts of 128×64 pixels, from the two photographs that come with scikit-learn at half their size."""
+    halves = [image[::2, ::2] for image in load_sample_images().images]  # (214, 320, 3)
+    return np.stack([image[42:170, x : x + 64] for image in halves for x in range(0, 256, 43)])
 
 
-def test_import_without_pytorch_or_checkpoint_is_reported(tmp_path, monkeypatch):
-    checkpoint = tmp_path / "resnest50.pth"
-    with pytest.raises(ValueError, match="There is no checkpoint .*resnest50.pth"):
-        main(["import", "resnest50", str(checkpoint)])
-    with pytest.raises(ValueError, match="Keras' weights files end in .weights.h5, got .*out.h5"):
-        main(["import", "resnest50", str(checkpoint), str(tmp_path / "out.h5")])
-    checkpoint.touch()
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match="pip install -r requirements-torch.txt"):
-        main(["import", "resnest50", str(checkpoint)])
+def test_embedded_weights_give_pooled_features_of_a_resnets_scale():
+    backbone = build_backbone("mobilenet_0.25", (128, 64))
+    pooled = keras.ops.convert_to_numpy(backbone.last_block(backbone.trunk(photographs()))).mean((1, 2))
+    assert pooled.shape == (12, 256)
+    assert 0.3 < backbone.feature_scale * pooled.mean() < 0.5
+    assert (pooled > 1).mean() > 0.25 > 0.2 > (backbone.feature_scale * pooled > 1).mean()
