@@ -106,7 +106,11 @@ def batches_per_step(attack: str) -> int:
 
 
 def epochs_of(config: Config, trial: Trial, num_images: int) -> int:
-    """Passes over the local set of `num_images` images that a trial takes, as many as the iterations need."""
+    """Passes over the local set of `num_images` images that a trial takes, as many as the iterations need.
+
+    NOTE(paper): 60,000 iterations are 300 epochs of 200 batches in the author's program, of which adversarial training
+    gives each network every second one. Here they are rounded up to whole passes.
+    """
     if trial.attack not in RECONSTRUCTIONS:
         return config.classifier_epochs
     batches = batches_per_step(trial.attack)

@@ -102,7 +102,7 @@ def build_discriminator(
         num_features: D.
         image_size: (H, W), multiples of 32.
         width: factor of all numbers of filters.
-        spectral_normalization: whether the largest singular value of each kernel is kept at one (Miyato et al. 2018).
+        spectral_normalization: whether the largest singular value of each kernel is held at one (Miyato et al. 2018).
     """
     weighted = _spectrally_normalized if spectral_normalization else _as_it_is
     image, features = keras.Input((*image_size, 3), name="image"), keras.Input((num_features,), name="features")

@@ -17,8 +17,11 @@ class AdversarialTraining(keras.Model):
     Each step takes two batches in one, of which the discriminator learns from every second sample and the generator
     from the others: the two learn on alternate batches, no step depends on a count, and a batch that is split over
     replicas is split as one that is not. The discriminator's targets are 1 for true samples and 0 for generated
-    ones, and its loss is the mean over both. Each network judges or generates for the other one's step in inference
-    mode, as the author's program has it: batch normalization takes its moving statistics there and leaves them alone.
+    ones, and its loss is the mean over both. Each network works for the other one's step in inference mode: batch
+    normalization takes its moving statistics there and leaves them alone.
+
+    NOTE(paper): in the text both networks learn from each batch; alternate batches, and the generator's inference mode,
+    are those of the author's program.
 
     Args:
         pairs: dictionary of inputs -> dictionary of `sample`, what is generated, `truth`, what it should be, and

@@ -73,15 +73,15 @@ def runs(tmp_path, monkeypatch):
     return [write_run(tmp_path / f"runs/shufflebits/{dataset}_{model}", dataset, model) for dataset, model in RUNS]
 
 
-def drawn_figures(monkeypatch):
-    drawn = {}
+def recorded_figures(monkeypatch):
+    figures = {}
     for name in ("bars", "image_rows"):
-        monkeypatch.setattr(plots, name, lambda path, content, *_: drawn.update({path.stem: content}))
-    return drawn
+        monkeypatch.setattr(plots, name, lambda path, content, *_: figures.update({path.stem: content}))
+    return figures
 
 
 def test_every_cell_bar_and_tile(runs, tmp_path, monkeypatch, capsys):
-    drawn = drawn_figures(monkeypatch)
+    figures = recorded_figures(monkeypatch)
     values = compare(runs[::-1], tmp_path / "out")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     table = {tuple(row[:2]): row[2:] for row in rows if len(row) == 8 and row[0] in CHANCE}
@@ -91,11 +91,11 @@ def test_every_cell_bar_and_tile(runs, tmp_path, monkeypatch, capsys):
             ours = [f"{number_of(dataset, model, attack):.4f}" for model in NAMES]
             assert table[dataset, loss][1::2] == ours, (dataset, loss)
     assert table["duke", losses[2]] == ["0.06567", "0.1200", "0.13252", "0.1500", "0.03327", "0.1800"]
-    assert drawn["attributes_market1501"] == {"chance": [25, 50], "BoT": [35, 60], "AGW": [36, 61], "SBS": [37, 62]}
-    assert drawn["attributes_duke"] == {"chance": [50], "BoT": [63], "AGW": [64], "SBS": [65]}
+    assert figures["attributes_market1501"] == {"chance": [25, 50], "BoT": [35, 60], "AGW": [36, 61], "SBS": [37, 62]}
+    assert figures["attributes_duke"] == {"chance": [50], "BoT": [63], "AGW": [64], "SBS": [65]}
     assert values["balanced_accuracy"]["duke"]["SBS"] == {"boots": pytest.approx(65)}
     for dataset in CHANCE:
-        grid = drawn[f"reconstructions_{dataset}"]
+        grid = figures[f"reconstructions_{dataset}"]
         original, *tiles = grid.items()
         assert original[0] == "original" and len(tiles) == 9
         assert (255 * original[1][:, 0, 0, 0]).round().tolist() == [10, 10, 10, 10, 11, 11, 11, 12]
@@ -117,7 +117,7 @@ def test_without_arguments_all_evaluated_runs_are_compared(runs, tmp_path, monke
     report = tmp_path / "runs/shufflebits/comparison/report.json"
     monkeypatch.setattr("sys.argv", ["compare", "--runs-dir", str(tmp_path / "runs")])
     with monkeypatch.context() as patches:
-        drawn_figures(patches)
+        recorded_figures(patches)
         program.main()
     assert len(json.loads(report.read_text())["trials"]) == 4 * 5
     monkeypatch.setattr("sys.argv", ["compare", str(runs[1]), "--runs-dir", str(tmp_path / "runs")])
@@ -128,7 +128,7 @@ def test_without_arguments_all_evaluated_runs_are_compared(runs, tmp_path, monke
 
 
 def test_runs_that_cannot_be_compared(runs, tmp_path, monkeypatch):
-    drawn_figures(monkeypatch)
+    recorded_figures(monkeypatch)
     with pytest.raises(ValueError, match="There is no evaluated run to compare; train a preset first"):
         compare([], tmp_path / "out")
     other = write_run(tmp_path / "again", "duke", "bot")

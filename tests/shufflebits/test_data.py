@@ -11,7 +11,7 @@ from shufflebits.data import check, is_validation, read
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    return replace(PRESETS["smoke"][1], name="run", data_dir=tmp_path_factory.mktemp("people"))
+    return replace(PRESETS["smoke"][1], name="run", users=0, data_dir=tmp_path_factory.mktemp("people"))
 
 
 def test_parts_share_no_person(config):

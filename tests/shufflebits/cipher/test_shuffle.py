@@ -21,6 +21,7 @@ KEY = Key(random_keys(None))
         (IDENTITY, [0x3F800000, 0x80000000, 0x7F800001]),
         (REVERSAL, [0x000001FC, 0x00000001, 0x800001FE]),
         (SIGN_AND_LOWEST, [0x3F800000, 0x00000001, 0xFF800000]),
+        ([*range(1, 32), 0], [0x7F000000, 0x00000001, 0xFF000002]),  # a left rotation, as in Fig. 2.5
     ],
 )
 def test_values_by_hand(key, expected):
