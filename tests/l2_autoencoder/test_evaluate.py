@@ -18,8 +18,9 @@ SMOKE = replace(PRESETS["smoke"][1], name="run", normalizations=("none", "l2"))
 
 
 @pytest.fixture(autouse=True)
-def _small_tsne(monkeypatch):
+def _quick_figures(monkeypatch):
     monkeypatch.setattr(evaluation, "TSNE_SAMPLES", 100)
+    monkeypatch.setattr("common.report.plots._DPI", 50)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,9 @@ def test_anomaly_scores_by_hand():
 
 
 def test_anomaly_run_reports_every_score(tmp_path):
-    config = replace(SMOKE, runs_dir=tmp_path, epochs=1, abnormal_digits=(0, 1))
+    config = replace(SMOKE, runs_dir=tmp_path, epochs=1, abnormal_digits=(1,))
     records = evaluate(train(config))
-    assert len(records) == 4
+    assert [(record["normalization"], record["abnormal_digit"]) for record in records] == [("none", 1), ("l2", 1)]
     for record in records:
         assert 0 <= record["auc_cluster"] <= 1 and 0 <= record["auc_reconstruction"] <= 1
         # Under the constraint embeddings have unit length, so that both forms of Eq. 5.6 are one.

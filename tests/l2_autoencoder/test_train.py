@@ -30,33 +30,46 @@ GOLDEN_LOSSES = {
 }
 
 
-def test_golden_training_log(tmp_path):
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Three epochs with each normalization from seed 0, and their config."""
+    config = replace(SMOKE, runs_dir=tmp_path_factory.mktemp("runs"), epochs=3, normalizations=tuple(GOLDEN_LOSSES))
+    return train(config), config
+
+
+def losses(run, trial):
+    return pd.read_csv(run / trial / "log.csv")["loss"].tolist()
+
+
+def assert_same_state(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+def test_golden_training_log(run):
     pytest.importorskip("tensorflow")  # the initial weights of other backends are others
-    run = train(replace(SMOKE, runs_dir=tmp_path, epochs=3, normalizations=tuple(GOLDEN_LOSSES)))
-    logs = {name: pd.read_csv(run / f"{name}-seed0/log.csv")["loss"].tolist() for name in GOLDEN_LOSSES}
-    for name, losses in GOLDEN_LOSSES.items():
-        np.testing.assert_allclose(logs[name], losses, rtol=2e-3, err_msg=name)
+    for name, expected in GOLDEN_LOSSES.items():
+        np.testing.assert_allclose(losses(run[0], f"{name}-seed0"), expected, rtol=2e-3, err_msg=name)
 
 
-def test_two_runs_agree_and_another_seed_does_not(tmp_path):
-    config = replace(SMOKE, normalizations=("l2",))
-    runs = [train(replace(config, runs_dir=tmp_path / str(i))) for i in range(2)]
-    other = train(replace(config, runs_dir=tmp_path / "other", seeds=(1,)))
-    first, second, third = (pd.read_csv(next(run.glob("*/log.csv")))["loss"].tolist() for run in (*runs, other))
-    assert first == second != third
-    added = train(replace(config, runs_dir=tmp_path / "1", seeds=(0, 1)))
-    for separate, trial in ((runs[0], "l2-seed0"), (other, "l2-seed1")):
-        expected, together = state(separate, trial), state(added, trial)
-        assert all(np.array_equal(expected[name], value) for name, value in together.items()), trial
+def test_two_runs_agree_and_another_seed_does_not(run, tmp_path):
+    """The other run begins with seed 1; seed 0 is added to it and is what it is in a run without seed 1."""
+    first, config = run
+    config = replace(config, runs_dir=tmp_path, normalizations=("l2",), seeds=(1,))
+    other = state(train(config), "l2-seed1")
+    both = train(replace(config, seeds=(0, 1)))
+    assert_same_state(state(both, "l2-seed1"), other)
+    assert_same_state(state(both, "l2-seed0"), state(first, "l2-seed0"))
+    assert losses(both, "l2-seed0") == losses(first, "l2-seed0") != losses(both, "l2-seed1")
 
 
 def test_killed_run_ends_with_the_same_weights(tmp_path):
     options = ["smoke", "--epochs", "6", "--normalizations", "l2", "--name", "run"]
-    whole = tmp_path / "whole"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     program = "from common.experiments.config import parse; from l2_autoencoder import config, train as t; "
     command = ("-c", f"{program}t.train(parse(config.PRESETS))")
-    run_python(*command, *options, "--runs-dir", str(whole))
-    killed = tmp_path / "killed"
+    uninterrupted = start_python(*command, *options, "--runs-dir", str(whole))
     process = start_python(*command, *options, "--runs-dir", str(killed))
     log = killed / "l2_autoencoder/run/l2-seed0/log.csv"
     while not log.exists() and process.poll() is None:
@@ -64,16 +77,14 @@ def test_killed_run_ends_with_the_same_weights(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     run_python(*command, *options, "--runs-dir", str(killed))
-    first, second = (state(root / "l2_autoencoder/run", "l2-seed0") for root in (whole, killed))
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    _, err = uninterrupted.communicate(timeout=600)
+    assert uninterrupted.returncode == 0, err
+    assert_same_state(*(state(root / "l2_autoencoder/run", "l2-seed0") for root in (whole, killed)))
 
 
-def test_same_name_with_another_config_is_refused(tmp_path):
-    train(replace(SMOKE, runs_dir=tmp_path, epochs=1))
-    with pytest.raises(ValueError, match="epochs was 1 and is now 2"):
-        train(replace(SMOKE, runs_dir=tmp_path, epochs=2))
+def test_same_name_with_another_config_is_refused(run):
+    with pytest.raises(ValueError, match="epochs was 3 and is now 4"):
+        train(replace(run[1], epochs=4))
 
 
 def test_trials_are_every_combination_seed_by_seed():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from neural_compression.evaluation import classical
 from neural_compression.networks.codec_file import load
 from tests.neural_compression.small_codec import save_codec
 
@@ -16,3 +17,12 @@ def codec_path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def codec(codec_path):
     return load(codec_path)
+
+
+@pytest.fixture(scope="module")
+def one_classical_codec():
+    """Evaluations measure one of the classical codecs, which have tests of their own; it reaches the lowest rates."""
+    codecs = {"JPEG 2000": classical.installed()[0]["JPEG 2000"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classical, "installed", lambda: (codecs, []))
+        yield

@@ -8,19 +8,38 @@ from sklearn.decomposition import PCA
 
 from neural_compression import codec
 from neural_compression.config import PRESETS
-from neural_compression.data import read_photographs, training_blocks
+from neural_compression.data import read, read_photographs, training_blocks
 from neural_compression.evaluate import evaluate
+from neural_compression.networks import components as program
 from neural_compression.networks.codec_file import CODEC, load
-from neural_compression.networks.components import fitted, levels_of, thresholds_of
+from neural_compression.networks.components import Components, fitted, levels_of, thresholds_of
 from neural_compression.networks.decode import decode_blocks, encode_blocks
 from neural_compression.train import train
 
 COUNT, LENGTHS = 12, (20, 60)
+CONFIG = replace(PRESETS["smoke"][1], name="run", components=COUNT, code_lengths=LENGTHS)
 
 
 @pytest.fixture(scope="module")
 def blocks():
-    return training_blocks(read_photographs(None, 0.5))
+    """Those that a run trains on."""
+    return training_blocks(read(CONFIG).training)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _components_once():
+    """The eigenvectors of the same blocks are computed once, as that takes most of the time; fewer are the first."""
+    compute, known = program._principal, {}
+
+    def principal(flat, count):
+        blocks = flat.tobytes()
+        if blocks not in known:
+            known[blocks] = compute(flat, COUNT)
+        return Components(known[blocks].mean, known[blocks].basis[:, :count])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "_principal", principal)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +104,8 @@ def test_longer_codes_and_more_components_are_better(blocks, networks):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    config = replace(PRESETS["smoke"][1], name="run", components=COUNT, code_lengths=LENGTHS)
-    config = replace(config, runs_dir=tmp_path_factory.mktemp("runs"))
-    folder = train(config)
+def run(tmp_path_factory, one_classical_codec):
+    folder = train(replace(CONFIG, runs_dir=tmp_path_factory.mktemp("runs")))
     evaluate(folder)
     return folder
 

@@ -20,9 +20,9 @@ def test_the_encoder_is_frozen_in_passes_of_the_decoder_alone(kind, moves):
     keras.utils.set_random_seed(0)
     model = build_autoencoder(16, width=2)
     model.training_model.compile(FreezableAdam(1e-2), "mse", jit_compile=False)
+    passes = Passes(model, kind)
     for epoch, encoder_moves in enumerate(moves):
         before = weights(model)
-        passes = Passes(model, kind)
         model.training_model.fit(BLOCKS, BLOCKS, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[passes])
         after = weights(model)
         assert np.array_equal(before[0], after[0]) == (not encoder_moves)
