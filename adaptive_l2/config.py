@@ -144,7 +144,7 @@ _FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msm
 _PART = {"data_dir": "Market-1501-v15.09.15"}
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
-    **{preset: _PART for preset in PRESETS if preset.startswith(("mobilenet", "lite0"))},
+    **{preset: _PART for preset in PRESETS if preset.startswith("mobilenet")},
     **{
         preset: {"data_dir": _FOLDERS[c.dataset]}
         for preset, (_, c) in PRESETS.items()

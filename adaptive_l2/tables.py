@@ -1,6 +1,6 @@
 """Tables that put the publication's numbers and this repository's side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,11 @@ def publish(results: entry.Results) -> None:
 def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
     results = tables.published(HERE)
-    sections = [*(_paper_table(results, dataset) for dataset in PAPER_RERANKED), _cpu_table(results), _demo(results)]
+    sections = [
+        *(_paper_table(results, dataset) for dataset in PAPER_RERANKED),
+        *_cpu_tables(results),
+        _demo(results),
+    ]
     tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
 
 
@@ -87,17 +91,19 @@ def _paper_table(results: dict[str, Any], dataset: str) -> str:
     return f"**Tables 2.2 and III (pub): {dataset}**\n\n{tables.table(columns, rows)}"
 
 
-def _cpu_table(results: dict[str, Any]) -> str:
-    """The ablation at a CPU's scale; rows that nobody ran are left out."""
-    rows = []
-    for name, (description, preset) in reversed(PRESETS.items()):
-        if name.startswith("mobilenet_") and name in results:
-            records = results[name]["trials"]
-            epochs = f"{results[name]['config']['epochs']} of {preset.epochs}"
-            each = " ".join(f"{100 * record['mAP']:.1f}" for record in records)
-            part = description.partition(": ")[2].partition(", ")[0].partition(";")[0]
-            rows.append([f"`{name}`", part, *score_cells(records), each, epochs])
-    if not rows:
-        return "**The same ablation on a part of Market-1501 with MobileNet 0.25**: not run."
-    columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "epochs"]
-    return f"**The same ablation on a part of Market-1501 with MobileNet 0.25**\n\n{tables.table(columns, rows)}"
+def _cpu_tables(results: dict[str, Any]) -> Iterator[str]:
+    """The ablation at a CPU's scale, for each network; rows that nobody ran are left out."""
+    for prefix, network in (("mobilenet", "MobileNet 0.25"), ("lite0", "EfficientNet-Lite0")):
+        title, rows = f"**The same ablation on a part of Market-1501 with {network}**", []
+        for name, (description, preset) in reversed(PRESETS.items()):
+            if name.startswith(f"{prefix}_") and name in results:
+                records = results[name]["trials"]
+                epochs = f"{results[name]['config']['epochs']} of {preset.epochs}"
+                each = " ".join(f"{100 * record['mAP']:.1f}" for record in records)
+                part = description.partition(": ")[2].partition(", ")[0].partition(";")[0]
+                rows.append([f"`{name}`", part, *score_cells(records), each, epochs])
+        if rows:
+            columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "epochs"]
+            yield f"{title}\n\n{tables.table(columns, rows)}"
+        elif prefix == "mobilenet":
+            yield f"{title}: not run."

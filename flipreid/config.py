@@ -116,8 +116,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
 
 # make reproduce-flipreid DATA=DIR: preset -> field -> path below DIR.
 _FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
-# Files of ImageNet weights, as their authors publish them.
-_WEIGHTS = {
+_WEIGHTS = {  # ImageNet's, by their names as published
     "resnet50": "resnet50-0676ba61.pth",
     "ibn_resnet50": "resnet50_ibn_a-d9d0bb7b.pth",
     "resnest50": "resnest50-528c19ca.pth",
@@ -125,7 +124,6 @@ _WEIGHTS = {
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
     "mobilenet": {"data_dir": _FOLDERS["market1501"]},
-    "lite0": {"data_dir": _FOLDERS["market1501"]},
     **{
         f"{dataset}_{backbone}": {"data_dir": folder, "weights": weights}
         for dataset, folder in _FOLDERS.items()

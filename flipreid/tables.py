@@ -84,6 +84,7 @@ def renew_readme() -> None:
     results = tables.published(HERE)
     sections = [
         _run_section(results, "mobilenet", "A part of Market-1501 with MobileNet 0.25"),
+        *([_run_section(results, "lite0", "The same with EfficientNet-Lite0")] if "lite0" in results else []),
         _run_section(results, "demo", f"Synthetic people, `make train-{__package__}`"),
     ]
     if "demo" in results:

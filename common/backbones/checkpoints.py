@@ -116,7 +116,7 @@ def assign(
             raise ValueError(
                 f"{fault}: {key} has the shape {np.shape(arrays[key])}, expected {expected}. Is it of another network?"
             )
-        variable.assign(arrays[key].transpose(np.argsort(axes)))
+        variable.assign(np.array(arrays[key].transpose(np.argsort(axes))))  # PyTorch warns of one that is read-only
 
 
 def checkpoint_key(path: str, name_of: Callable[[str], str]) -> str:

@@ -53,17 +53,16 @@ def test_every_row_of_table_2_3_is_planned():
         for dataset, rows in paper.items():
             preset = f"{dataset}_{backbone}"
             config = PRESETS[preset][1]
-            assert (config.backbone, config.dataset) == (backbone, dataset) and "data_dir" in DATA[preset]
+            assert config.backbone.removeprefix("torch_") == backbone and config.dataset == dataset
+            assert DATA[preset].keys() == {"data_dir", "weights"}
             # Every training is evaluated with one and two images, those with the flipping loss re-ranked too.
             evaluated = [row for row, (method, _) in tables.ROWS.items() if method in config.methods]
             assert len(evaluated) == len(rows)
             planned += len(evaluated)
     assert planned == 63
-    # Keras has no weights of these two; those of their authors are converted to these files.
-    assert {DATA[f"duke_{name}"]["weights"] for name in ("ibn_resnet50", "resnest50")} == {
-        "ibn_resnet50.weights.h5",
-        "resnest50.weights.h5",
-    }
+    # Each backbone starts from the file of its authors.
+    assert DATA["duke_ibn_resnet50"]["weights"] == DATA["msmt17_ibn_resnet50"]["weights"]
+    assert len({DATA[f"duke_{backbone}"]["weights"] for backbone in tables.PAPER}) == 3
 
 
 def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
