@@ -84,7 +84,7 @@ def test_patches_have_the_published_probability_and_area():
 
 
 # Of the three steps of each stage, from seed 0: the training as a whole. A change of these is a change of results.
-GOLDEN_LOSSES = {"frozen": 0.0, ".": 0.0}
+GOLDEN_LOSSES = {"frozen": 9.81361, ".": 11.94772}
 
 
 def test_golden_training_log(run):
