@@ -58,16 +58,10 @@ def describe(config: Config, parts: Parts) -> str:
 
 
 def check(config: Config, strategy: distribution.Strategy) -> None:
-    """Raises ValueError where several processes would train, or the devices cannot share what is to be trained."""
+    """Raises ValueError where several processes would train, or a batch cannot be split over the devices."""
     distribution.need_one_process(strategy, __package__)  # which serves the model that it trained, and sends requests
     if config.victim == "trained":
         sampler.check_parts(config.identities_per_batch, strategy.num_replicas_in_sync)
-    if config.spectral_normalization and strategy.num_replicas_in_sync > 1:
-        # Keras' layer assigns the kernel in its call, which TensorFlow has no rule for on several replicas.
-        raise ValueError(
-            f"spectral_normalization trains on one device, got {strategy.num_replicas_in_sync}; use --strategy one, or "
-            "train without it."
-        )
 
 
 def is_validation(local: pd.DataFrame, share: float) -> np.ndarray:

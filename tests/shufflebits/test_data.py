@@ -1,12 +1,11 @@
 """The three parts of a data set."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from shufflebits.config import PRESETS
-from shufflebits.data import check, is_validation, read
+from shufflebits.data import is_validation, read
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,6 @@ def test_batches_that_the_local_set_cannot_fill(config):
     read(replace(config, reconstruction_batch=54))
     read(replace(config, reconstruction_batch=108, attacks=("attributes", "pixel")))
     read(replace(config, reconstruction_batch=500, attacks=("attributes",)))
-
-
-def test_spectral_normalization_on_several_devices_is_refused(config):
-    several = SimpleNamespace(num_replicas_in_sync=2, cluster_resolver=None)
-    check(config, several)
-    with pytest.raises(ValueError, match="spectral_normalization trains on one device, got 2; use --strategy one, or"):
-        check(replace(config, spectral_normalization=True), several)
 
 
 def test_validation_is_apart_by_person(config):
