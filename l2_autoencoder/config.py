@@ -107,7 +107,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             CONVOLUTIONAL, dataset="digits", normalizations=("none", "l2"), abnormal_digits=(0, 1, 4, 9), epochs=100
         ),
     ),
-    # PRESET=mnist_conv_l2 ARGS="--data-dir DIR". An epoch of MNIST is 14 s on two cores, one of USPS 0.7 s.
+    # PRESET=mnist_conv_l2 ARGS="--data-dir DIR". An epoch of MNIST is 14 s on two cores.
     **{row: (text, replace(config, seeds=SEEDS)) for row, (text, config) in ROWS.items()},
     # NOTE(paper): which images are trained on is only said of Fig. 1: MNIST's training split. The presets above follow
     # DEC, IDEC and DCEC, whose numbers stand in the same tables. PRESET=mnist_conv_l2_train is the training split.

@@ -60,6 +60,8 @@ def main() -> None:
     """Command line: PROJECT DATA [--field value …]."""
     project, data, *arguments = sys.argv[1:]
     reproduce(project, Path(data).expanduser(), Path("runs"), arguments)
+    for row, reason in getattr(importlib.import_module(f"{project}.config"), "LEFT_OUT", {}).items():
+        print(f"{project}, {row}: not planned; {reason}.")
 
 
 if __name__ == "__main__":

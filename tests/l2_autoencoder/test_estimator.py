@@ -9,7 +9,6 @@ from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from common.experiments.checkpoint import BEST_WEIGHTS
 from l2_autoencoder.estimator import AutoencoderClustering
 
 IMAGES = (load_digits().images / 16).astype("float32")[:300]
@@ -28,16 +27,19 @@ ALL_CHECKS = parametrize_with_checks(
 )
 
 
-def initial_weights(model, images, folder, **options):
-    """Stands for a training, whose graph takes seconds to trace."""
-    folder.mkdir()
-    model.save_weights(folder / BEST_WEIGHTS)
-    return pd.DataFrame({"loss": [np.square(images).mean()]})
+@pytest.fixture
+def untrained(monkeypatch):
+    """A network keeps its initial weights, as the graph of a training takes seconds to trace."""
+
+    def initial_weights(model, images, folder, **options):
+        return pd.DataFrame({"loss": [np.square(images).mean()]})
+
+    monkeypatch.setattr("l2_autoencoder.estimator.fit_autoencoder", initial_weights)
+    monkeypatch.setattr(keras.Model, "load_weights", lambda model, path: None)
 
 
 @ALL_CHECKS
-def test_scikit_learn_conventions_without_training(estimator, check, monkeypatch):
-    monkeypatch.setattr("l2_autoencoder.estimator.fit_autoencoder", initial_weights)
+def test_scikit_learn_conventions_without_training(estimator, check, untrained, monkeypatch):
     monkeypatch.setattr("l2_autoencoder.model.UNITS", (8, 8, 16))  # layers of 2000 take most of the time to initialize
     check(estimator)
 
@@ -104,8 +106,7 @@ def test_saved_and_loaded_is_the_same(fitted, tmp_path, way):
         (IMAGES, {"normalization": "l1"}, r"Expected normalization \['none'"),
     ],
 )
-def test_bad_input_is_refused(images, options, message, monkeypatch):
-    monkeypatch.setattr("l2_autoencoder.estimator.fit_autoencoder", initial_weights)
+def test_bad_input_is_refused(images, options, message, untrained):
     if keras.backend.backend() == "torch" and "distinct" in message:
         pytest.skip("PyTorch rounds the embedding of an image by its place in a batch")
     with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 import importlib
 import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,15 @@ def test_failures_and_missing_folders_are_reported(tmp_path, monkeypatch):
         reproduce.reproduce("flipreid", tmp_path, Path("runs"))
     with pytest.raises(ValueError, match="DATA must be the folder of all data sets, got .*none, which does not exist"):
         reproduce.reproduce("flipreid", tmp_path / "none", Path("runs"))
+
+
+def test_rows_that_no_preset_trains_are_listed_with_their_reasons(monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_: [])
+    monkeypatch.setattr(sys, "argv", ["reproduce", "neural_compression", "data"])
+    reproduce.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith("neural_compression, Table 4.3: BPG: not planned; no package installs it")
 
 
 # The commands run as forks of a process that has imported the libraries: half a second each instead of many.
