@@ -129,10 +129,8 @@ DEMO = replace(
     images_per_class=5,
     padding=3,
     erasing=0.0,
-    epochs=50,  # of 16 steps
-    learning_rate=2e-3,
-    warmup_epochs=6,
-    drop_epochs=(34, 44),
+    epochs=20,  # of 16 steps
+    drop_epochs=(13, 17),
 )
 
 PRESETS: dict[str, tuple[str, Config]] = {
@@ -165,7 +163,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             classes_per_batch=4,
             images_per_class=8,
             epochs=30,  # of 10 steps
-            warmup_epochs=4,
+            warmup_epochs=3,
             drop_epochs=(20, 26),
         ),
     ),

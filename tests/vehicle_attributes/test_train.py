@@ -34,6 +34,7 @@ SMOKE = replace(
     losses=tuple(LOSSES),
     attributes=("type", "make"),
     steps_per_epoch=0,
+    learning_rate=2e-3,
     warmup_epochs=0,
 )
 

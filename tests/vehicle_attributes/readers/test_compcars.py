@@ -10,6 +10,7 @@ from tests.vehicle_attributes.layouts import write_files
 from vehicle_attributes.config import Config
 from vehicle_attributes.data import read
 from vehicle_attributes.readers.compcars import read_cells, read_compcars, read_compcars_sv
+from vehicle_attributes.readers.values import similar_names
 
 WEB = {
     "train": ["2/5/2010/a.jpg", "1/1/unknown/b.jpg", "2/4/2011/c.jpg", "1/3/2009/d.jpg"],
@@ -212,6 +213,8 @@ def test_names_and_lists_of_the_surveillance_part(tmp_path):
         assert theirs.shape == ours.shape
     assert names.shape == (281, 3) and names[0].tolist() == ["Besturn", "Besturn X80", "366"]
     assert len(set(names[:, 0])) == 68 and "" not in names
+    assert similar_names(names[:, 0]) == []
+    assert similar_names(f"{make} {model}" for make, model in names[:, :2]) == [("Yiqi Weizhi", "Yiqi Weizi")]
     # The first 2,000 lines of each list, with files in the place of the images.
     (tmp_path / "sv_make_model_name.mat").write_bytes((root / "sv_make_model_name.mat").read_bytes())
     for split in ("train", "test"):
