@@ -26,9 +26,10 @@ def new_project(source: str, name: str, root: Path = ROOT) -> Path:
     if (root / name).exists() or name in sys.stdlib_module_names:
         raise ValueError(f"NAME {name!r} is taken; choose another one.")
     shutil.copytree(root / source, root / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    # The README names the folder everywhere, the code in `make` commands of comments and reports. A layer or a preset
+    # The pages name the folder everywhere, the code in `make` commands of comments and reports. A layer or a preset
     # may have the same word in its name.
-    _replace(root / name / "README.md", rf"(?<!layers[/.])\b{source}\b", name)
+    for page in (root / name).glob("*.md"):
+        _replace(page, rf"(?<!layers[/.])\b{source}\b", name)
     _replace(root / name / "README.md", r"(<!-- (\w+):begin -->).*?(<!-- \2:end -->)", r"\1\n\3")
     for path in (root / name).rglob("*.py"):
         _replace(path, rf"(\bmake \w+-){source}\b", rf"\g<1>{name}")
