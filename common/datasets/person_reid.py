@@ -108,6 +108,31 @@ def read_msmt17(root: Path) -> ReIDData:
     return data
 
 
+def hold_out(data: ReIDData, count: int) -> ReIDData:
+    """A set of the training images alone, whose test images are of other people than its training images.
+
+    What is chosen by it, such as a learning rate, has not seen the test set.
+
+    Args:
+        data: whose training images are taken.
+        count: identities to hold out, spread evenly over the sorted ones. The gallery is all of their images, and the
+            first one from each camera is a query.
+
+    Raises:
+        ValueError: fewer than two identities would be left on a side.
+    """
+    identities = np.unique(data.train.identity)
+    if not 2 <= count <= len(identities) - 2:
+        raise ValueError(
+            f"Of {len(identities)} training identities 2 to {len(identities) - 2} can be held out, got {count}."
+        )
+    chosen = identities[np.linspace(0, len(identities) - 1, count).astype(int)]
+    held = data.train.identity.isin(chosen)
+    gallery = data.train[held].reset_index(drop=True)
+    query = gallery.groupby(["identity", "camera"], sort=False).head(1).reset_index(drop=True)
+    return ReIDData(data.train[~held].reset_index(drop=True), query, gallery)
+
+
 def read_attributes(path: Path) -> pd.DataFrame:
     """The attributes of `market_attribute.mat` or `duke_attribute.mat`: a row per identity, indexed by identity.
 

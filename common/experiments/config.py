@@ -92,6 +92,7 @@ class ReIDConfig(ImageTrainingConfig):
 
     dataset: Literal["synthetic", "market1501", "duke", "msmt17"] = "market1501"  # images to read, section 2.1.1
     people: int = 200  # how many identities the synthetic set has
+    held_out: int = 0  # training identities that are the test set instead of the set's own, to choose settings by
     regional_branches: bool = True  # two branches on the upper and the lower half
     identities_per_batch: int = 16  # different people in a batch
     images_per_identity: int = 4  # images of each of them
@@ -102,7 +103,7 @@ class ReIDConfig(ImageTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._validate(zero_or_more=("frozen_epochs", "evaluate_every"))
+        self._validate(zero_or_more=("held_out", "frozen_epochs", "evaluate_every"))
         if self.choose_epoch == "best_test" and not self.evaluate_every:
             raise ValueError("choose_epoch best_test needs evaluate_every to be above zero, got 0.")
         if min(self.identities_per_batch, self.images_per_identity) < 2:

@@ -44,7 +44,8 @@ class TrainableNetwork(Protocol):
 
 def read(config: ReIDConfig) -> person_reid.ReIDData:
     """The data set of a run."""
-    return person_reid.read(config.dataset, config.data_dir, identities=config.people)
+    data = person_reid.read(config.dataset, config.data_dir, identities=config.people)
+    return person_reid.hold_out(data, config.held_out) if config.held_out else data
 
 
 def describe(config: ReIDConfig, data: person_reid.ReIDData) -> str:

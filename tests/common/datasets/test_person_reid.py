@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 
@@ -204,3 +205,16 @@ def test_part_of_market1501_and_its_whole_attributes():
     # As the file's authors publish them: 751 + 750 identities, 27 attributes, 199 + 187 backpacks.
     assert table.shape == (1501, 27) and table.index.is_unique and (table["backpack"] == 2).sum() == 386
     assert (data.train["age"] > 0).all() and (data.gallery["age"] == -1).sum() == 331
+
+
+def test_held_out_people_are_the_test_set():
+    """Of five people the first, the third and the last are held out: 0 + 4 · (0, 0.5, 1)."""
+    people = range(3, 8)
+    rows = [(f"{person}-{camera}-{i}", person, camera) for person in people for camera in (1, 2) for i in "ab"]
+    table = pd.DataFrame(rows, columns=["path", "identity", "camera"])
+    data = person_reid.hold_out(person_reid.ReIDData(table, table[:1], table[:1]), 3)
+    assert data.train.identity.unique().tolist() == [4, 6]
+    assert data.gallery.identity.value_counts().to_dict() == {3: 4, 5: 4, 7: 4}
+    assert data.query.path.tolist() == ["3-1-a", "3-2-a", "5-1-a", "5-2-a", "7-1-a", "7-2-a"]
+    with pytest.raises(ValueError, match="Of 5 training identities 2 to 3 can be held out, got 4"):
+        person_reid.hold_out(person_reid.ReIDData(table, table, table), 4)
