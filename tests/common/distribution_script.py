@@ -59,10 +59,10 @@ def adversarial(kind, run):
 
 
 def projects(kind, run):
-    """16 steps of every model of `project_trainings.py` on global batches of 16."""
+    """8 steps of every model of `project_trainings.py` on global batches of 16."""
     results = {}
     for name, build in project_trainings.TRAININGS.items():
-        values = trained(kind, Path(run) / name, build, project_trainings.ARRAYS, 16)
+        values = trained(kind, Path(run) / name, build, project_trainings.ARRAYS, 16, epochs=2)
         results |= {f"{name}_{key}": value for key, value in values.items()}
     return results
 
@@ -131,8 +131,8 @@ def reproducing(model):
     return model, lambda x: (x, x)
 
 
-def trained(kind, run, build, arrays=IMAGES[:320], batch_size=64):
-    """Trains for four epochs what `build` compiles; it also gives what turns a batch into inputs and targets."""
+def trained(kind, run, build, arrays=IMAGES[:320], batch_size=64, epochs=4):
+    """Trains what `build` compiles; it also gives what turns a batch into inputs and targets."""
     strategy = distribution.strategy(kind)
     training.seed_everything(0)
     with strategy.scope():
@@ -143,7 +143,7 @@ def trained(kind, run, build, arrays=IMAGES[:320], batch_size=64):
         model,
         lambda epoch: shuffled_batches(arrays, batch_size, seed=0, first_epoch=epoch).map(paired),
         steps_per_epoch=len(keras.tree.flatten(arrays)[0]) // batch_size,
-        epochs=4,
+        epochs=epochs,
         folder=Path(run),
     )
     return {

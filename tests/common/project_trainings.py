@@ -87,13 +87,15 @@ def shufflebits_adversarial():
     return model, lambda x, y: ({"features": _features(x), "image": x}, x)
 
 
-def vehicle_attributes(loss):
-    """One of the losses of two attributes."""
+def vehicle_attributes(first, second):
+    """A loss of each of two attributes; both are of classifiers, or of the embedding."""
     from vehicle_attributes.model import build_model, losses, targets
 
     names = ("color", "type")
-    model = build_model(backbone(), dict.fromkeys(names, _CLASSES), loss=loss)
-    return _compiled(model.training_model, losses(model, loss, 0.1)), lambda x, y: (x, targets(model, loss, names, y))
+    model = build_model(backbone(), dict.fromkeys(names, _CLASSES), loss=first)
+    both = zip(model.training_model.output, (losses(model, loss, 0.1) for loss in (first, second)))
+    kinds = {output: each[output] for output, each in both}
+    return _compiled(model.training_model, kinds), lambda x, y: (x, targets(model, first, names, y))
 
 
 def neural_compression():
@@ -114,9 +116,8 @@ TRAININGS = {
     "flipreid": flipreid,
     "shufflebits_attributes": shufflebits_attributes,
     "shufflebits_adversarial": shufflebits_adversarial,
-    **{
-        f"vehicle_attributes_{loss}": partial(vehicle_attributes, loss)
-        for loss in ("cross_entropy", "arcface", "triplet", "lifted_structured")
-    },
+    "vehicle_attributes_cross_entropy": partial(vehicle_attributes, "cross_entropy", "cross_entropy"),
+    "vehicle_attributes_arcface": partial(vehicle_attributes, "arcface", "arcface"),
+    "vehicle_attributes_pairs": partial(vehicle_attributes, "triplet", "lifted_structured"),
     "neural_compression": neural_compression,
 }
