@@ -146,11 +146,7 @@ DEMO = replace(
     identities_per_batch=16,
     users=600,
     victim_epochs=8,
-    victim_rate=2e-3,
     iterations=320,
-    adversarial_weight=0.01,  # the maps of a random network differ less than those of a trained one
-    perceptual="small_resnet",
-    perceptual_weights="none",
     cipher_keys=3,
     seeds=(0,),
 )
@@ -169,17 +165,21 @@ PRESETS: dict[str, tuple[str, Config]] = {
             image_size=(64, 32),
             identities_per_batch=4,
             victim_epochs=1,
+            victim_rate=2e-3,
             steps_per_epoch=3,
             classifier_epochs=2,
             reconstruction_size=(32, 32),
             generator_width=0.125,
             iterations=4,
             reconstruction_batch=16,
+            adversarial_weight=0.01,  # the maps of a random network differ less than those of a trained one
+            perceptual="small_resnet",
+            perceptual_weights="none",
             cipher_keys=1,
         ),
     ),
     # make train-shufflebits; synthetic people, both attacks, plain and encrypted.
-    "demo": ("synthetic people, small network, both attacks", DEMO),
+    "demo": ("synthetic people, MobileNet 0.25, both attacks", DEMO),
     # PRESET=market1501_bot ARGS="--data-dir DIR --features FILE" and so on: a column of Fig. 2.7, and a bar of each
     # attribute in Fig. 2.6. The publication's victim models are FastReID's BoT, AGW and SBS, trained on MSMT17.
     **{
