@@ -16,7 +16,6 @@ from common.datasets.batches import shuffled_batches
 from common.experiments import reid, training
 from common.layers import AdaptiveL2
 from common.losses import BatchHardTriplet, LiftedStructured
-from shufflebits.attacks.adversarial import AdversarialTraining
 from tests.common import project_trainings
 
 IMAGES = digits.read_embedded().images
@@ -37,23 +36,6 @@ def adaptive(kind, run):
         x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
         network = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(x))
         return reproducing(keras.Model(image, AdaptiveL2(network)(image)))
-
-    return trained(kind, run, build)
-
-
-def adversarial(kind, run):
-    """The same with a small generator and its discriminator."""
-
-    def build():
-        image = keras.Input(IMAGES.shape[1:], name="image")
-        sample = keras.layers.Conv2D(1, 3, padding="same")(keras.layers.Conv2D(8, 3, padding="same")(image))
-        outputs = {"sample": sample, "truth": image, "difference": sample - image}
-        judged = keras.Input(IMAGES.shape[1:])
-        features = keras.layers.Flatten()(keras.layers.Concatenate()([judged, image]))
-        discriminator = keras.Model([judged, image], keras.layers.Dense(1)(features))
-        model = AdversarialTraining(keras.Model({"image": image}, outputs), discriminator, "image", 0.06)
-        model.compile(*(keras.optimizers.Adam(1e-3) for _ in range(2)))
-        return model, lambda x: ({"image": x}, x)
 
     return trained(kind, run, build)
 
@@ -220,7 +202,7 @@ def statistics():
 
 def everything(folder):
     """Results of each task by name; trainings on one device, and on two."""
-    for task in (train, adaptive, adversarial, projects):
+    for task in (train, adaptive, projects):
         for kind in ("one", "mirrored"):
             yield f"{task.__name__}_{kind}", task(kind, folder / f"{task.__name__}_{kind}")
     yield "embeddings", embeddings(folder)
