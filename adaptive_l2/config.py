@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.experiments.config import ReIDConfig, SeededTrial
+from common.experiments.config import REID_FOLDERS, ReIDConfig, SeededTrial
 
 Regularization = Literal["none", "constant", "adaptive"]
 
@@ -127,7 +127,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
     # PRESET=market1501_adaptive ARGS="--data-dir DIR" and so on; paper_results.py has the publication's mAP and rank-1.
     **{
         f"{dataset}_{row}": (f"{dataset}, {description}", replace(config, dataset=dataset))
-        for dataset in ("market1501", "duke", "msmt17")
+        for dataset in REID_FOLDERS
         for row, (description, config) in ROWS.items()
     },
     # PRESET=mobilenet_adaptive ARGS="--data-dir DIR", or lite0_adaptive; no rows of the publication.
@@ -140,19 +140,18 @@ PRESETS: dict[str, tuple[str, Config]] = {
 }
 
 # make reproduce-adaptive_l2 DATA=DIR: preset -> field -> path below DIR.
-_FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
-_PART = {"data_dir": "Market-1501-v15.09.15"}
+_PART = {"data_dir": REID_FOLDERS["market1501"]}
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
     **{preset: _PART for preset in PRESETS if preset.startswith("mobilenet")},
     **{
-        preset: {"data_dir": _FOLDERS[c.dataset]}
+        preset: {"data_dir": REID_FOLDERS[c.dataset]}
         for preset, (_, c) in PRESETS.items()
-        if c.dataset in _FOLDERS and not preset.startswith(("mobilenet", "lite0"))
+        if c.dataset in REID_FOLDERS and not preset.startswith(("mobilenet", "lite0"))
     },
 }
 # Preset -> arguments of its evaluation: the last row of Table 2.2 is ResNet152, re-ranked.
 EVALUATION_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "demo": ("--rerank",),
-    **{f"{dataset}_adaptive_resnet152": ("--rerank",) for dataset in _FOLDERS},
+    **{f"{dataset}_adaptive_resnet152": ("--rerank",) for dataset in REID_FOLDERS},
 }

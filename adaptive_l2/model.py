@@ -37,7 +37,7 @@ class ReIDModel:
 def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = True) -> ReIDModel:
     """The network of a trial with its initial weights."""
     seed_everything(trial.seed)
-    weights = config.weights if pretrained and config.weights != "none" else None
+    weights = config.weights if pretrained else None
     return build_model(
         build_backbone(config.backbone, config.image_size, weights),
         num_identities,

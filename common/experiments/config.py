@@ -86,6 +86,10 @@ class ImageTrainingConfig(RunConfig):
             raise ValueError(f"image_size must be at least 32 × 32 pixels, got {self.image_size}.")
 
 
+# The folders of the data sets by their names as published, below the `DATA` of `make reproduce-…`.
+REID_FOLDERS = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
+
+
 @dataclass(frozen=True)
 class ReIDConfig(ImageTrainingConfig):
     """Fields of trainings of re-identification networks (Publications I and II)."""
@@ -103,7 +107,7 @@ class ReIDConfig(ImageTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._validate(zero_or_more=("held_out", "frozen_epochs", "evaluate_every"))
+        self._validate(above_zero=("steps_per_epoch",), zero_or_more=("held_out", "frozen_epochs", "evaluate_every"))
         if self.choose_epoch == "best_test" and not self.evaluate_every:
             raise ValueError("choose_epoch best_test needs evaluate_every to be above zero, got 0.")
         if min(self.identities_per_batch, self.images_per_identity) < 2:
@@ -111,7 +115,6 @@ class ReIDConfig(ImageTrainingConfig):
                 "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
                 f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
             )
-        self._validate(above_zero=("steps_per_epoch",))
 
 
 def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:

@@ -36,8 +36,7 @@ class PeriodicEvaluation(keras.callbacks.Callback):
     def __init__(self, embedder: keras.Model, data: person_reid.ReIDData, config: ReIDConfig, label: str, epochs: int):
         super().__init__()
         self.embedder, self.config, self.label, self.epochs = embedder, config, label, epochs
-        self.query = data.query
-        self.gallery = data.gallery[data.gallery.identity != person_reid.JUNK]
+        self.query, self.gallery = data.query, data.without_junk().gallery
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None or not is_due(epoch, self.config.evaluate_every, self.epochs):

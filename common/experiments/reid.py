@@ -1,7 +1,6 @@
 """What the re-identification projects share: branches of the network, training in two stages, scores, the report."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,8 +58,7 @@ def describe(config: ReIDConfig, data: person_reid.ReIDData) -> str:
 
 def evaluation_data(config: ReIDConfig) -> person_reid.ReIDData:
     """The data set of a run without junk, which is no neighbor in re-ranking either."""
-    data = read(config)
-    return replace(data, gallery=data.gallery[data.gallery.identity != person_reid.JUNK])
+    return read(config).without_junk()
 
 
 def check(config: ReIDConfig, strategy: distribution.Strategy) -> None:

@@ -60,7 +60,7 @@ def main() -> None:
     """Command line: PROJECT DATA [--field value …]."""
     project, data, *arguments = sys.argv[1:]
     reproduce(project, Path(data).expanduser(), Path("runs"), arguments)
-    for row, reason in getattr(importlib.import_module(f"{project}.config"), "LEFT_OUT", {}).items():
+    for row, reason in getattr(importlib.import_module(f"{project}.paper_results"), "LEFT_OUT", {}).items():
         print(f"{project}, {row}: not planned; {reason}.")
 
 

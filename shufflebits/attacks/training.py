@@ -32,7 +32,7 @@ def build_reconstructor(config: Config, trial: Trial, num_features: int, pretrai
     training.seed_everything(trial.seed)
     perceptual = None
     if trial.attack != "pixel":
-        weights = config.perceptual_weights if pretrained and config.perceptual_weights != "none" else None
+        weights = config.perceptual_weights if pretrained else None
         perceptual = build_backbone(config.perceptual, config.reconstruction_size, weights)
     size, width = config.reconstruction_size, config.generator_width
     generator = build_generator(num_features, size, width, config.generator_momentum)

@@ -25,7 +25,7 @@ FOLDER = "victim"  # in the run folder
 def build(config: Config, num_identities: int, pretrained: bool = True) -> Victim:
     """The model with its initial weights."""
     training.seed_everything(0)
-    weights = config.weights if pretrained and config.weights != "none" else None
+    weights = config.weights if pretrained else None
     return build_victim(build_backbone(config.backbone, config.image_size, weights), num_identities)
 
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 from common.experiments.config import to_json
 from common.report.tables import publish, published
 from l2_autoencoder import tables
-from l2_autoencoder.config import DATA, LEFT_OUT, PRESETS
-from l2_autoencoder.paper_results import BORROWED_ACCURACY, BORROWED_AUC, PAPER_ACCURACY, PAPER_AUC
+from l2_autoencoder.config import DATA, PRESETS
+from l2_autoencoder.paper_results import BORROWED_ACCURACY, BORROWED_AUC, LEFT_OUT, PAPER_ACCURACY, PAPER_AUC
 
 
 def cells(line):

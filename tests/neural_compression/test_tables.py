@@ -5,9 +5,9 @@ from dataclasses import asdict
 import numpy as np
 
 from neural_compression import tables
-from neural_compression.config import DATA, LEFT_OUT, PRESETS, ROWS, SHIPPED
+from neural_compression.config import DATA, PRESETS, ROWS, SHIPPED
 from neural_compression.evaluation.rate_distortion import Point, bd_rate
-from neural_compression.paper_results import PAPER, TARGET_BPP
+from neural_compression.paper_results import LEFT_OUT, PAPER, TARGET_BPP
 
 
 def test_each_row_of_the_tables_is_a_preset_that_differs_by_its_part():
