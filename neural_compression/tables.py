@@ -8,7 +8,7 @@ from common.experiments import entry
 from common.experiments.config import from_json
 from common.report import tables
 
-from .config import ROWS, Config
+from .config import PRESETS, ROWS, Config
 from .evaluation import classical
 from .evaluation.rate_distortion import Point, bd_rate
 from .paper_results import PAPER, PAPER_CODECS, PAPER_OPTIMIZED, TARGET_BPP
@@ -94,7 +94,7 @@ def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
     others = classical.curves(results.data.test, results.run.parent)
     records = [results.records[0] | {"classical": others}, *results.records[1:]]
-    tables.publish(HERE, results.config, records)
+    tables.publish(HERE, PRESETS, results.config, records)
     if results.config.name == "shipped":  # judged by Kodak's photographs, which may be handed on
         tables.copy_figures(results.run, HERE, FIGURES)
     renew_readme()
