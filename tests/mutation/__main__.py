@@ -46,7 +46,8 @@ def find_tests(file: str) -> list[list[str]]:
         if tests.startswith(("tests/benchmarks", "tests/mutation")):
             continue
         if tests.startswith(f"tests/{folder}/test_{name}") or (
-            name in ("config", "paper_results") and tests in ("tests/test_settings.py", "tests/test_published.py")
+            name in ("config", "paper_results")
+            and tests in ("tests/test_settings.py", "tests/test_published.py", "tests/test_pages.py")
         ):
             own.append(tests)
         elif test.parent == ROOT / "tests" / folder:

@@ -74,6 +74,8 @@ def _expressions(node: ast.AST, place: str) -> Iterator[tuple[str, ast.expr]]:
         children = [node.value]
     elif isinstance(node, ast.expr):
         yield place, node
+    elif isinstance(node, ast.Expr):
+        vars(node.value)["alone"] = True  # a call for what it does
     for child in children:
         if child is not None:
             yield from _expressions(child, place)
@@ -102,9 +104,16 @@ def _changes(node: ast.expr) -> Iterator[Callable[[ast.expr], None]]:
             if _function(node) in _FUNCTIONS:
                 field = "attr" if isinstance(node.func, ast.Attribute) else "id"
                 yield lambda n: setattr(n.func, field, _FUNCTIONS[_function(n)])
+            if hasattr(node, "alone"):
+                yield _leave_out
             for index, keyword in enumerate(node.keywords):
                 if keyword.arg not in (None, "name", "encoding"):
                     yield lambda n, index=index: n.keywords.pop(index)
+
+
+def _leave_out(call: ast.expr) -> None:
+    """Makes a call do nothing with its arguments."""
+    vars(call)["func"] = ast.parse("lambda *_, **__: None", mode="eval").body
 
 
 def _other(value: bool | int | float) -> bool | int | float:

@@ -12,6 +12,7 @@ def scale(x: int, low=0.5):
     """Doubles x - 1."""
     if x < LIMIT and not x == 2:
         raise ValueError(f"{x + 1} is too small")
+    check(x)
     return max(x, key=abs) / -low
 '''
 NAMES = {
@@ -21,6 +22,7 @@ NAMES = {
     "scale: not x == 2 -> not not x == 2",
     "scale: x == 2 -> x != 2",
     "scale: 2 -> 3",
+    "scale: check(x) -> (lambda *_, **__: None)(x)",
     "scale: 0.5 -> 1.0",
     "scale: max(x, key=abs) / -low -> max(x, key=abs) * -low",
     "scale: max(x, key=abs) -> min(x, key=abs)",
