@@ -1,12 +1,11 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import scipy.io
 
 from common.datasets.images import BOX
-from tests.vehicle_attributes.layouts import write_files
+from tests.vehicle_attributes.layouts import cells, column, write_compcars, write_files
 from vehicle_attributes.config import Config
 from vehicle_attributes.data import read
 from vehicle_attributes.readers.compcars import read_cells, read_compcars, read_compcars_sv
@@ -32,30 +31,11 @@ SV_NAMES = [["Besturn", "Besturn X80", 366], ["BWM", "X5", 716], ["Hyundai ", "E
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 
 
-def cells(values):
-    """A cell array as MATLAB writes it: an empty text is an array without elements."""
-    table = np.empty(np.shape(values), object)
-    for place in np.ndindex(table.shape):
-        value = np.array(values, object)[place]
-        table[place] = np.array(value) if value != "" else np.empty((0, 0))
-    return table
-
-
-def column(*names):
-    return cells([[name] for name in names])
-
-
 def write_web(root):
-    files = {f"image/{line}": "image" for lines in WEB.values() for line in lines}
-    files |= {
-        f"label/{line[:-4]}.txt": LABELS.get(Path(line).stem, "5\n1\n1 2 3 4\n") for row in WEB.values() for line in row
-    }
-    files |= {f"train_test_split/classification/{name}.txt": "\n".join(lines) + "\n" for name, lines in WEB.items()}
-    write_files(root, {**files, "misc/attributes.txt": ATTRIBUTES})
-    makes, models = column("Audi", "BMW", ""), column("Audi A3", "R8 ", "R8", "X5", "X5", "")
-    scipy.io.savemat(root / "misc/make_model_name.mat", {"make_names": makes, "model_names": models})
-    scipy.io.savemat(root / "misc/car_type.mat", {"types": cells([TYPES])})
-    return root
+    images = {line: b"image" for lines in WEB.values() for line in lines}
+    labels = {line: LABELS.get(Path(line).stem, "5\n1\n1 2 3 4\n") for line in images}
+    names = {"make_names": column("Audi", "BMW", ""), "model_names": column("Audi A3", "R8 ", "R8", "X5", "X5", "")}
+    return write_compcars(root, WEB, images, labels, ATTRIBUTES, TYPES, names)
 
 
 def write_sv(root):
