@@ -160,12 +160,8 @@ def run(cars, tmp_path_factory):
         (folder / trial.name / "log.csv").write_text("epoch,loss\n1,2.0\n2,1.0\n")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("confusion", "ranked_lists"):
-
-            def spy(path, *arguments, draw=getattr(plots, name)):
-                drawn[path.stem] = arguments
-                draw(path, *arguments)
-
-            patch.setattr(plots, name, spy)
+            draw = getattr(plots, name)
+            patch.setattr(plots, name, lambda path, *a, draw=draw: drawn.update({path.stem: a}) or draw(path, *a))
         evaluate(folder)
     return folder, read(config), drawn
 
