@@ -45,6 +45,23 @@ def test_triplet_by_hand():
     np.testing.assert_allclose(soft, np.log1p(np.exp(gaps)).mean(), rtol=1e-6)
 
 
+def test_the_only_negative_counts_however_far_it_is():
+    """Anchors alone with one negative ten away: 0 - 10 + 10.5; and equal embeddings, with one at distance 0."""
+    for loss in (BatchHardTriplet(10.5, reduction=None), BatchHardTriplet(10.5, reduction=None, dtype="float64")):
+        each = loss(np.array([[0], [1]]), np.array([[0.0], [10.0]]))  # (B, 1) identities
+        np.testing.assert_allclose(each, [0.5, 0.5], rtol=1e-6)
+        np.testing.assert_allclose(loss([0, 1, 1], np.zeros((3, 2))), [10.5] * 3, rtol=1e-6)
+
+
+def test_float64_stays_float64():
+    """A hundred millionth of the margin, which float32 does not tell from it."""
+    loss = BatchHardTriplet(1.0, reduction=None, dtype="float64")
+    np.testing.assert_allclose(loss([0, 1], np.array([[0.0], [1e-8]])), [1 - 1e-8] * 2, rtol=1e-14)
+    loss = LiftedStructured(0.0, reduction=None, dtype="float64")
+    points = np.array([[0.0], [1e-8], [2e-8]])
+    assert np.all(np.abs(loss([0, 0, 1], points) - np.array([1.5, 1.5, 0]) * (np.log(2) - 0.5e-8) ** 2 / 2) < 1e-15)
+
+
 def test_triplet_gradient_by_hand():
     embeddings = np.array([[0.0], [3.0], [4.0], [10.0]], "float32")
     _, gradient = value_and_gradient(BatchHardTriplet(margin=0.5, reduction="sum"), [0, 0, 1, 1], embeddings)
@@ -72,7 +89,7 @@ def test_triplet_in_half_precision_mines_in_float32():
 def test_triplet_saves_its_margin_and_refuses_bad_ones():
     loss = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(BatchHardTriplet(0.3)))
     assert loss.margin == 0.3
-    for margin in ("hard", -1.0):
+    for margin in ("hard", -1.0, float("nan")):
         with pytest.raises(ValueError, match='margin must be "soft" or a number from zero on'):
             BatchHardTriplet(margin)
 

@@ -34,6 +34,23 @@ def test_arcface_by_hand():
     np.testing.assert_allclose(gradient, [[-(3**0.5 / 2 + 0.5 / 3**0.5), 1.0]], rtol=1e-5)
 
 
+def test_arcface_beyond_pi_by_hand():
+    """Angles of 170° and 140° with a margin of 30°: the first is beyond 180°, and the other one, at 170°, is not."""
+    far, near = np.cos(np.radians([170, 140]))
+    cosines = np.array([[far, 0.25], [0.25, near], [0.25, far]], "float32")
+    shifted = [far - np.pi / 6 * 0.5, np.cos(np.radians(170)), far - np.pi / 6 * 0.5]  # cos θ - m sin m, cos(θ + m)
+    expected = [np.log1p(np.exp(4 * (0.25 - logit))) for logit in shifted]
+    each = ArcFace(np.pi / 6, 4.0, reduction=None)(np.array([[0], [1], [1]]), cosines)
+    np.testing.assert_allclose(each, expected, rtol=1e-5)
+    np.testing.assert_allclose(ArcFace(np.pi / 6, 4.0)([0, 1, 1], cosines), np.mean(expected), rtol=1e-5)
+
+
+def test_arcface_in_float64():
+    """The true class at 60°, with a margin of 30° at 90°."""
+    each = ArcFace(np.pi / 6, 1.0, reduction=None, dtype="float64")(np.array([0]), np.array([[0.5, 0.5]]))
+    np.testing.assert_allclose(each, [np.log1p(np.exp(0.5))], rtol=1e-14)
+
+
 def test_arcface_without_a_margin_is_cross_entropy():
     random = np.random.default_rng(0)
     cosines, labels = random.uniform(-1, 1, (6, 4)).astype("float32"), np.array([0, 1, 2, 3, 0, 1])
@@ -52,6 +69,7 @@ def test_arcface_orders_angles_beyond_pi_and_has_finite_gradients_everywhere():
 def test_arcface_saves_its_arguments_and_refuses_bad_ones():
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ArcFace(0.3, 16.0)))
     assert (again.margin, again.scale) == (0.3, 16.0)
+    ArcFace(np.pi / 2, 1e-3)
     for margin, scale in ((-0.1, 30.0), (2.0, 30.0), (0.5, 0.0)):
         with pytest.raises(ValueError, match="margin must be from 0 to π/2 and scale above zero"):
             ArcFace(margin, scale)

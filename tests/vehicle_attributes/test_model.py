@@ -22,7 +22,7 @@ def test_resnet50_gives_2048_features_from_maps_of_stride_16():
     model = build_model(build_backbone("resnet50", (64, 64), None), {"type": 14})
     shapes = {name: output.shape for name, output in model.inference_model.output.items()}
     assert shapes == {"embedding": (None, 2048), "type_logits": (None, 14)}
-    pooled = next(layer for layer in model.inference_model.layers if layer.name == "embedding")
+    pooled = model.inference_model.get_layer("embedding")
     assert pooled.input.shape == (None, 4, 4, 2048)  # the last block has stride 1
 
 
@@ -81,7 +81,7 @@ def test_total_loss_is_the_sum_over_the_attributes_and_the_penalty(loss):
     backbone, images = project_trainings.backbone(), IMAGES[:, :32, :32]
     model = build_model(backbone, {"type": 2, "make": 3}, loss=loss, l2_factor=0.001)
     terms, true = losses(model, loss, 0.1), targets(model, loss, ("type", "make"), LABELS)
-    model.training_model.compile(keras.optimizers.SGD(0.0), terms, jit_compile=False)
+    model.training_model.compile(keras.optimizers.SGD(0.0), terms, run_eagerly=True)
     total = model.training_model.train_on_batch(images, true, return_dict=True)["loss"]
     outputs = model.training_model(images, training=True)
     parts = sum(float(terms[name](true[name], outputs[name])) for name in terms)

@@ -17,8 +17,15 @@ def gradient(layer, x):
 
 
 def test_known_vectors():
-    y = ops.convert_to_numpy(L2Normalize()(np.array([[3.0, 4.0], [0.0, -2.0]], "float32")))
-    np.testing.assert_allclose(y, [[0.6, 0.8], [0.0, -1.0]], rtol=1e-6)
+    vectors = np.array([[3.0, 4.0], [0.0, -2.0]], "float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(L2Normalize()(vectors)), [[0.6, 0.8], [0.0, -1.0]], rtol=1e-6)
+    y = L2Normalize()(vectors[:, np.newaxis])  # (2, 1, 2): the last axis is that of a vector
+    np.testing.assert_allclose(ops.convert_to_numpy(y), [[[0.6, 0.8]], [[0.0, -1.0]]], rtol=1e-6)
+
+
+def test_float64_is_normalized_in_float64():
+    y = L2Normalize(dtype="float64")(np.array([[1.0, 2.0]]))
+    np.testing.assert_allclose(ops.convert_to_numpy(y), [[5**-0.5, 2 * 5**-0.5]], rtol=1e-15)
 
 
 def test_gradient_is_the_projection_on_the_tangent_plane():

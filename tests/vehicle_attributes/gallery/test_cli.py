@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.datasets.images import read_image
 from tests.helpers import run_python
 from tests.vehicle_attributes.gallery.small_gallery import MODEL, angles, build, contents
 from vehicle_attributes import recognizer
-from vehicle_attributes.gallery import Gallery, storage
+from vehicle_attributes.gallery import Gallery, cli, storage
 from vehicle_attributes.gallery.cli import main
 from vehicle_attributes.gallery.validation import unit
 
@@ -43,7 +44,7 @@ def test_what_is_added_answers_and_what_is_removed_does_not(tmp_path):
     assert len(Gallery(path)) == 1
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 10_000))
 def test_file_and_memory_stay_in_step(seed, tmp_path_factory):
     """Random additions and removals, compared with a list; blocks of two exemplars."""
@@ -217,11 +218,18 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
     assert out.startswith(f"{path}: added 4 exemplars of 'blue'; embedding took ") and out.endswith(
         "28 of 3 classes.\n"
     )
+    drawn = []
+    monkeypatch.setattr(cli, "ranked_lists", lambda *arguments: drawn.append(arguments))
     out = run("query", path, tmp_path / "new", *model, "--k", "2", "--figure", tmp_path / "answer.png")
     lines = out.splitlines()
     assert re.fullmatch(r"\| image +\| color +\| distance +\| threshold +\| nearest +\|", lines[0]) and len(lines) == 4
     assert [line.split(" | ")[1].strip() for line in lines[2:]] == ["red", "blue"]
-    assert cv2.imread(tmp_path / "answer.png").shape[1] > 200
+    ((file, rows, matches),) = drawn
+    assert file == tmp_path / "answer.png" and np.array(rows).shape == (2, 3, 96, 96, 3) and matches.all()
+    shown = [[red, *(n["image"] for n in nearest_red[:2])], [blue]]
+    for row, paths in zip(rows, shown):
+        for image, picture in zip(row, paths):
+            np.testing.assert_array_equal(image, read_image(picture, (96, 96)))
     answer = json.loads(run("query", path, red, blue, *model, "--by-means", "--json"))
     assert [image["label"] for image in answer["images"]] == ["red", "blue"] and answer["threshold"] is None
     near_red = [near["label"] for near in answer["images"][0]["nearest"]]

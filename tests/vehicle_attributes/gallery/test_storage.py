@@ -1,10 +1,12 @@
 """The file of a gallery: foreign, damaged, in use, and left by processes that were killed."""
 
+import os
 import re
 import shutil
 import signal
 import sqlite3
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +88,37 @@ def test_locked_and_read_only_files_are_reported(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="cannot be read or written .*readonly.*; check its permissions"):
         gallery.add(angles(9), "van", ["v"])
     assert len(gallery) == len(Gallery(path)) == 1
+
+
+def test_readers_have_the_old_gallery_whole_until_a_change_is_done(tmp_path):
+    """They begin during a change, and it waits for those that have begun; a gallery in its place does not."""
+    path, features = tmp_path / "g", np.random.default_rng(0).normal(size=(90, 8))
+    before = contents(build(path, features[:40]))
+    with storage.transaction(path, writing=True) as connection:
+        storage.append(connection, ["van"] * 50, [f"v{i}" for i in range(50)], unit(features[40:]))
+        assert contents(Gallery(path)) == before
+        storage.write_head(connection, replace(storage.read_head(path, connection), exemplars=90))
+        assert contents(Gallery(path)) == before
+    assert Gallery(path).classes == {"car": 40, "van": 50}
+    with storage.transaction(path) as connection:
+        blocks = storage.read_blocks(path, connection, 8)
+        first = next(blocks)
+        built = build(path, features[:3], overwrite=True)
+        rest = list(blocks)
+    np.testing.assert_array_equal(np.concatenate([block.features for block in (first, *rest)]), unit(features))
+    assert contents(Gallery(path)) == contents(built) and len(built) == 3
+
+
+def test_what_is_committed_outlives_a_loss_of_power(tmp_path, monkeypatch):
+    """SQLite waits for the disk, and for the folder in which its journal was; a new file is written by `replacing`."""
+    events, synchronize = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(descriptor) or synchronize(descriptor))
+    build(tmp_path / "g", angles(0))
+    assert len(events) == 2  # the file and its folder
+    for writing in (True, False):
+        with storage.transaction(tmp_path / "g", writing) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 ADD_FOREVER = """
