@@ -48,13 +48,6 @@ def test_training_lacks_the_new_classes_or_has_just_the_added_exemplars():
     assert open_set.training_rows(replace(CONFIG, held_out=0), Trial("triplet", 0), table) is table
 
 
-def test_trials_are_one_per_loss_and_one_retrained_classifier_per_growth():
-    config = replace(CONFIG, losses=("triplet",), seeds=(0, 1))
-    names = [trial.name for trial in trials(config)]
-    assert names[:3] == ["triplet-seed0", "retrained1-cross_entropy-seed0", "retrained3-cross_entropy-seed0"]
-    assert len(names) == 6
-
-
 def last_layer(gallery, names, queries):
     """Classes by a softmax regression that SciPy fits: C = 10 times the cross-entropy, classes alike, and ½ ‖W‖²."""
     kinds, classes = np.unique(names, return_inverse=True)

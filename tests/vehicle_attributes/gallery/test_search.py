@@ -131,13 +131,13 @@ def test_threshold_by_hand(tmp_path):
 
 def test_a_query_at_the_threshold_is_accepted(tmp_path):
     """The threshold is a distance that pictures of known classes do not exceed; the next float below rejects it."""
-    limit = build(tmp_path / "g", angles(0)).query(angles(40)).distances[0, 0]
-    for threshold, answer in ((limit, "car"), (np.nextafter(limit, np.float32(0)), "unknown"), (None, "car")):
-        gallery = build(tmp_path / "g", angles(0), threshold=threshold, overwrite=True)
+    distance = build(tmp_path / "g", angles(0)).query(angles(40)).distances[0, 0]
+    for limit, answer in ((distance, "car"), (np.nextafter(distance, np.float32(0)), "unknown"), (None, "car")):
+        gallery = build(tmp_path / "g", angles(0), threshold=limit, overwrite=True)
         assert gallery.query(angles(40, 0)).recognized.tolist() == [answer, "car"]
-        assert gallery.threshold == Gallery(tmp_path / "g").threshold == threshold
-    for threshold in (0, 2):  # each distance that there is
-        assert build(tmp_path / "g", angles(0), threshold=threshold, overwrite=True).threshold == threshold
+        assert gallery.threshold == Gallery(tmp_path / "g").threshold == limit
+    for limit in (0, 2):  # the least and the largest distance that there is
+        assert build(tmp_path / "g", angles(0), threshold=limit, overwrite=True).threshold == limit
 
 
 def test_threshold_of_given_pictures(tmp_path):
