@@ -76,8 +76,14 @@ def test_what_killed_processes_leave_is_removed_by_the_next_write(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a.json"])
 
 
+def test_an_error_that_is_none_of_the_disk_has_no_sentence():
+    assert files.about_disk(OSError("no number")) is None
+    assert files.about_disk(FileNotFoundError(2, "No such file")) is None
+
+
 def test_a_process_of_another_user_is_alive(tmp_path, monkeypatch):
     def refuse(process, number):
+        assert (process, number) == (1234567, 0)  # which only asks
         raise PermissionError
 
     left = tmp_path / f".{platform.node()}.1234567.a.json"
@@ -88,8 +94,15 @@ def test_a_process_of_another_user_is_alive(tmp_path, monkeypatch):
 
 
 def test_folders_that_killed_processes_leave_are_removed_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_is_alive", lambda process: False)
     left = tmp_path / f".{platform.node()}.1234567.saved"
+    other = tmp_path / f".{platform.node()}.1234568.saved"
+
+    def is_alive(process):
+        other.unlink(missing_ok=True)  # another process is quicker
+        return False
+
+    monkeypatch.setattr(files, "_is_alive", is_alive)
+    other.touch()
     (left / "variables").mkdir(parents=True)
     with replacing(tmp_path / "saved") as temporary:
         assert not left.exists()

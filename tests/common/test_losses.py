@@ -84,6 +84,9 @@ def test_triplet_in_half_precision_mines_in_float32():
     embeddings = np.array([[300.0], [301.0], [303.0], [310.0]], "float16")  # squares overflow in float16
     value = BatchHardTriplet(margin=0.0)([0, 0, 1, 1], keras.ops.convert_to_tensor(embeddings))
     np.testing.assert_allclose(value, (0 + 0 + 5 + 0) / 4)
+    for loss in (BatchHardTriplet(), LiftedStructured()):
+        each = loss.call(keras.ops.convert_to_tensor([0, 0, 1, 1]), keras.ops.convert_to_tensor(embeddings))
+        assert keras.backend.standardize_dtype(each.dtype) == "float32"
 
 
 def test_triplet_saves_its_margin_and_refuses_bad_ones():
@@ -105,6 +108,15 @@ def test_lifted_structured_equals_the_addons(case):
     np.testing.assert_allclose(value, GOLDEN[f"{case}/lifted_structured_margin_1/value"], rtol=1e-5, atol=1e-6)
     expected = GOLDEN[f"{case}/lifted_structured_margin_1/gradient"]
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_lifted_structured_where_one_class_is_far_from_two_that_are_near():
+    """The two ends of a are 500 from b and c, which are 1 apart: each anchor's own nearest negative counts."""
+    points = np.array([[0.0], [1000.0], [500.0], [501.0]], "float32")
+    expected = (1 + np.log(2 * np.exp(-500 + 499) + np.exp(-501 + 499) + 1) - 499 + 1000) ** 2 / 2
+    value, gradient = value_and_gradient(LiftedStructured(), [0, 0, 1, 2], points)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert np.isfinite(gradient).all()
 
 
 def lifted_by_definition(labels, points, margin):

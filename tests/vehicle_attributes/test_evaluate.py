@@ -21,7 +21,7 @@ from tests.vehicle_attributes.layouts import column, write_compcars
 from tests.vehicle_attributes.test_open_set import last_layer
 from vehicle_attributes import evaluate as evaluation
 from vehicle_attributes import recognizer
-from vehicle_attributes.config import Config, trials
+from vehicle_attributes.config import Config, Trial, trials
 from vehicle_attributes.data import read
 from vehicle_attributes.evaluate import METRICS, NEIGHBORS, evaluate
 from vehicle_attributes.open_set import gallery_rows
@@ -341,32 +341,10 @@ def test_every_number_of_an_open_set(cars, tmp_path):
     assert_figures(folder, "growth")
 
 
-def test_growth_has_a_line_with_deviations_for_each_way(monkeypatch, tmp_path):
-    """Means of the seeds 40 and 60 %, sample deviation √200; a classifier that is trained anew has one seed."""
-    figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
-    config = replace(CONFIG, attributes=("make",), losses=("arcface",), held_out=2, added=(1, 5), seeds=(0, 1))
-    grown = [{str(k): {"new": v + k / 100, "old": v + 0.2, "all": v} for k in (1, 5)} for v in (0.4, 0.6)]
-    records = [{"loss": "arcface", "gallery": g, "class_means": g, "last_layer": g} for g in grown]
-    records += [{"loss": "cross_entropy", "retrained": {str(k): {"new": 0.1 * k, "old": 0.9}}} for k in (1, 5)]
-    evaluation.draw_growth(tmp_path / "growth.png", config, records)
-    panels = figures[0].axes
-    assert [axis.get_title() for axis in panels] == ["new classes", "old classes"]
-    for axis, means in zip(panels, ({"ArcFace loss": [51, 55], "trained": [10, 50]}, {"ArcFace loss": [70, 70]})):
-        lines = {lines.get_label(): lines for lines in axis.containers}
-        assert list(lines) == ["ArcFace loss", "classifier trained anew"]
-        line, _, (bars,) = lines["ArcFace loss"].lines
-        assert line.get_xdata().tolist() == [1, 5] and line.get_ydata() == pytest.approx(means["ArcFace loss"])
-        assert [bar[1, 1] - bar[0, 1] for bar in bars.get_segments()] == pytest.approx([2 * 200**0.5] * 2)
-        line, _, (bars,) = lines["classifier trained anew"].lines
-        assert line.get_ydata() == pytest.approx(means.get("trained", [90, 90]))
-        assert [bar[1, 1] - bar[0, 1] for bar in bars.get_segments()] == [0, 0]
-
-
 def test_a_table_of_classes_has_the_thirty_least_accurate_ones():
-    """Means over the seeds; class 7 is the least accurate one, then 0 and 1 and so on; class 30 is not shown."""
+    """Means over the seeds; class 7 is the least accurate one, and equal ones come by name; 30 and 31 are not shown."""
     names = [f"{i:02}" for i in range(32)]
-    accuracies = {name: 0.4 + i / 100 for i, name in enumerate(names)} | {"07": 0.0}
+    accuracies = dict.fromkeys(names, 0.4) | {"07": 0.0}
     records = [
         {"loss": "triplet", "type": {"class_accuracies": {n: a + shift for n, a in accuracies.items()}}}
         for shift in (0.1, 0.2)
@@ -384,3 +362,27 @@ def test_shown_queries_are_of_different_classes_and_half_of_them_right():
     true, right = np.array(list("aabbccddab")), np.array([0, 1, 1, 1, 1, 0, 1, 1, 0, 0], bool)
     assert evaluation._spread(true, right) == [1, 2, 6, 0, 9, 5]
     assert evaluation._spread(true, ~right & False) == [0, 2, 4, 6]
+    assert evaluation._spread(np.array(list("abcdefgh")), np.zeros(8, bool)) == [0, 1, 2, 4, 5, 7]
+
+
+def test_figures_are_of_the_first_seed(tmp_path, monkeypatch):
+    """A training class that no test image has is no row; the best network is the one whose neighbors are right."""
+    drawn = []
+    monkeypatch.setattr(plots, "confusion", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(plots, "ranked_lists", lambda *arguments: drawn.append(arguments))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), "uint8"))
+    train, test = (pd.DataFrame({"path": [str(tmp_path / "a.png")] * 3, "type": list(t)}) for t in ("0ab", "baa"))
+    planned = [Trial("triplet", 3), Trial("arcface", 3), Trial("triplet", 4)]
+    for trial, nearest in zip(planned, ([[2, 0], [1, 0], [0, 1]], [[1, 0], [1, 2], [0, 1]], [[2, 0], [1, 0], [1, 0]])):
+        (tmp_path / trial.name).mkdir()
+        np.savez(tmp_path / trial.name / NEIGHBORS, type=nearest)
+    results = entry.Results(tmp_path, CONFIG, LabeledImages(train, test), 3, planned, [], None)
+    captions = evaluation.draw_attribute("type", results)
+    (_, matrices, *_, names), (_, images, matches) = drawn
+    assert {name: matrix.tolist() for name, matrix in matrices.items()} == {
+        "triplet-seed3": [[1, 0], [0, 1]],
+        "arcface-seed3": [[1, 0], [1, 0]],
+    }
+    assert list(names) == ["a", "b"] and "triplet-seed3" in captions["figures/nearest_type.png"]
+    assert [len(row) for row in images] == [3] * 3  # a and b are right, another a is not
+    assert [match.tolist() for match in matches] == [[True, False], [True, False], [False, True]]

@@ -24,6 +24,8 @@ def test_resnet50_gives_2048_features_from_maps_of_stride_16():
     assert shapes == {"embedding": (None, 2048), "type_logits": (None, 14)}
     pooled = model.inference_model.get_layer("embedding")
     assert pooled.input.shape == (None, 4, 4, 2048)  # the last block has stride 1
+    assert model.training_model.input.dtype == model.inference_model.input.dtype == "uint8"
+    assert model.training_model.get_layer("regularizer").amplitude == 0.00025
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from common.experiments import entry
+from common.report import plots
 from common.report.tables import published
 from vehicle_attributes import tables
 from vehicle_attributes.config import DATA, LOSSES, PRESETS
@@ -92,6 +93,30 @@ def test_growth_has_a_row_for_each_way_and_a_column_for_each_number_of_exemplars
     assert cells(table, 3) == ["classifier trained anew", "10.0 ± 0.0", "50.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0"]
     assert cells(tables.unknown_table(records), 0) == ["triplet loss", "90.0 ± 0.0", "95.0 ± 0.0", "50.0 ± 0.0"]
     assert tables.unknown_table(records).count("\n") == HEADER  # retrained classifiers reject nothing
+
+
+def test_growth_has_a_line_with_deviations_for_each_way(monkeypatch, tmp_path):
+    """Means of the seeds 40 and 60 %, sample deviation √200; a classifier that is trained anew has one seed."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    config = replace(PRESETS["mobilenet_open_set"][1], losses=("arcface",), added=(1, 5))
+    grown = [{str(k): {"new": v + k / 100, "old": v + 0.2, "all": v} for k in (1, 5)} for v in (0.4, 0.6)]
+    records = [{"loss": "arcface", "gallery": g, "class_means": g, "last_layer": g} for g in grown]
+    records += [{"loss": "cross_entropy", "retrained": {str(k): {"new": 0.1 * k, "old": 0.9}}} for k in (1, 5)]
+    tables.draw_growth(tmp_path / "growth.png", config, records)
+    panels = figures[0].axes
+    assert [axis.get_title() for axis in panels] == ["new classes", "old classes"]
+    for axis, means in zip(panels, ({"ArcFace loss": [51, 55], "trained": [10, 50]}, {"ArcFace loss": [70, 70]})):
+        lines = {lines.get_label(): lines for lines in axis.containers}
+        assert list(lines) == ["ArcFace loss", "classifier trained anew"]
+        line, _, (bars,) = lines["ArcFace loss"].lines
+        assert line.get_xdata().tolist() == [1, 5] and line.get_ydata() == pytest.approx(means["ArcFace loss"])
+        assert [bar[1, 1] - bar[0, 1] for bar in bars.get_segments()] == pytest.approx([2 * 200**0.5] * 2)
+        line, _, (bars,) = lines["classifier trained anew"].lines
+        assert line.get_ydata() == pytest.approx(means.get("trained", [90, 90]))
+        assert [bar[1, 1] - bar[0, 1] for bar in bars.get_segments()] == [0, 0]
+    tables.draw_growth(tmp_path / "growth.png", config, records[:-1])  # with five exemplars none is trained yet
+    assert [[lines.get_label() for lines in axis.containers] for axis in figures[1].axes] == [["ArcFace loss"]] * 2
 
 
 def test_publishing_writes_the_numbers_and_the_readme(tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ def test_gradient_is_the_projection_on_the_tangent_plane():
 def test_zero_vector_stays_zero_with_finite_gradient():
     zero = np.zeros((1, 3), "float32")
     assert np.array_equal(ops.convert_to_numpy(L2Normalize()(zero)), zero)
+    np.testing.assert_allclose(L2Normalize()(np.array([[0, 1e-7]], "float32")), [[0, 0.1]], rtol=1e-5)  # by 1e-12
     # Below √epsilon the layer is linear with slope 1/√epsilon.
     np.testing.assert_allclose(gradient(L2Normalize(epsilon=1e-4), zero), [[100, 200, 300]], rtol=1e-5)
 

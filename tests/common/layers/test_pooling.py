@@ -73,6 +73,13 @@ def test_half_precision_keeps_the_power_and_the_sums_whole():
     np.testing.assert_allclose(ops.convert_to_numpy(ops.cast(output, "float32")), pooled(maps, power=3), rtol=1e-2)
 
 
+def test_the_power_is_float32_in_whatever_layer():
+    layer = GeMPooling2D(power=1.7, dtype="bfloat16")
+    layer.build((None, 2, 3, 2))
+    assert keras.backend.standardize_dtype(layer.trained_power.dtype) == "float32"
+    assert float(ops.convert_to_numpy(layer.trained_power)) == np.float32(1.7)
+
+
 def test_survives_saving(tmp_path):
     image = keras.Input((2, 3, 2))
     model = keras.Model(image, GeMPooling2D(power=2, epsilon=0.1)(image))

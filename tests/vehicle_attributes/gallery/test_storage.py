@@ -32,6 +32,8 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="There is no gallery .*nothing; build one first"):
         Gallery(tmp_path / "nothing")
     build(path, angles(0), overwrite=True)
+    header = path.read_bytes()[:100]  # whose numbers SQLite documents: the version and the program of the file
+    assert (header[60:64], header[68:72]) == (b"\0\0\0\1", b"\x76\xa6\xa1\x1e")
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 2")
     connection.close()
@@ -60,6 +62,23 @@ def test_damage_is_reported_or_harmless(tmp_path):
     complaint(damaged, file[:-1], expected)
 
 
+def test_a_gallery_that_was_read_in_part_is_read_again(tmp_path, monkeypatch):
+    """Mended, the file has the state that the reading had begun with."""
+    monkeypatch.setattr(storage, "_BLOCK_BYTES", 64)
+    path = tmp_path / "g"
+    gallery = build(path, angles(0))
+    Gallery(path).add(angles(*range(10, 50)), "van", [f"v{i}" for i in range(40)])
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[whole.index(unit(angles(49)).tobytes())] ^= 1
+    path.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="is damaged .block .* cannot be read: its checksum is another one"):
+            gallery.query(angles(45))
+    path.write_bytes(whole)
+    assert gallery.query(angles(49)).paths.tolist() == [["v39"]] and len(gallery) == 41
+
+
 def complaint(path, content, expected):
     """What opening the file is answered with, or nothing if all contents are there."""
     for extra in path.parent.glob(f"{path.name}*"):
@@ -82,6 +101,9 @@ def test_locked_and_read_only_files_are_reported(tmp_path, monkeypatch):
         assert gallery.query(angles(1)).labels.tolist() == [["car"]]
         with pytest.raises(ValueError, match="is in use by another process .*; try again when that is done"):
             gallery.add(angles(9), "van", ["v"])
+    second = storage.transaction(path, writing=True)
+    with gallery._writing(), pytest.raises(ValueError, match="is in use by another process"):
+        second.__enter__()  # nothing changes between what the first one has read and what it writes
     monkeypatch.setattr(
         sqlite3, "connect", lambda address, *rest, **options: connect(address.replace("=rw", "=ro"), **options)
     )

@@ -116,6 +116,11 @@ def test_web_without_the_images_of_unknown_type(tmp_path):
             "1/b.jpg",
             "Line 1 of .*test.txt reads '1/b.jpg'; expected '78/3/",
         ),
+        (
+            "train_test_split/classification/test.txt",
+            "1/x/9/b.jpg",
+            "Line 1 of .* reads '1/x/9/b.jpg'; expected",
+        ),
         ("train_test_split/classification/test.txt", "4/1/9/b.jpg", "4/1/9/b.jpg is of make 4, but make_names has 3"),
         ("train_test_split/classification/test.txt", None, r"test.txt cannot be read \(No such file"),
         (
@@ -157,6 +162,7 @@ def test_surveillance(tmp_path):
     ("name", "text", "message"),
     [
         ("test_surveillance.txt", "4/dd.jpg", "Line 1 of .*reads '4/dd.jpg'; expected a model from 1 to 3 and a name"),
+        ("test_surveillance.txt", "x/dd.jpg", "Line 1 of .*reads 'x/dd.jpg'; expected a model from 1 to 3 and a name"),
         ("test_surveillance.txt", "2\n", "Line 1 of .*test_surveillance.txt reads '2'; expected a model from 1 to 3"),
         ("test_surveillance.txt", "3/bb.jpg", "3/bb.jpg is both a training and a test image in .*_surveillance.txt"),
         ("test_surveillance.txt", "", "test_surveillance.txt is empty; expected a line per entry"),
@@ -170,6 +176,16 @@ def test_what_is_wrong_in_the_surveillance_part_is_named(tmp_path, name, text, m
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_compcars_sv(tmp_path)
+
+
+def test_columns_that_are_not_needed_may_be_missing(tmp_path):
+    """Of the models' attributes all but the type, and of the names' those behind make and model."""
+    lines = [line.split() for line in ATTRIBUTES.splitlines()]
+    (write_web(tmp_path / "web") / "misc/attributes.txt").write_text("\n".join(f"{row[0]} {row[-1]}" for row in lines))
+    assert read_compcars(tmp_path / "web").train["type"].tolist() == ["sedan", "hatchback", "sedan", ""]
+    names = cells([row[:2] for row in SV_NAMES])
+    scipy.io.savemat(write_sv(tmp_path / "sv") / "sv_make_model_name.mat", {"sv_make_model_name": names})
+    assert read_compcars_sv(tmp_path / "sv").test["model"].tolist() == ["BWM X5"]
 
 
 def test_names_of_another_shape_are_refused(tmp_path):
