@@ -134,6 +134,16 @@ def test_weights_are_not_begun_on_a_disk_without_room(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=enough))
     save_weights(model, tmp_path / "a.weights.h5")
     model.load_weights(tmp_path / "a.weights.h5")
+    before = (tmp_path / "a.weights.h5").read_bytes()
+
+    def fail(path):
+        path.write_bytes(b"half of")
+        raise RuntimeError
+
+    monkeypatch.setattr(model, "save_weights", fail)
+    with pytest.raises(RuntimeError):
+        save_weights(model, tmp_path / "a.weights.h5")
+    assert (tmp_path / "a.weights.h5").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 def test_json_ends_with_a_newline(tmp_path):

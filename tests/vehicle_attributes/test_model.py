@@ -60,6 +60,8 @@ def test_classifiers_see_the_normalized_embedding_and_arcface_its_angles():
     outputs = model.inference_model(IMAGES)
     dense, norm = model.inference_model.get_layer("make_logits"), model.inference_model.get_layer("make_bn")
     expected = np.asarray(norm(outputs["embedding"], training=False)) @ np.asarray(dense.kernel)
+    assert (norm.epsilon, norm.momentum, dense.use_bias) == (2e-5, 0.99, False)
+    assert np.std(dense.kernel) == pytest.approx(0.001, rel=0.2)  # of 288 numbers
     np.testing.assert_allclose(outputs["make_logits"], expected, rtol=1e-4, atol=1e-6)
     model = small("arcface")
     outputs = {name: np.asarray(value) for name, value in model.inference_model(IMAGES).items()}

@@ -47,6 +47,23 @@ def test_loaded_it_is_the_same(trained, tmp_path):
     assert loaded.fingerprint == trained.fingerprint
 
 
+def test_the_network_comes_last_as_it_says_that_the_training_is_finished(trained, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recognizer, "write_json", fail)
+        with pytest.raises(OSError, match="disk full"):
+            recognizer.save(trained, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    recognizer.save(Recognizer(network(8, 6), {}), tmp_path)
+    monkeypatch.setattr(trained.network, "save", lambda path: path.write_bytes(b"half of") and fail())
+    before = (tmp_path / NETWORK).read_bytes()
+    with pytest.raises(OSError, match="disk full"):
+        recognizer.save(trained, tmp_path)
+    assert (tmp_path / NETWORK).read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+
 def test_every_layer_of_a_backbone_is_known_where_none_was_built():
     names = [module.name for module in pkgutil.iter_modules(common.backbones.__path__)]
     modules = [arcface, *(importlib.import_module(f"common.backbones.{name}") for name in names)]

@@ -118,6 +118,7 @@ def test_rates_are_those_of_the_recipe(intended):
         for step in (2 * epoch, 2 * epoch + 1):
             assert float(one.model.optimizer._learning_rate(step)) == pytest.approx(rate, rel=1e-5), epoch
     assert type(one.model.optimizer) is keras.optimizers.Adam
+    assert one.model.optimizer.get_config().items() >= {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}.items()
     assert one.augmentation == Augmentation(
         **{"mirror": 0.5, "padding": 10, "padding_color": (0, 0, 0), "gray_patch": 0.0},
         **{"erasing": 0.5, "erasing_color": (124, 116, 104), "patch_area": (0.02, 0.4), "patch_aspect": (0.3, 1 / 0.3)},

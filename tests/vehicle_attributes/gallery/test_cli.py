@@ -221,13 +221,14 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
     )
     drawn = []
     monkeypatch.setattr(cli, "ranked_lists", lambda *arguments: drawn.append(arguments))
-    out = run("query", path, tmp_path / "new", *model, "--k", "2", "--figure", tmp_path / "answer.png")
+    out = run("query", path, tmp_path / "new", *model, "--figure", tmp_path / "answer.png")
     lines = out.splitlines()
     assert re.fullmatch(r"\| image +\| color +\| distance +\| threshold +\| nearest +\|", lines[0]) and len(lines) == 4
     assert [line.split(" | ")[1].strip() for line in lines[2:]] == ["red", "blue"]
     ((file, rows, matches),) = drawn
-    assert file == tmp_path / "answer.png" and np.array(rows).shape == (2, 3, 96, 96, 3) and matches.all()
-    shown = [[red, *(n["image"] for n in nearest_red[:2])], [blue]]
+    assert file == tmp_path / "answer.png" and np.array(rows).shape == (2, 6, 96, 96, 3)
+    assert matches.tolist() == [[True] * 5, [True] * 4 + [False]]  # of four blue ones
+    shown = [[red, *(n["image"] for n in nearest_red)], [blue]]
     for row, paths in zip(rows, shown):
         for image, picture in zip(row, paths):
             np.testing.assert_array_equal(image, read_image(picture, (96, 96)))
