@@ -5,11 +5,9 @@ from collections import Counter
 from dataclasses import replace
 
 import cv2
-import keras
 import numpy as np
 import pandas as pd
 import pytest
-from keras import layers
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from common.datasets.image_folder import LabeledImages
@@ -17,109 +15,35 @@ from common.experiments import entry
 from common.experiments.run_folder import open_run
 from common.report import plots
 from tests.helpers import assert_figures
-from tests.vehicle_attributes.layouts import column, write_compcars
-from tests.vehicle_attributes.test_open_set import last_layer
+from tests.vehicle_attributes.colors import (
+    CLASSES,
+    CONFIG,
+    MAKES,
+    SHIFT,
+    TYPES,
+    by_logits,
+    by_means,
+    neighbors_of,
+    points,
+    rows_of,
+    share,
+    trained,
+    write_cars,
+)
 from vehicle_attributes import evaluate as evaluation
 from vehicle_attributes import recognizer
-from vehicle_attributes.config import Config, Trial, trials
+from vehicle_attributes.config import Trial, trials
 from vehicle_attributes.data import read
 from vehicle_attributes.evaluate import METRICS, NEIGHBORS, evaluate
-from vehicle_attributes.open_set import gallery_rows
 from vehicle_attributes.recognition import choose_gallery
-from vehicle_attributes.recognizer import Recognizer
 
 pytest.importorskip("tensorflow")  # reads image files
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 
-TYPES, MAKES = ["bus", "car", "van"], ["Audi", "BMW", "Kia", "Seat", "Zastava"]
-# The order of a classifier's outputs is that of its file. The colors that it takes for the classes, in degrees.
-CLASSES = {"type": ["van", "bus", "car"], "make": ["Seat", "Audi", "Kia", "BMW"]}
-CENTERS = {"van": 110, "bus": 5, "car": 70, "Seat": 130, "Audi": 0, "Kia": 90, "BMW": 40}
-SHIFT = {"cross_entropy": 0.0, "triplet": -1.5, "arcface": 0.3}  # so that each loss has neighbors of its own
-SIZE = (32, 48)
-CONFIG = Config(
-    name="run",
-    dataset="compcars",
-    attributes=("type", "make"),
-    image_size=SIZE,
-    losses=("cross_entropy", "triplet"),
-    seeds=(2,),
-    exemplars=13,
-)
-
-
-def color(angle):
-    """RGB of an angle in degrees: red and green go around a circle, blue says nothing."""
-    return tuple(int(round(128 + 100 * part)) for part in (np.cos(np.radians(angle)), np.sin(np.radians(angle)), 0))
-
 
 @pytest.fixture(scope="module")
 def cars(tmp_path_factory):
-    """Images whose boxes have a color and whose surroundings have the opposite one; a make is in the test alone."""
-    random = np.random.default_rng(5)
-    lists, images, labels = {"train": [], "test": []}, {}, {}
-    angles = random.permutation(np.linspace(-30, 150, 86) + random.uniform(-0.8, 0.8, 86))  # no two of one color
-    for i, angle in enumerate(angles):
-        split = "train" if i < 60 else "test"
-        kind = 1 + np.argmin(np.abs(np.array([5, 70, 110]) - angle - random.normal(0, 25)))
-        make = 1 + np.argmin(np.abs(np.array([0, 40, 90, 130]) - angle - random.normal(0, 20)))
-        line = f"{5 if i == 85 else make}/{kind}/2010/{i:02}.png"
-        left, top = random.integers(0, 9, 2)
-        picture = np.full((30, 40, 3), color(angle + 180), "uint8")
-        picture[top : top + 20, left : left + 30] = color(angle)
-        lists[split].append(line)
-        images[line] = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-        labels[line] = f"1\n1\n{left + 1} {top + 1} {left + 30} {top + 20}\n"
-    names = {"make_names": column(*MAKES), "model_names": column("1", "2", "3")}
-    root = tmp_path_factory.mktemp("cars")
-    return write_compcars(root, lists, images, labels, "model_id type\n1 1\n2 2\n3 3\n", TYPES, names)
-
-
-def trained(loss, classes):
-    """Embedding: the largest red and green, shifted; logits are cosines to the centers' colors."""
-    image = keras.Input((*SIZE, 3), dtype="uint8")
-    colors = layers.GlobalMaxPooling2D()(layers.Rescaling(1 / 100, offset=-1.28)(image))
-    embed = layers.Dense(3, name="embedding")
-    outputs = {"embedding": embed(colors)}
-    embed.set_weights([np.diag([1, 1, 0]), np.array([SHIFT[loss], 0, 0])])
-    for name, names in classes.items() if loss == "cross_entropy" else ():
-        dense = layers.Dense(len(names), use_bias=False, name=f"{name}_logits")
-        outputs[f"{name}_logits"] = dense(colors)
-        angles = np.radians([CENTERS[label] for label in names])
-        dense.kernel.assign(np.stack([np.cos(angles), np.sin(angles), 0 * angles]))
-    return Recognizer(keras.Model(image, outputs), classes)
-
-
-def points(table, shift):
-    """(N,) complex: what the network makes of the colors in the boxes, read here from the middle of these."""
-    values = []
-    for path, left, top in zip(table["path"], table["left"], table["top"]):
-        _, green, red = cv2.imread(path)[top + 10, left + 15].astype(float) - 128
-        values.append(red + 100 * shift + 1j * green)
-    return np.array(values)
-
-
-def neighbors_of(queries, gallery, k):
-    """Distances and places of the nearest, of equal ones the first: 1 - cos φ = 2 sin² φ/2."""
-    distances = 2 * np.sin(np.angle(queries[:, np.newaxis] * gallery.conj()) / 2) ** 2
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(distances, order, axis=1), order
-
-
-def by_means(queries, gallery, labels):
-    names = np.unique(labels)
-    means = np.array([(gallery / abs(gallery))[labels == name].mean() for name in names])
-    return names[np.argmax((queries[:, np.newaxis] * means.conj()).real / abs(means), axis=1)]
-
-
-def by_logits(table, names):
-    """The class whose center's color is nearest to the image's own."""
-    centers = np.exp(1j * np.radians([CENTERS[name] for name in names]))
-    return np.array(names)[np.argmax((points(table, 0)[:, np.newaxis] * centers.conj()).real, axis=1)]
-
-
-def share(true, predicted):
-    return float(sum(a == b for a, b in zip(true, predicted)) / len(true)) if len(true) else None
+    return write_cars(tmp_path_factory.mktemp("cars"))
 
 
 def expected(data, loss, attribute):
@@ -187,12 +111,6 @@ def test_every_number_of_a_training(run, loss):
             assert metrics["type"]["macro_accuracy"] == pytest.approx(macro)
         else:  # and here one is not, which is an error
             assert metrics["make"]["class_accuracies"]["Zastava"] == 0
-
-
-def rows_of(text, heading):
-    """The cells of the table below a heading."""
-    lines = text.partition(f"## {heading}\n\n")[2].partition("\n\n")[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
 def test_every_cell_of_the_report(run):
@@ -273,72 +191,6 @@ def test_numbers_are_kept_while_network_and_classes_are_the_same(run, monkeypatc
     predicted = np.array(swapped["type"])[[CLASSES["type"].index(c) for c in by_logits(data.test, CLASSES["type"])]]
     assert after["type"]["accuracy_of_classifier"] == pytest.approx(share(data.test["type"], predicted))
     assert after["make"] == before["make"]
-
-
-def test_every_number_of_an_open_set(cars, tmp_path):
-    """Two makes of four are new: by seed 1 the last two. A make of the test alone is none of them."""
-    changes = {"attributes": ("make",), "losses": ("arcface",), "held_out": 2, "added": (1, 3), "exemplars": 11}
-    config = replace(CONFIG, **changes, seeds=(1,), data_dir=cars, runs_dir=tmp_path)
-    folder, data = open_run(config, "vehicle_attributes"), read(config)
-    names = {0: ["BMW", "Audi"], 1: ["Seat", "Audi", "Kia", "BMW"], 3: ["Kia", "Seat", "BMW", "Audi"]}
-    for trial in trials(config):
-        (folder / trial.name).mkdir()
-        recognizer.save(trained(trial.loss, {"make": names[trial.retrained_with]}), folder / trial.name)
-        (folder / trial.name / "log.csv").write_text("epoch,loss\n1,2.0\n")
-    records = evaluate(folder)
-    assert [path.name for path in sorted(folder.glob("*/"))] == [
-        "arcface-seed1",
-        "figures",
-        "retrained1-cross_entropy-seed1",
-        "retrained3-cross_entropy-seed1",
-    ]
-    labels, true = data.train["make"].to_numpy(), data.test["make"].to_numpy()
-    new = np.isin(true, ["Kia", "Seat"])
-
-    def parts(predicted):
-        chosen = {"old": ~new, "new": new, "all": np.ones(len(new), bool)}
-        return {part: pytest.approx(share(true[rows], predicted[rows])) for part, rows in chosen.items()}
-
-    queries = points(data.test, SHIFT["arcface"])
-    for record, count in zip(records, (0, 1, 3)):
-        counts = (record["new_classes"], record["old_images"], record["new_images"], record["retrained_with"])
-        assert counts == (["Kia", "Seat"], int(sum(~new)), int(sum(new)), count)
-        if count:
-            assert record["retrained"] == {str(count): parts(by_logits(data.test, names[count]))}
-    record = records[0]
-    for count in (0, 1, 3):
-        rows = gallery_rows(config, 1, labels, count)
-        assert Counter(labels[rows]) == Counter({"Audi": 11, "BMW": 11, "Kia": count, "Seat": count})
-        gallery = points(data.train.iloc[rows], SHIFT["arcface"])
-        distances, nearest = neighbors_of(queries, gallery, 1)
-        assert record["gallery"][str(count)] == parts(labels[rows][nearest[:, 0]])
-        assert record["class_means"][str(count)] == parts(by_means(queries, gallery, labels[rows]))
-        plane = [np.stack([part.real, part.imag], axis=1) / abs(part)[:, np.newaxis] for part in (gallery, queries)]
-        assert record["last_layer"][str(count)] == parts(last_layer(plane[0], labels[rows], plane[1]))
-        if count == 0:
-            unknown = distances[:, 0]
-            within = [neighbors_of(p, p, 2)[0][:, 1] for p in (gallery[labels[rows] == n] for n in ("Audi", "BMW"))]
-            limit = np.sort(np.concatenate(within))[int(np.ceil(0.95 * 23)) - 1]  # of 22
-            wins = [(a > b) + (a == b) / 2 for a in unknown[new] for b in unknown[~new]]
-            assert record["unknown"] == {
-                "auc": pytest.approx(np.mean(wins)),
-                "threshold": pytest.approx(limit, rel=1e-4),
-                "accepted_old": pytest.approx(np.mean(unknown[~new] <= limit)),
-                "rejected_new": pytest.approx(np.mean(unknown[new] > limit)),
-            }
-    assert record["gallery"].keys() == record["class_means"].keys() == record["last_layer"].keys() == {"0", "1", "3"}
-    text = (folder / "report.md").read_text()
-    table = rows_of(text, "Paper and this run (3 of 3 trainings)")
-    cells = [f"{100 * record['gallery'][count][part]:.1f}" for part in ("new", "old") for count in ("1", "3")]
-    assert table[0] == ["ArcFace loss, gallery", *cells]
-    assert [row[0] for row in table[1:]] == [
-        "ArcFace loss, class means",
-        "ArcFace loss, last layer trained anew",
-        "classifier trained anew",
-    ]
-    cells = [f"{100 * record['unknown'][name]:.1f}" for name in ("auc", "accepted_old", "rejected_new")]
-    assert rows_of(text, "Unknown classes") == [["ArcFace loss", *cells]]
-    assert_figures(folder, "growth")
 
 
 def test_a_table_of_classes_has_the_thirty_least_accurate_ones():
