@@ -1,6 +1,7 @@
 """Every number of an evaluation against a program of its own: the network is a known function of a color, an angle."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -75,9 +76,9 @@ def flat(record):
 
 @pytest.fixture(scope="module")
 def run(cars, tmp_path_factory):
-    """An evaluated run, its data, and what was drawn: the arguments of each figure."""
+    """An evaluated run, its data, and what was plotted, the arguments of each figure."""
     config = replace(CONFIG, data_dir=cars, runs_dir=tmp_path_factory.mktemp("runs"))
-    folder, drawn = open_run(config, "vehicle_attributes"), {}
+    folder, plotted = open_run(config, "vehicle_attributes"), {}
     for trial in trials(config):
         (folder / trial.name).mkdir()
         recognizer.save(trained(trial.loss, CLASSES), folder / trial.name)
@@ -85,9 +86,9 @@ def run(cars, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("confusion", "ranked_lists"):
             draw = getattr(plots, name)
-            patch.setattr(plots, name, lambda path, *a, draw=draw: drawn.update({path.stem: a}) or draw(path, *a))
+            patch.setattr(plots, name, lambda path, *a, draw=draw: plotted.update({path.stem: a}) or draw(path, *a))
         evaluate(folder)
-    return folder, read(config), drawn
+    return folder, read(config), plotted
 
 
 @pytest.mark.parametrize("loss", CONFIG.losses)
@@ -146,18 +147,18 @@ def test_every_cell_of_the_report(run):
 
 
 def test_figures_show_the_neighbors(run):
-    folder, data, drawn = run
+    folder, data, plotted = run
     assert_figures(folder, "loss", "confusion_type", "confusion_make", "nearest_type", "nearest_make")
     for attribute, names in (("type", TYPES), ("make", MAKES)):
         true, of_losses = data.test[attribute], {loss: expected(data, loss, attribute) for loss in CONFIG.losses}
-        matrices, x_label, y_label, shown = drawn[f"confusion_{attribute}"]
+        matrices, x_label, y_label, shown = plotted[f"confusion_{attribute}"]
         assert (x_label, y_label, list(shown)) == (f"{attribute} of the nearest exemplar", attribute, names)
         for loss, (_, _, first) in of_losses.items():
             np.testing.assert_array_equal(
                 matrices[f"{loss}-seed2"], confusion_matrix(true, first, labels=names), err_msg=loss
             )
         _, nearest, first = max(of_losses.values(), key=lambda values: values[0]["accuracy"])
-        images, matches = drawn[f"nearest_{attribute}"]
+        images, matches = plotted[f"nearest_{attribute}"]
         assert len(images) == len(matches) <= 6
         for row, match in zip(images, matches):
             assert [image.shape for image in row] == [(96, 96, 3)] * 6
@@ -177,20 +178,25 @@ def middle(table, row):
     return tuple(cv2.imread(path)[top + 10, left + 15, ::-1])
 
 
-def test_numbers_are_kept_while_network_and_classes_are_the_same(run, monkeypatch):
-    folder, data, _ = run
-    config, name = replace(CONFIG, runs_dir=folder.parents[1]), "cross_entropy-seed2"
-    trial = next(trials(config))
-    before = json.loads((folder / name / METRICS).read_text())
+def test_numbers_are_cached_while_network_and_classes_are_the_same(run, tmp_path, monkeypatch):
+    run, data, _ = run
+    folder = shutil.copytree(run / "cross_entropy-seed2", tmp_path / "copy")
+    before = json.loads((folder / METRICS).read_text())
+
+    def numbers():
+        return evaluation.evaluate_trial(CONFIG, Trial("cross_entropy", 2), data, folder, entry.Arguments())
+
     with monkeypatch.context() as patch:
         patch.setattr(recognizer, "load", None)
-        assert evaluation.evaluate_trial(config, trial, data, folder / name, entry.Arguments()) == before
+        assert numbers() == before
     swapped = {**CLASSES, "type": CLASSES["type"][::-1]}
-    (folder / name / recognizer.CLASSES).write_text(json.dumps(swapped))
-    after = evaluation.evaluate_trial(config, trial, data, folder / name, entry.Arguments())
+    (folder / recognizer.CLASSES).write_text(json.dumps(swapped))
+    after = numbers()
     predicted = np.array(swapped["type"])[[CLASSES["type"].index(c) for c in by_logits(data.test, CLASSES["type"])]]
     assert after["type"]["accuracy_of_classifier"] == pytest.approx(share(data.test["type"], predicted))
     assert after["make"] == before["make"]
+    recognizer.save(trained("triplet", CLASSES), folder)
+    assert numbers()["make"]["accuracy"] == pytest.approx(expected(data, "triplet", "make")[0]["accuracy"])
 
 
 def test_a_table_of_classes_has_the_thirty_least_accurate_ones():
@@ -219,9 +225,9 @@ def test_shown_queries_are_of_different_classes_and_half_of_them_right():
 
 def test_figures_are_of_the_first_seed(tmp_path, monkeypatch):
     """A training class that no test image has is no row; the best network is the one whose neighbors are right."""
-    drawn = []
-    monkeypatch.setattr(plots, "confusion", lambda *arguments: drawn.append(arguments))
-    monkeypatch.setattr(plots, "ranked_lists", lambda *arguments: drawn.append(arguments))
+    plotted = []
+    monkeypatch.setattr(plots, "confusion", lambda *arguments: plotted.append(arguments))
+    monkeypatch.setattr(plots, "ranked_lists", lambda *arguments: plotted.append(arguments))
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), "uint8"))
     train, test = (pd.DataFrame({"path": [str(tmp_path / "a.png")] * 3, "type": list(t)}) for t in ("0ab", "baa"))
     planned = [Trial("triplet", 3), Trial("arcface", 3), Trial("triplet", 4)]
@@ -230,7 +236,7 @@ def test_figures_are_of_the_first_seed(tmp_path, monkeypatch):
         np.savez(tmp_path / trial.name / NEIGHBORS, type=nearest)
     results = entry.Results(tmp_path, CONFIG, LabeledImages(train, test), 3, planned, [], None)
     captions = evaluation.draw_attribute("type", results)
-    (_, matrices, *_, names), (_, images, matches) = drawn
+    (_, matrices, *_, names), (_, images, matches) = plotted
     assert {name: matrix.tolist() for name, matrix in matrices.items()} == {
         "triplet-seed3": [[1, 0], [0, 1]],
         "arcface-seed3": [[1, 0], [1, 0]],

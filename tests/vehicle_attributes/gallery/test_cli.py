@@ -72,13 +72,13 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
     assert out.startswith(f"{path}: added 4 exemplars of 'blue'; embedding took ") and out.endswith(
         "28 of 3 classes.\n"
     )
-    drawn = []
-    monkeypatch.setattr(cli, "ranked_lists", lambda *arguments: drawn.append(arguments))
+    plotted = []
+    monkeypatch.setattr(cli, "ranked_lists", lambda *arguments: plotted.append(arguments))
     out = run("query", path, tmp_path / "new", *model, "--figure", tmp_path / "answer.png")
     lines = out.splitlines()
     assert re.fullmatch(r"\| image +\| color +\| distance +\| threshold +\| nearest +\|", lines[0]) and len(lines) == 4
     assert [line.split(" | ")[1].strip() for line in lines[2:]] == ["red", "blue"]
-    ((file, rows, matches),) = drawn
+    ((file, rows, matches),) = plotted
     assert file == tmp_path / "answer.png" and np.array(rows).shape == (2, 6, 96, 96, 3)
     assert matches.tolist() == [[True] * 5, [True] * 4 + [False]]  # of four blue ones
     shown = [[red, *(n["image"] for n in nearest_red)], [blue]]
