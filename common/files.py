@@ -65,7 +65,7 @@ def _synchronize(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; on success it takes `path`'s place in one rename.
 
-    What it returns from outlives a loss of power: the content is on the disk before the rename, and the new name after.
+    Once that is done it outlives a loss of power: the content is on the disk before the rename, the new name after it.
     The temporary name keeps the suffixes of `path`, because some writers choose the format by it.
     If the body raises, the temporary file is removed and `path` is left as it was.
 
