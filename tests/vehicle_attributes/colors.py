@@ -98,7 +98,7 @@ def share(true, predicted):
     return float(sum(a == b for a, b in zip(true, predicted)) / len(true)) if len(true) else None
 
 
-def rows_of(text, heading):
-    """The cells of the table below a heading."""
-    lines = text.partition(f"## {heading}\n\n")[2].partition("\n\n")[0].splitlines()[2:]
+def rows_of(text, heading, first=2):
+    """The cells of the table below a heading; from line 0 on with the names of its columns, and the line below them."""
+    lines = text.partition(f"## {heading}\n\n")[2].partition("\n\n")[0].splitlines()[first:]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]

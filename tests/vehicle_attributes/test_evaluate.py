@@ -129,7 +129,14 @@ def test_every_cell_of_the_report(run):
         ]
         for (attribute, loss), record in records.items()
     ]
+    assert rows_of(text, "Paper and this run (2 of 2 trainings)", 0)[0] == [
+        *("attribute", "loss", "accuracy, paper (%)", "accuracy (%)", "each seed (%)", "macro (%)", "vote of 5 (%)"),
+        *("class means (%)", "classifier accuracy (%)", "exemplars"),
+    ]
     for attribute in ("type", "make"):
+        assert rows_of(text, f"Accuracy (%) by {attribute}", 0)[0] == [
+            *(attribute, "training images", "exemplars", "test images", "cross_entropy", "triplet"),
+        ]
         shares = [records[attribute, loss]["class_accuracies"] for loss in CONFIG.losses]
         order = sorted(shares[0], key=lambda name: sum(of_loss[name] for of_loss in shares))
         counts = [Counter(table[attribute]) for table in (data.train, data.test)]

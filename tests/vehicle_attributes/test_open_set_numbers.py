@@ -94,4 +94,7 @@ def test_every_number_of_an_open_set(tmp_path):
     ]
     cells = [f"{100 * record['unknown'][name]:.1f}" for name in ("auc", "accepted_old", "rejected_new")]
     assert rows_of(text, "Unknown classes") == [["ArcFace loss", *cells]]
+    columns = [rows_of(text, name, 0)[0][1:] for name in ("Paper and this run (3 of 3 trainings)", "Unknown classes")]
+    assert columns[0] == ["new, 1", "new, 3", "old, 1", "old, 3"]
+    assert columns[1] == ["ROC AUC (%)", "known ones accepted (%)", "unknown ones rejected (%)"]
     assert_figures(folder, "growth")

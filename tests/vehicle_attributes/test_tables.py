@@ -158,6 +158,11 @@ def test_readme_has_each_run_in_its_place(tmp_path, monkeypatch):
         *("95.3", "81.00 ± 1.41", "25.00 ± 0.00"),
     ]
     assert cells(main.partition("\n\n")[2], 3) == ["ArcFace loss", *["–", "not run", "not run"] * 2]
+    parts = ("paper", "ours", "ours, jointly")
+    assert cells(main.partition("\n\n")[2], -HEADER) == [
+        "loss",
+        *(f"{attribute}, {part}" for attribute in ("type", "make") for part in parts),
+    ]
     assert others.splitlines()[0] == "CompCars and MIO-TCD: accuracy (%)**"
     rows = others.partition("\n\n")[2]
     assert cells(rows, 0) == ["`compcars_model_arcface`", "98.5 (Xiang et al. 2019)", "61.00 ± 1.41"]
