@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from vehicle_attributes.config import PAPER, Trial, trials
+from vehicle_attributes.config import PAPER, PRESETS, Trial, trials
 
 OPEN = replace(PAPER, losses=("triplet", "arcface"), held_out=2, added=(1, 3), seeds=(0, 4))
 
@@ -16,6 +16,46 @@ def test_trainings_are_one_per_loss_and_seed_and_one_retrained_classifier_per_gr
         Trial(loss, s) for s in (0, 4) for loss in ("triplet", "arcface")
     ]
     assert [trial.name for trial in seed[1:3]] == ["arcface-seed0", "retrained1-cross_entropy-seed0"]
+
+
+SMALL = {
+    "backbone": "mobilenet_0.25",
+    "losses": ("cross_entropy", "triplet", "lifted_structured", "arcface"),
+    "learning_rate": 1e-3,
+    "warmup_epochs": 2,
+}
+DEMO = {
+    **SMALL,
+    **{"dataset": "embedded", "image_size": (64, 64), "padding": 3, "erasing": 0.0},
+    **{"classes_per_batch": 6, "images_per_class": 5, "epochs": 20, "drop_epochs": (13, 17)},
+}
+MOBILENET = {
+    **SMALL,
+    **{"dataset": "folders", "image_size": (96, 96), "padding": 4, "seeds": (0, 1, 2)},
+    **{"classes_per_batch": 6, "images_per_class": 10, "epochs": 10, "drop_epochs": (7, 9)},
+}
+OPEN_SET = {"held_out": 2, "classes_per_batch": 4}
+# Preset -> the fields that differ from the publication's presets. A change of these is one of published tables.
+AT_A_CPU_S_SCALE = {
+    "demo": DEMO,
+    "demo_open_set": {
+        **(DEMO | OPEN_SET),
+        **{"images_per_class": 8, "added": (1, 5, 20, 80), "epochs": 30, "warmup_epochs": 3, "drop_epochs": (20, 26)},
+    },
+    "mobilenet": MOBILENET,
+    "mobilenet_open_set": MOBILENET | OPEN_SET | {"images_per_class": 15, "epochs": 9, "drop_epochs": (6, 8)},
+    "smoke": {
+        **DEMO,
+        **{"backbone": "small_resnet", "weights": "none", "image_size": (32, 32), "classes_per_batch": 4, "epochs": 2},
+        **{"losses": ("cross_entropy", "lifted_structured"), "images_per_class": 3, "warmup_epochs": 1},
+        "steps_per_epoch": 4,
+    },
+}
+
+
+@pytest.mark.parametrize("name", AT_A_CPU_S_SCALE)
+def test_presets_at_a_cpu_s_scale(name):
+    assert PRESETS[name][1] == replace(PAPER, **AT_A_CPU_S_SCALE[name])
 
 
 @pytest.mark.parametrize(
