@@ -1,5 +1,6 @@
 """Whole files only: what a reader sees during a write, what a kill and a loss of power leave, and full disks."""
 
+import errno
 import os
 import platform
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from common import files
-from common.files import read_arrays, replacing, save_weights, write_json, write_text
+from common.files import read_arrays, replacing, save_weights, temporary_name, write_json, write_text
 from tests.helpers import start_python
 
 
@@ -79,6 +80,18 @@ def test_what_killed_processes_leave_is_removed_by_the_next_write(tmp_path):
 def test_an_error_that_is_none_of_the_disk_has_no_sentence():
     assert files.about_disk(OSError("no number")) is None
     assert files.about_disk(FileNotFoundError(2, "No such file")) is None
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    """And not the temporary one; an error of another file, or without a number, stays what it is."""
+    path = tmp_path / "a.json"
+    for name, expected in ((None, str(path)), (str(temporary_name(path)), str(path)), ("/other", "/other")):
+        with pytest.raises(OSError, match="No space left on device") as error, replacing(path):
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        assert (error.value.errno, error.value.filename) == (errno.ENOSPC, expected)
+    with pytest.raises(OSError, match="^a library's own sentence$") as error, replacing(path):
+        raise OSError("a library's own sentence")
+    assert error.value.errno is None and list(tmp_path.iterdir()) == []
 
 
 def test_a_process_of_another_user_is_alive(tmp_path, monkeypatch):
