@@ -94,6 +94,29 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
     assert error.value.errno is None and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (RuntimeError("a.events: No space left on device"), OSError),
+        (OSError(errno.ENOSPC, "No space left on device", "/file"), None),
+        (MemoryError(), MemoryError),
+        (type("OutOfMemoryError", (RuntimeError,), {})("full"), MemoryError),
+        (RuntimeError("RESOURCE_EXHAUSTED: full"), MemoryError),
+        (RuntimeError("singular"), None),
+    ],
+)
+def test_what_a_library_says_of_full_disks_and_memory(tmp_path, raised, expected):
+    """None: it stays as it is. The batch is the first of the epoch that is not whole."""
+    with pytest.raises(Exception) as error, files.naming_full_memory(tmp_path, lambda: 3, lambda e: [np.zeros((e, 2))]):
+        raise raised
+    if expected is None:
+        assert error.value is raised
+    elif expected is OSError:
+        assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path))
+    else:
+        assert "ran out of memory in epoch 4 with batches of 3" in str(error.value)
+
+
 def test_a_process_of_another_user_is_alive(tmp_path, monkeypatch):
     def refuse(process, number):
         assert (process, number) == (1234567, 0)  # which only asks
