@@ -52,10 +52,20 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def _synchronize(path: Path) -> None:
+    """Waits until the content of a file, or the names in a folder, outlive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; on success it takes `path`'s place in one rename.
 
+    Once that is done it outlives a loss of power: the content is on the disk before the rename, the new name after it.
     The temporary name keeps the suffixes of `path`, because some writers choose the format by it.
     If the body raises, the temporary file is removed and `path` is left as it was.
 
@@ -65,9 +75,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = temporary_name(Path(path))
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _synchronize(temporary)
         os.replace(temporary, path)
+        _synchronize(Path(path).parent)
     except OSError as error:  # most writers do not name the file, and h5py does in three lines
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise

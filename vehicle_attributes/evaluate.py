@@ -3,14 +3,12 @@
 python -m PROJECT.evaluate [RUN] [--publish]
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from common.datasets.image_folder import LabeledImages
@@ -25,7 +23,7 @@ from .config import Config, Trial, trials
 from .data import read
 from .open_set import open_set_record
 from .recognition import choose_gallery, nearest_class_means, nearest_exemplars, scores
-from .tables import GROWTH, open_set_series, open_set_table, publish, run_table, unknown_table
+from .tables import GROWTH, draw_growth, open_set_table, publish, run_table, unknown_table
 
 METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"
 _SHOWN = 30  # classes in a figure or a table; with more of them the least accurate ones are shown
@@ -159,29 +157,6 @@ def _spread(true: np.ndarray, right: np.ndarray, count: int = 6) -> list[int]:
 def _vehicle(table: pd.DataFrame, row: int) -> np.ndarray:
     box = boxes_of(table.iloc[[row]])
     return read_image(table["path"].iloc[row], (96, 96), None if box is None else tuple(box[0]))
-
-
-def draw_growth(path: Path, config: Config, records: Sequence[dict[str, Any]]) -> None:
-    """The open-set experiment as a figure: a panel for new and one for old classes."""
-    panels = {}
-    for part in ("new", "old"):
-        series = open_set_series(config, records, part)
-        panels[f"{part} classes"] = {
-            way.removesuffix(", gallery"): ([np.mean(v) for v in values], [np.std(v, ddof=len(v) > 1) for v in values])
-            for way, values in series.items()
-            if way.endswith((", gallery", "classifier trained anew")) and all(values)
-        }
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots(1, len(panels))
-    for axis, (title, lines) in zip(axes, panels.items()):
-        for name, (means, deviations) in lines.items():
-            axis.errorbar(config.added, means, deviations, label=name, linewidth=1, marker="o", markersize=3, capsize=2)
-        axis.set(xscale="log", xticks=config.added, xticklabels=config.added, title=title)
-        axis.set(xlabel="exemplars of each new class", ylabel="accuracy (%)")
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    plots.save(figure, path)
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)

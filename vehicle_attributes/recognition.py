@@ -79,7 +79,7 @@ def accuracy(true: np.ndarray, predicted: np.ndarray) -> float | None:
 def class_accuracies(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Class -> share of its samples whose class is right; their mean is the macro accuracy."""
     names = np.unique(true)
-    shares = recall_score(true, predicted, labels=names, average=None, zero_division=0)
+    shares = recall_score(true, predicted, labels=names, average=None)
     return {str(name): float(share) for name, share in zip(names, shares)}
 
 

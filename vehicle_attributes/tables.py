@@ -1,12 +1,15 @@
-"""Tables that put the publication's numbers and this repository's side by side."""
+"""Tables that put the publication's numbers and this repository's side by side, and the open set as a figure."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
 from common.experiments import entry
 from common.experiments.config import from_json
-from common.report import tables
+from common.report import plots, tables
 
 from .config import LOSSES, PRESETS, TASKS, Config
 from .paper_results import LEFT_OUT, LISTED, PAPER, ROWS
@@ -97,6 +100,29 @@ def open_set_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
     ]
     columns = [f"{part}, {k}" for part in series for k in config.added]
     return tables.table(["accuracy (%) on classes, exemplars of each new one", *columns], rows)
+
+
+def draw_growth(path: Path, config: Config, records: Sequence[dict[str, Any]]) -> None:
+    """The open-set experiment as a figure: a panel for new and one for old classes."""
+    panels = {}
+    for part in ("new", "old"):
+        series = open_set_series(config, records, part)
+        panels[f"{part} classes"] = {
+            way.removesuffix(", gallery"): ([np.mean(v) for v in values], [np.std(v, ddof=len(v) > 1) for v in values])
+            for way, values in series.items()
+            if way.endswith((", gallery", "classifier trained anew")) and all(values)
+        }
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for axis, (title, lines) in zip(axes, panels.items()):
+        for name, (means, deviations) in lines.items():
+            axis.errorbar(config.added, means, deviations, label=name, linewidth=1, marker="o", markersize=3, capsize=2)
+        axis.set(xscale="log", xticks=config.added, xticklabels=config.added, title=title)
+        axis.set(xlabel="exemplars of each new class", ylabel="accuracy (%)")
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    plots.save(figure, path)
 
 
 def unknown_table(records: Sequence[dict[str, Any]]) -> str:

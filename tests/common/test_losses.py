@@ -45,6 +45,24 @@ def test_triplet_by_hand():
     np.testing.assert_allclose(soft, np.log1p(np.exp(gaps)).mean(), rtol=1e-6)
 
 
+def test_the_only_negative_counts_however_far_it_is():
+    """Anchors alone with one negative ten away: 0 - 10 + 10.5; and equal embeddings, with one at distance 0."""
+    for loss in (BatchHardTriplet(10.5, reduction=None), BatchHardTriplet(10.5, reduction=None, dtype="float64")):
+        each = loss(np.array([[0], [1]]), np.array([[0.0], [10.0]]))  # (B, 1) identities
+        np.testing.assert_allclose(each, [0.5, 0.5], rtol=1e-6)
+        np.testing.assert_allclose(loss([0, 1, 1], np.zeros((3, 2))), [10.5] * 3, rtol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has float64 only where it is asked for it")
+def test_float64_stays_float64():
+    """A hundred millionth of the margin, which float32 does not tell from it."""
+    loss = BatchHardTriplet(1.0, reduction=None, dtype="float64")
+    np.testing.assert_allclose(loss([0, 1], np.array([[0.0], [1e-8]])), [1 - 1e-8] * 2, rtol=1e-14)
+    loss = LiftedStructured(0.0, reduction=None, dtype="float64")
+    points = np.array([[0.0], [1e-8], [2e-8]])
+    assert np.all(np.abs(loss([0, 0, 1], points) - np.array([1.5, 1.5, 0]) * (np.log(2) - 0.5e-8) ** 2 / 2) < 1e-15)
+
+
 def test_triplet_gradient_by_hand():
     embeddings = np.array([[0.0], [3.0], [4.0], [10.0]], "float32")
     _, gradient = value_and_gradient(BatchHardTriplet(margin=0.5, reduction="sum"), [0, 0, 1, 1], embeddings)
@@ -67,12 +85,15 @@ def test_triplet_in_half_precision_mines_in_float32():
     embeddings = np.array([[300.0], [301.0], [303.0], [310.0]], "float16")  # squares overflow in float16
     value = BatchHardTriplet(margin=0.0)([0, 0, 1, 1], keras.ops.convert_to_tensor(embeddings))
     np.testing.assert_allclose(value, (0 + 0 + 5 + 0) / 4)
+    for loss in (BatchHardTriplet(), LiftedStructured()):
+        each = loss.call(keras.ops.convert_to_tensor([0, 0, 1, 1]), keras.ops.convert_to_tensor(embeddings))
+        assert keras.backend.standardize_dtype(each.dtype) == "float32"
 
 
 def test_triplet_saves_its_margin_and_refuses_bad_ones():
     loss = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(BatchHardTriplet(0.3)))
     assert loss.margin == 0.3
-    for margin in ("hard", -1.0):
+    for margin in ("hard", -1.0, float("nan")):
         with pytest.raises(ValueError, match='margin must be "soft" or a number from zero on'):
             BatchHardTriplet(margin)
 
@@ -88,6 +109,15 @@ def test_lifted_structured_equals_the_addons(case):
     np.testing.assert_allclose(value, GOLDEN[f"{case}/lifted_structured_margin_1/value"], rtol=1e-5, atol=1e-6)
     expected = GOLDEN[f"{case}/lifted_structured_margin_1/gradient"]
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_lifted_structured_where_one_class_is_far_from_two_that_are_near():
+    """The two ends of a are 500 from b and c, which are 1 apart: each anchor's own nearest negative counts."""
+    points = np.array([[0.0], [1000.0], [500.0], [501.0]], "float32")
+    expected = (1 + np.log(2 * np.exp(-500 + 499) + np.exp(-501 + 499) + 1) - 499 + 1000) ** 2 / 2
+    value, gradient = value_and_gradient(LiftedStructured(), [0, 0, 1, 2], points)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert np.isfinite(gradient).all()
 
 
 def lifted_by_definition(labels, points, margin):

@@ -1,10 +1,11 @@
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.metrics import clustering_accuracy, match_clusters
+from common.metrics import clustering_accuracy, cosine_distances, match_clusters
 
 
 def textbook(labels, clusters):
@@ -45,3 +46,10 @@ def test_matching_names_the_labels():
 def test_refuses_arrays_that_do_not_fit(labels, clusters):
     with pytest.raises(ValueError, match="of equal length and not empty, got shapes"):
         clustering_accuracy(labels, clusters)
+
+
+def test_cosine_distances_by_hand():
+    """Lengths do not count: 45°, 180°, 60° in space, equal ones, and a zero row, which is at a right angle to all."""
+    a = np.array([[1, 0, 0], [2, 0, 0], [1, 1, 0], [3, 4, 0], [0, 0, 0]], float)
+    b = np.array([[5, 5, 0], [-3, 0, 0], [0, 2, 2], [30, 40, 0], [1, 2, 3]], float)
+    np.testing.assert_allclose(cosine_distances(a, b), [1 - 0.5**0.5, 2, 0.5, 0, 1], atol=1e-15)

@@ -21,7 +21,7 @@ def test_rate_of_each_epoch(epoch, rate):
 
 def test_rates_of_all_steps_sum_to_that_of_the_authors_program():
     """200 · (10 · (2e-6 + 2e-4) / 2 + 30 · 2e-4 + 30 · 2e-5 + 130 · 2e-6) = 1.574 over 40,000 steps."""
-    rates = [float(PAPER(step)) for step in range(0, 40_000, 200)]
+    rates = keras.ops.convert_to_numpy(PAPER(np.arange(0, 40_000, 200)))
     np.testing.assert_allclose(200 * np.sum(rates), 1.574, rtol=1e-6)
 
 
@@ -43,5 +43,16 @@ def test_the_warm_up_may_begin_higher_than_the_schedule_ends():
 
 
 def test_saves_with_its_settings():
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(PAPER))
-    assert again.get_config() == PAPER.get_config()
+    settings = {
+        "peak": 0.3,
+        "steps_per_epoch": 4,
+        "warmup_epochs": 3,
+        "drop_epochs": (5, 7),
+        "floor": 0.2,
+        "start": 0.4,
+    }
+    schedule = WarmUpAndDrops(**settings)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert {**again.get_config(), "drop_epochs": tuple(again.get_config()["drop_epochs"])} == settings
+    rates = [float(again(4 * epoch)) for epoch in range(8)]
+    np.testing.assert_allclose(rates, [0.12, 0.21, 0.3, 0.3, 0.3, 0.06, 0.06, 0.06], rtol=1e-6)  # a fifth at least

@@ -1,5 +1,8 @@
 """Small sets in the layouts of the real ones."""
 
+import numpy as np
+import scipy.io
+
 from vehicle_attributes.data import PHOTOGRAPHS
 
 
@@ -30,3 +33,31 @@ def write_photographed_veri_wild(root):
             info.append(f"{key};1;2018-03-11 08:00:05;make {len(info) % 4};{folder.name};white")
     lists = {"train_list.txt": sides[0], "test_3000.txt": sides[1][1:], "test_3000_query.txt": sides[1][:1]}
     return write_veri_wild(root, "\n".join(info) + "\n", lists, photographs)
+
+
+def cells(values):
+    """A cell array as MATLAB writes it: an empty text is an array without elements."""
+    table = np.empty(np.shape(values), object)
+    for place in np.ndindex(table.shape):
+        value = np.array(values, object)[place]
+        table[place] = np.array(value) if value != "" else np.empty((0, 0))
+    return table
+
+
+def column(*names):
+    return cells([[name] for name in names])
+
+
+def write_compcars(root, lists, images, labels, attributes, types, names):
+    """CompCars from the web.
+
+    `lists` has the lines ("MAKE/MODEL/YEAR/IMAGE") of each split, `images` the bytes of each and `labels` the text,
+    `attributes` is the text of the table of models; `types` and `names` are what MATLAB's files name.
+    """
+    files = {f"image/{line}": content for line, content in images.items()}
+    files |= {f"label/{line[:-4]}.txt": text for line, text in labels.items()}
+    files |= {f"train_test_split/classification/{name}.txt": "\n".join(lines) + "\n" for name, lines in lists.items()}
+    write_files(root, {**files, "misc/attributes.txt": attributes})
+    scipy.io.savemat(root / "misc/make_model_name.mat", names)
+    scipy.io.savemat(root / "misc/car_type.mat", {"types": cells([types])})
+    return root

@@ -4,13 +4,16 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from common.datasets.image_folder import LabeledImages
 from common.datasets.images import read_image
 from tests.vehicle_attributes.layouts import write_files
 from vehicle_attributes.config import Config
-from vehicle_attributes.data import PHOTOGRAPHS, read
+from vehicle_attributes.data import PHOTOGRAPHS, check, describe, read
 
 TYPES = ["bike", "car", "juggernaut", "minibus", "pickup", "truck"]
 
@@ -37,6 +40,18 @@ def test_classes_of_folders_are_those_of_the_learned_attribute(tmp_path):
     assert list(read(config).test.columns) == ["path", "make"]
     with pytest.raises(ValueError, match=r"'folders' has the attributes \['type'\], not all of \['type', 'make'\]"):
         read(Config(dataset="folders", data_dir=tmp_path, attributes=("type", "make")))
+
+
+def test_what_is_trained_on_and_on_how_many_devices():
+    train = pd.DataFrame({"type": list("aab") * 500, "make": list("cde") * 500})
+    data = LabeledImages(train, train[:7])
+    config = Config(attributes=("type", "make"), classes_per_batch=6)
+    assert describe(config, data) == (
+        "veri_wild, 1,500 training and 7 test images, classes: 2 of type, 3 of make, 120 epochs"
+    )
+    check(config, SimpleNamespace(num_replicas_in_sync=3))
+    with pytest.raises(ValueError, match="6 identities per batch cannot be split over 4 replicas"):
+        check(config, SimpleNamespace(num_replicas_in_sync=4))
 
 
 @pytest.mark.real_data

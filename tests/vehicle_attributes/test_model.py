@@ -22,8 +22,10 @@ def test_resnet50_gives_2048_features_from_maps_of_stride_16():
     model = build_model(build_backbone("resnet50", (64, 64), None), {"type": 14})
     shapes = {name: output.shape for name, output in model.inference_model.output.items()}
     assert shapes == {"embedding": (None, 2048), "type_logits": (None, 14)}
-    pooled = next(layer for layer in model.inference_model.layers if layer.name == "embedding")
+    pooled = model.inference_model.get_layer("embedding")
     assert pooled.input.shape == (None, 4, 4, 2048)  # the last block has stride 1
+    assert model.training_model.input.dtype == model.inference_model.input.dtype == "uint8"
+    assert model.training_model.get_layer("regularizer").amplitude == 0.00025
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,8 @@ def test_classifiers_see_the_normalized_embedding_and_arcface_its_angles():
     outputs = model.inference_model(IMAGES)
     dense, norm = model.inference_model.get_layer("make_logits"), model.inference_model.get_layer("make_bn")
     expected = np.asarray(norm(outputs["embedding"], training=False)) @ np.asarray(dense.kernel)
+    assert (norm.epsilon, norm.momentum, dense.use_bias) == (2e-5, 0.99, False)
+    assert np.std(dense.kernel) == pytest.approx(0.001, rel=0.2)  # of 288 numbers
     np.testing.assert_allclose(outputs["make_logits"], expected, rtol=1e-4, atol=1e-6)
     model = small("arcface")
     outputs = {name: np.asarray(value) for name, value in model.inference_model(IMAGES).items()}
@@ -81,7 +85,7 @@ def test_total_loss_is_the_sum_over_the_attributes_and_the_penalty(loss):
     backbone, images = project_trainings.backbone(), IMAGES[:, :32, :32]
     model = build_model(backbone, {"type": 2, "make": 3}, loss=loss, l2_factor=0.001)
     terms, true = losses(model, loss, 0.1), targets(model, loss, ("type", "make"), LABELS)
-    model.training_model.compile(keras.optimizers.SGD(0.0), terms, jit_compile=False)
+    model.training_model.compile(keras.optimizers.SGD(0.0), terms, run_eagerly=True)
     total = model.training_model.train_on_batch(images, true, return_dict=True)["loss"]
     outputs = model.training_model(images, training=True)
     parts = sum(float(terms[name](true[name], outputs[name])) for name in terms)

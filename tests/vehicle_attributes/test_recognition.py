@@ -79,6 +79,9 @@ def test_accuracy_by_hand():
     assert accuracy(true, predicted) == 0.5  # Eq. 3.1
     assert class_accuracies(true, predicted) == pytest.approx({"a": 2 / 3, "b": 0.0})
     assert accuracy(true[:0], predicted[:0]) is None
+    assert class_accuracies(true, np.array(list("0abb"))) == pytest.approx(
+        {"a": 1 / 3, "b": 1.0}
+    )  # 0 is no class of them
 
 
 def test_scores_of_an_attribute():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from common.experiments import entry
+from common.report import plots
 from common.report.tables import published
 from vehicle_attributes import tables
 from vehicle_attributes.config import DATA, LOSSES, PRESETS
@@ -94,6 +95,30 @@ def test_growth_has_a_row_for_each_way_and_a_column_for_each_number_of_exemplars
     assert tables.unknown_table(records).count("\n") == HEADER  # retrained classifiers reject nothing
 
 
+def test_growth_has_a_line_with_deviations_for_each_way(monkeypatch, tmp_path):
+    """Means of the seeds 40 and 60 %, sample deviation √200; a classifier that is trained anew has one seed."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    config = replace(PRESETS["mobilenet_open_set"][1], losses=("arcface",), added=(1, 5))
+    grown = [{str(k): {"new": v + k / 100, "old": v + 0.2, "all": v} for k in (1, 5)} for v in (0.4, 0.6)]
+    records = [{"loss": "arcface", "gallery": g, "class_means": g, "last_layer": g} for g in grown]
+    records += [{"loss": "cross_entropy", "retrained": {str(k): {"new": 0.1 * k, "old": 0.9}}} for k in (1, 5)]
+    tables.draw_growth(tmp_path / "growth.png", config, records)
+    panels = figures[0].axes
+    assert [axis.get_title() for axis in panels] == ["new classes", "old classes"]
+    for axis, means in zip(panels, ({"ArcFace loss": [51, 55], "trained": [10, 50]}, {"ArcFace loss": [70, 70]})):
+        lines = {lines.get_label(): lines for lines in axis.containers}
+        assert list(lines) == ["ArcFace loss", "classifier trained anew"]
+        line, _, (bars,) = lines["ArcFace loss"].lines
+        assert line.get_xdata().tolist() == [1, 5] and line.get_ydata() == pytest.approx(means["ArcFace loss"])
+        assert [bar[1, 1] - bar[0, 1] for bar in bars.get_segments()] == pytest.approx([2 * 200**0.5] * 2)
+        line, _, (bars,) = lines["classifier trained anew"].lines
+        assert line.get_ydata() == pytest.approx(means.get("trained", [90, 90]))
+        assert [bar[1, 1] - bar[0, 1] for bar in bars.get_segments()] == [0, 0]
+    tables.draw_growth(tmp_path / "growth.png", config, records[:-1])  # with five exemplars none is trained yet
+    assert [[lines.get_label() for lines in axis.containers] for axis in figures[1].axes] == [["ArcFace loss"]] * 2
+
+
 def test_publishing_writes_the_numbers_and_the_readme(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
     monkeypatch.setattr(tables, "HERE", tmp_path)
@@ -104,3 +129,46 @@ def test_publishing_writes_the_numbers_and_the_readme(tmp_path, monkeypatch):
     assert "90.0 90.0 90.0" in text and "seeds 0, 1, 2" in text
     assert "| triplet loss" in text and "97.4" in text and "not run" in text
     assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]
+
+
+def test_readme_has_each_run_in_its_place(tmp_path, monkeypatch):
+    """Accuracies of two seeds: 90 ± 1.41 and so on, the later the run in the list the lower."""
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    runs = ["veri_wild_type_triplet", "veri_wild_make_triplet", "veri_wild_joint_triplet", "compcars_model_arcface"]
+    for i, name in enumerate(runs):
+        config = replace(PRESETS[name][1], name=name)
+        records = [
+            {**record(config.losses[0], seed, 0.9 - i / 10 + seed / 50, attribute), "seed": seed}
+            for seed in (0, 1)
+            for attribute in config.attributes[:1]
+        ]
+        if name == "veri_wild_joint_triplet":
+            for one in records:
+                one["make"] = {**one["type"], "accuracy": 0.25}
+        tables.publish(entry.Results(tmp_path, config, None, 2, [], records, entry.Arguments()))
+    config = replace(PRESETS["demo_open_set"][1], name="demo_open_set", losses=("triplet",), added=(1, 5))
+    monkeypatch.setattr(tables.tables, "copy_figures", lambda *_: None)
+    open_set = [open_set_record("triplet", 0, 0.4, 0.9)]
+    tables.publish(entry.Results(tmp_path, config, None, 1, [], open_set, entry.Arguments()))
+    text = (tmp_path / "README.md").read_text()
+    main, others, _, *sections = text.split("\n\n**")
+    assert cells(main.partition("\n\n")[2], 1) == [
+        *("triplet loss", "97.4", "91.00 ± 1.41", "71.00 ± 1.41"),
+        *("95.3", "81.00 ± 1.41", "25.00 ± 0.00"),
+    ]
+    assert cells(main.partition("\n\n")[2], 3) == ["ArcFace loss", *["–", "not run", "not run"] * 2]
+    parts = ("paper", "ours", "ours, jointly")
+    assert cells(main.partition("\n\n")[2], -HEADER) == [
+        "loss",
+        *(f"{attribute}, {part}" for attribute in ("type", "make") for part in parts),
+    ]
+    assert others.splitlines()[0] == "CompCars and MIO-TCD: accuracy (%)**"
+    rows = others.partition("\n\n")[2]
+    assert cells(rows, 0) == ["`compcars_model_arcface`", "98.5 (Xiang et al. 2019)", "61.00 ± 1.41"]
+    assert len(rows.splitlines()) == HEADER + 1
+    assert [section.partition("**")[0] for section in sections] == list(tables._TITLES.values())
+    shown = sections[-1].split("\n\n")
+    assert shown[0].endswith("preset `demo_open_set`, seeds 0")
+    assert cells(shown[1], 0) == ["triplet loss, gallery", "40.0", "40.0", "90.0", "90.0"]
+    assert cells(shown[2], 0) == ["triplet loss", "90.0", "95.0", "50.0"]

@@ -1,24 +1,27 @@
-"""Training, resuming and evaluating on a few photographs of vehicles."""
+"""Training and resuming on a few photographs of vehicles, and what each setting changes of that."""
 
 import json
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
+from common.datasets import pipeline
 from common.datasets.augmentation import Augmentation, draw
 from common.datasets.images import read_image
 from common.experiments import training
-from common.report.tables import Report
-from tests.helpers import assert_figures, run_python, truncate
-from tests.resuming import assert_same_checkpoints, stopping
+from common.experiments.config import to_json
+from tests.common.project_trainings import backbone
+from tests.helpers import run_python, truncate
+from tests.resuming import assert_same_checkpoints
 from tests.vehicle_attributes.layouts import write_photographed_veri_wild
-from vehicle_attributes import recognizer
-from vehicle_attributes.config import LOSSES, PAPER, PRESETS, TASKS
+from vehicle_attributes import model, recognizer
+from vehicle_attributes.config import LOSSES, PAPER, PRESETS
 from vehicle_attributes.data import read
-from vehicle_attributes.evaluate import METRICS, evaluate
-from vehicle_attributes.recognition import choose_gallery
 from vehicle_attributes.train import pass_steps, train
 
 pytest.importorskip("tensorflow")
@@ -47,9 +50,37 @@ def vehicles(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(vehicles, tiny_backbone, tmp_path_factory):
     config = replace(SMOKE, data_dir=vehicles, runs_dir=tmp_path_factory.mktemp("runs"))
-    folder = train(config)
-    evaluate(folder)
-    return folder, config
+    return train(config), config
+
+
+@pytest.fixture
+def intended(vehicles, tmp_path, monkeypatch):
+    """A function: config -> of each training that it asks for what `fit` gets, and nothing is trained."""
+
+    def intend(config):
+        trainings, build_batches = [], pipeline.training_batches
+        with monkeypatch.context() as patch:
+            # The last ones are those of the training at hand.
+            arguments = {}
+            patch.setattr(model, "build_backbone", lambda *options: arguments.update(backbone=options) or backbone())
+            patch.setattr(
+                pipeline,
+                "training_batches",
+                lambda table, **options: arguments.update(options, table=table) or build_batches(table, **options),
+            )
+
+            def fit(network, batches, *, folder, **options):
+                first = next(iter(batches(0)))  # which calls `training_batches`
+                trainings.append(
+                    SimpleNamespace(name=folder.name, model=network, first=first, fit=options, **arguments)
+                )
+
+            patch.setattr(training, "fit", fit)
+            patch.setattr(recognizer, "save", lambda saved, folder: vars(trainings[-1]).update(saved=saved))
+            train(replace(config, data_dir=vehicles, runs_dir=tmp_path / str(len(list(tmp_path.iterdir())))))
+        return trainings
+
+    return intend
 
 
 # Of the sixteen steps from seed 0: the training as a whole. A change of these is a change of results.
@@ -74,18 +105,107 @@ def test_an_epoch_draws_as_many_images_as_there_are(config, images, steps):
     assert config.steps_per_epoch == 0 and pass_steps(config, images) == steps
 
 
-def test_rates_are_those_of_the_recipe(vehicles, tmp_path, monkeypatch):
+def test_rates_are_those_of_the_recipe(intended):
     """Luo et al. 2019: from a tenth of the peak to all of it in ten epochs, and a tenth of it from 40 and 70 on."""
-    calls = []
-    monkeypatch.setattr(training, "fit", lambda model, *_, **options: calls.append((model.optimizer, options)))
-    monkeypatch.setattr(recognizer, "save", lambda *_: None)
-    train(replace(PAPER, data_dir=vehicles, runs_dir=tmp_path, image_size=(32, 32), classes_per_batch=6))
-    ((optimizer, options),) = calls
-    assert (options["epochs"], options["steps_per_epoch"]) == (120, 2)  # 90 images in batches of 48
-    expected = {0: 3.5e-5, 10: 3.5e-4, 39: 3.5e-4, 40: 3.5e-5, 69: 3.5e-5, 70: 3.5e-6, 119: 3.5e-6}
+    (one,) = intended(replace(PAPER, image_size=(32, 32), classes_per_batch=6))
+    assert one.fit == {
+        "epochs": 120,
+        "steps_per_epoch": 2,  # 90 images in batches of 48
+        **{"monitor": None, "mode": "max", "monitor_every": 1, "callbacks": ()},  # the last weights are kept
+    }
+    expected = {0: 3.5e-5, 9: 3.5e-4, 10: 3.5e-4, 39: 3.5e-4, 40: 3.5e-5, 69: 3.5e-5, 70: 3.5e-6, 119: 3.5e-6}
     for epoch, rate in expected.items():
         for step in (2 * epoch, 2 * epoch + 1):
-            assert float(optimizer._learning_rate(step)) == pytest.approx(rate, rel=1e-5), epoch
+            assert float(one.model.optimizer._learning_rate(step)) == pytest.approx(rate, rel=1e-5), epoch
+    assert type(one.model.optimizer) is keras.optimizers.Adam
+    assert one.model.optimizer.get_config().items() >= {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}.items()
+    assert one.augmentation == Augmentation(
+        **{"mirror": 0.5, "padding": 10, "padding_color": (0, 0, 0), "gray_patch": 0.0},
+        **{"erasing": 0.5, "erasing_color": (124, 116, 104), "patch_area": (0.02, 0.4), "patch_aspect": (0.3, 1 / 0.3)},
+    )
+    assert one.backbone == ("resnet50", (32, 32), "imagenet") and one.balance == "identities"
+
+
+# Other values than the defaults in every field, so that none of them can be what reaches the training.
+OTHERS = replace(
+    SMOKE,
+    backbone="mobilenet",
+    weights="of a file",
+    image_size=(32, 40),
+    classes_per_batch=3,
+    images_per_class=5,
+    steps_per_epoch=7,
+    epochs=9,
+    learning_rate=0.5,
+    warmup_epochs=3,
+    drop_epochs=(4, 6),
+    label_smoothing=0.3,
+    l2_factor=0.125,
+    padding=2,
+    erasing=0.25,
+)
+
+
+# Loss -> its class and settings.
+TERMS = {
+    "cross_entropy": ("CategoricalCrossentropy", {"label_smoothing": 0.3, "from_logits": True}),
+    "triplet": ("BatchHardTriplet", {"margin": 0.3}),
+    "lifted_structured": ("LiftedStructured", {"margin": 1.0}),
+    "arcface": ("ArcFace", {"margin": 0.5, "scale": 30.0}),
+}
+
+
+def test_each_setting_reaches_the_training(intended):
+    trainings = intended(OTHERS)
+    assert [one.name for one in trainings] == [f"{loss}-seed0" for loss in LOSSES]
+    for loss, one in zip(LOSSES, trainings):
+        kind = "logits" if loss in ("cross_entropy", "arcface") else "embedding"
+        assert one.model.loss.keys() == {f"type_{kind}", f"make_{kind}"}
+        for term in one.model.loss.values():
+            name, settings = TERMS[loss]
+            assert type(term).__name__ == name and settings.items() <= term.get_config().items()
+        images, targets = one.first
+        assert images.shape == (15, 32, 40, 3)
+        assert targets[f"type_{kind}"].shape == ((15, 6) if loss == "cross_entropy" else (15,))
+        assert one.backbone == ("mobilenet", (32, 40), "of a file")
+        assert one.augmentation == Augmentation(mirror=0.5, padding=2, erasing=0.25)
+        assert (one.fit["epochs"], one.fit["steps_per_epoch"], one.seed) == (9, 7, 0)
+        rates = [float(one.model.optimizer._learning_rate(7 * epoch)) for epoch in range(8)]
+        assert rates == pytest.approx([0.05, 0.275, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
+        regularizer = one.model.get_layer("regularizer")
+        assert (regularizer.amplitude, regularizer.adaptive) == (0.125, False)
+        assert one.saved.network.output.keys() == {"embedding"} | (set(one.model.output) if kind == "logits" else set())
+        assert one.saved.classes == {"type": sorted(set(one.table["type"])), "make": [f"make {i}" for i in range(4)]}
+
+
+def test_batches_are_balanced_by_the_last_attribute_and_images_are_mirrored_and_erased(intended):
+    """All of a box of the mean color, and else the image of a file of that class or its mirror."""
+    (one,) = intended(replace(OTHERS, losses=("triplet",), image_size=(32, 32), padding=0, erasing=1.0))
+    images, targets = one.first
+    assert sorted(np.unique(targets["make_embedding"], return_counts=True)[1]) == [5, 5, 5]
+    sources = np.stack([read_image(path, (32, 32)) for path in one.table["path"]])
+    mirrored = []
+    for i, image in enumerate(np.asarray(images)):
+        erased = (image == (124, 116, 104)).all(axis=-1)
+        rows, columns = np.flatnonzero(erased.any(axis=1)), np.flatnonzero(erased.any(axis=0))
+        assert erased[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.9
+        same = [((flip == image).all(axis=-1) | erased).all(axis=(1, 2)) for flip in (sources, sources[:, :, ::-1])]
+        (row,) = np.flatnonzero(same[0] | same[1])
+        mirrored.append(bool(same[1][row]))
+        for attribute in ("type", "make"):
+            index = int(targets[f"{attribute}_embedding"][i])
+            assert one.saved.classes[attribute][index] == one.table[attribute].iloc[row]
+    assert 0 < sum(mirrored) < 15
+
+
+def test_seeds_decide_weights_and_batches(intended):
+    config = replace(OTHERS, losses=("triplet",), attributes=("type",))
+    trainings = [*intended(replace(config, seeds=(0, 1))), *intended(replace(config, seeds=(1,)))]
+    weights = [np.concatenate([np.ravel(weight) for weight in one.model.get_weights()]) for one in trainings]
+    images = [np.asarray(one.first[0]) for one in trainings]
+    for values in (weights, images):
+        assert (values[1] == values[2]).all() and (values[0] != values[1]).mean() > 0.5
+    assert [one.seed for one in trainings] == [0, 1, 1]
 
 
 def test_crops_are_shifted_by_up_to_ten_pixels_each_way():
@@ -101,112 +221,49 @@ def test_log_has_the_loss_of_each_attribute(run):
         assert {f"type_{output}_loss", f"make_{output}_loss"} <= set(log.columns)
 
 
-def test_stopped_between_epochs_it_ends_with_the_same_weights(run, vehicles, tmp_path):
+KILLED_IN_THE_SECOND_EPOCH = """
+import json, os, sys
+from common.experiments.checkpoint import Checkpoint
+from common.experiments.config import from_json
+from tests.common.project_trainings import backbone
+from vehicle_attributes import model, train
+from vehicle_attributes.config import Config
+
+model.build_backbone = lambda *_: backbone()
+Checkpoint.on_train_batch_end = lambda self, batch, logs=None: self.epoch == batch == 1 and os.kill(os.getpid(), 9)
+train.train(from_json(json.loads(sys.argv[1]), Config))
+"""
+
+
+def test_killed_in_an_epoch_it_ends_with_the_same_weights(run, tmp_path):
     whole, config = run
-    config = replace(config, losses=("lifted_structured",), runs_dir=tmp_path)
-    with stopping(lambda folder: True, after_epochs=1):
-        train(config)
-    assert_same_checkpoints(train(config), whole, "lifted_structured-seed0")
-
-
-def test_recognizer_works_without_the_training(run):
-    folder, config = run
-    data = read(config)
-    trained = recognizer.load(folder / "cross_entropy-seed0")
-    assert list(trained.classes) == ["type", "make"]
-    assert list(trained.classes["make"]) == sorted(data.train["make"].unique())
-    paths = data.test["path"][:3]
-    images = np.stack([read_image(path, config.image_size) for path in paths])
-    outputs = trained.embed(paths)
-    for name, values in trained.network(images).items():
-        np.testing.assert_allclose(outputs[name], values, rtol=1e-4, atol=1e-5)
-    again, other = (recognizer.load(folder / f"{loss}-seed0") for loss in ("cross_entropy", "triplet"))
-    assert again.fingerprint == trained.fingerprint != other.fingerprint
-
-
-def test_recognizer_loads_where_no_network_was_built(run):
-    program = "import sys; from vehicle_attributes import recognizer; recognizer.load(sys.argv[1])"
-    run_python("-c", program, str(run[0] / "arcface-seed0"))
-
-
-def test_a_recognizer_that_is_missing_or_damaged_is_refused(run, tmp_path):
-    with pytest.raises(ValueError, match="has no trained recognizer: expected recognizer.keras and classes.json"):
-        recognizer.load(tmp_path)
-    good = run[0] / "triplet-seed0"
-    (tmp_path / recognizer.CLASSES).write_bytes((good / recognizer.CLASSES).read_bytes())
-    content = (good / recognizer.NETWORK).read_bytes()
-    for damaged in (b"", content[:1000], content[: len(content) // 2]):
-        (tmp_path / recognizer.NETWORK).write_bytes(damaged)
-        with pytest.raises(ValueError, match="is damaged .* Train it again"):
-            recognizer.load(tmp_path)
-
-
-def test_numbers_are_those_of_the_nearest_exemplars(run):
-    """Section 3.2.3, with the distance matrix as a whole."""
-    folder, config = run
-    data = read(config)
-    trained = recognizer.load(folder / "triplet-seed0")
-    for attribute in config.attributes:
-        labels = data.train[attribute].to_numpy()
-        rows = choose_gallery(labels, config.exemplars, 0)
-        gallery, queries = (
-            trained.embed(paths)["embedding"] for paths in (data.train["path"].iloc[rows], data.test["path"])
-        )
-        unit = [features / np.linalg.norm(features, axis=1, keepdims=True) for features in (queries, gallery)]
-        predicted = labels[rows][np.argmax(unit[0] @ unit[1].T, axis=1)]
-        record = json.loads((folder / "triplet-seed0" / METRICS).read_text())[attribute]
-        # Distances that float32 does not tell apart may go either way.
-        assert record["accuracy"] == pytest.approx(np.mean(predicted == data.test[attribute]), abs=0.02)
-        names = np.unique(labels[rows])
-        means = np.stack([unit[1][labels[rows] == name].mean(axis=0) for name in names])
-        means /= np.linalg.norm(means, axis=1, keepdims=True)
-        predicted = names[np.argmax(unit[0] @ means.T, axis=1)]
-        assert record["accuracy_of_class_means"] == pytest.approx(np.mean(predicted == data.test[attribute]), abs=0.02)
-        assert record["exemplars"] == len(rows) and record["accuracy_of_classifier"] is None
-
-
-def test_report_has_its_tables_and_figures(run):
-    folder, config = run
-    text = (folder / "report.md").read_text()
-    assert text.count("lifted structured loss") == 2 and "Accuracy (%) by make" in text
-    assert_figures(folder, "loss", "confusion_type", "confusion_make", "nearest_type", "nearest_make")
-    numbers = json.loads((folder / "report.json").read_text())
-    assert len(numbers["trials"]) == len(LOSSES)
+    config, name = replace(config, losses=("lifted_structured",), runs_dir=tmp_path), "lifted_structured-seed0"
+    run_python("-c", KILLED_IN_THE_SECOND_EPOCH, json.dumps(to_json(config)), status=-signal.SIGKILL)
+    folder = tmp_path / "vehicle_attributes/run"
+    first = (whole / name / "log.csv").read_text().splitlines()[:2]
+    assert (folder / name / "log.csv").read_text().splitlines() == first  # the header and an epoch
+    assert not (folder / name / recognizer.NETWORK).exists()
+    assert train(config) == folder
+    assert_same_checkpoints(folder, whole, name)
+    assert (folder / name / "log.csv").read_text() == (whole / name / "log.csv").read_text()
+    trained = recognizer.load(folder / name)
+    assert trained.fingerprint == recognizer.load(whole / name).fingerprint
+    with np.load(folder / name / "checkpoint/state.npz") as state:
+        last = [state[array] for array in state.files]
+    for weight in trained.network.get_weights():
+        assert any(np.array_equal(weight, array) for array in last)
 
 
 def test_finished_trainings_are_not_done_again(run, monkeypatch):
     folder, config = run
-    monkeypatch.setattr(recognizer, "load", None)
+    monkeypatch.setattr(training, "fit", None)
     monkeypatch.setattr(recognizer, "save", None)
     assert train(config) == folder
-    without_figures = replace(evaluate, report=lambda _: Report("", {}, {}))
-    assert len(without_figures(folder)) == len(LOSSES)
-
-
-def test_each_cell_of_the_table_is_a_preset():
-    for attribute in ("type", "make"):
-        for loss in LOSSES:
-            _, config = PRESETS[f"veri_wild_{attribute}_{loss}"]
-            assert (config.dataset, config.attributes, config.losses) == ("veri_wild", (attribute,), (loss,))
-            assert (config.backbone, config.exemplars, config.label_smoothing) == ("resnet50", 100, 0.1)
-    assert all(f"{task}_{loss}" in PRESETS for task in TASKS for loss in LOSSES)
-
-
-def test_bad_settings_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="classes_per_batch and images_per_class must be two or more"):
-        replace(SMOKE, images_per_class=1)
-    with pytest.raises(ValueError, match="label_smoothing must be from 0 to below 1"):
-        replace(SMOKE, label_smoothing=1.0)
-    with pytest.raises(ValueError, match="image_size must be at least 32"):
-        replace(SMOKE, image_size=(16, 32))
-    with pytest.raises(ValueError, match="Classes are held out of one attribute"):
-        replace(SMOKE, held_out=1)
-    with pytest.raises(ValueError, match="pass --data-dir"):
-        train(replace(SMOKE, dataset="veri_wild", runs_dir=tmp_path))
 
 
 def test_a_damaged_image_ends_the_training_with_its_name(tmp_path):
-    config = replace(SMOKE, data_dir=write_photographed_veri_wild(tmp_path / "vehicles"), runs_dir=tmp_path / "runs")
+    config = replace(SMOKE, losses=("triplet",), attributes=("type",), runs_dir=tmp_path / "runs")
+    config = replace(config, data_dir=write_photographed_veri_wild(tmp_path / "vehicles"))
     truncate(read(config).train["path"])
     with pytest.raises(ValueError, match="The image .*jpg cannot be read; it is missing or damaged"):
         train(config)

@@ -24,7 +24,7 @@ class Answers:
     """The nearest exemplars of Q queries, nearest first.
 
     Attributes:
-        recognized: (Q,) label of the nearest exemplar, or `UNKNOWN`.
+        recognized: (Q,) label of the nearest exemplar, or `UNKNOWN` if that one is farther than the threshold.
         labels: (Q, k) of the exemplars.
         distances: (Q, k) float32, 1 - cosine.
         paths: (Q, k) of the exemplars' images; "" for the means of classes.

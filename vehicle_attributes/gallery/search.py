@@ -1,4 +1,4 @@
-"""Exact nearest exemplars by cosine distance, and the distance from which on a query is of no known class."""
+"""Exact nearest exemplars by cosine distance, and the distance beyond which a query is of no known class."""
 
 import math
 
@@ -152,6 +152,8 @@ def _groups(labels: np.ndarray) -> list[np.ndarray]:
 
 def threshold(distances: np.ndarray, accept: float) -> float:
     """The distance that a further picture of a known class does not exceed with probability `accept` or more.
+
+    So a query at exactly this distance is accepted.
 
     It is the ⌈(n + 1) accept⌉-th smallest of n distances, as in conformal prediction (Vovk et al., Algorithmic Learning
     in a Random World, 2005); with the plain quantile the share would be missed by up to 1 / (n + 1).

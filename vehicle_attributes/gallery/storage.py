@@ -56,7 +56,7 @@ class Block:
 
 
 def create(
-    path: Path, head: Head, labels: Sequence[str], paths: Sequence[str], features: np.ndarray, overwrite: bool = False
+    path: Path, head: Head, labels: Sequence[str], paths: Sequence[str], features: np.ndarray, overwrite: bool
 ) -> None:
     """Writes a gallery in one rename.
 

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -17,8 +19,16 @@ def gradient(layer, x):
 
 
 def test_known_vectors():
-    y = ops.convert_to_numpy(L2Normalize()(np.array([[3.0, 4.0], [0.0, -2.0]], "float32")))
-    np.testing.assert_allclose(y, [[0.6, 0.8], [0.0, -1.0]], rtol=1e-6)
+    vectors = np.array([[3.0, 4.0], [0.0, -2.0]], "float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(L2Normalize()(vectors)), [[0.6, 0.8], [0.0, -1.0]], rtol=1e-6)
+    y = L2Normalize()(vectors[:, np.newaxis])  # (2, 1, 2): the last axis is that of a vector
+    np.testing.assert_allclose(ops.convert_to_numpy(y), [[[0.6, 0.8]], [[0.0, -1.0]]], rtol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has float64 only where it is asked for it")
+def test_float64_is_normalized_in_float64():
+    y = L2Normalize(dtype="float64")(np.array([[1.0, 2.0]]))
+    np.testing.assert_allclose(ops.convert_to_numpy(y), [[5**-0.5, 2 * 5**-0.5]], rtol=1e-15)
 
 
 def test_gradient_is_the_projection_on_the_tangent_plane():
@@ -30,9 +40,17 @@ def test_gradient_is_the_projection_on_the_tangent_plane():
     )
 
 
+def test_masks_pass_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masked = keras.layers.Masking()(np.array([[[3.0, 4.0], [0.0, 0.0]]], "float32"))
+        np.testing.assert_allclose(ops.convert_to_numpy(L2Normalize()(masked)), [[[0.6, 0.8], [0, 0]]], rtol=1e-6)
+
+
 def test_zero_vector_stays_zero_with_finite_gradient():
     zero = np.zeros((1, 3), "float32")
     assert np.array_equal(ops.convert_to_numpy(L2Normalize()(zero)), zero)
+    np.testing.assert_allclose(L2Normalize()(np.array([[0, 1e-7]], "float32")), [[0, 0.1]], rtol=1e-5)  # by 1e-12
     # Below √epsilon the layer is linear with slope 1/√epsilon.
     np.testing.assert_allclose(gradient(L2Normalize(epsilon=1e-4), zero), [[100, 200, 300]], rtol=1e-5)
 

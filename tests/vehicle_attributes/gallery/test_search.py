@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.vehicle_attributes.gallery.small_gallery import angles, build
 from vehicle_attributes.gallery import Gallery, search
-from vehicle_attributes.gallery.search import distances_within, nearest, threshold
+from vehicle_attributes.gallery.search import class_means, distances_within, nearest, threshold
 from vehicle_attributes.gallery.validation import unit
 
 
@@ -115,6 +115,14 @@ def test_class_means_by_hand(tmp_path):
     np.testing.assert_allclose(gallery.query(angles(45), by_means=True).distances, [[0]], atol=1e-7)
 
 
+def test_class_means_of_many_exemplars_are_summed_in_float64():
+    """Of 50,000 exemplars in two directions the mean is between them; in float32 the sums would be off by 1e-4."""
+    features = unit(np.tile(angles(10, 50), (25_000, 1)))
+    means, names = class_means(features, np.array(["a"] * 50_000))
+    np.testing.assert_allclose(means, angles(30), atol=2e-7)
+    assert names.tolist() == ["a"]
+
+
 def test_threshold_by_hand(tmp_path):
     """Twenty points with gaps of 1°, 2° … 19°: the nearest other one is 1°, 1°, 2°, 3° … 19° away."""
     gallery = build(tmp_path / "g", angles(*np.cumsum(np.arange(20)), -90), ["a"] * 20 + ["alone"])
@@ -123,10 +131,24 @@ def test_threshold_by_hand(tmp_path):
         assert limit == gallery.threshold == Gallery(tmp_path / "g").threshold
         assert limit == pytest.approx(1 - np.cos(np.radians(degrees)), rel=1e-4)
     assert gallery.query(angles(-1.9, -2.1)).recognized.tolist() == ["a", "unknown"]
+    assert gallery.calibrate() == gallery.calibrate(0.95)
     with pytest.raises(ValueError, match="Accepting 0.96 of .* takes 24 or more to calibrate with, .* got 20; add"):
         gallery.calibrate(0.96)
+    with pytest.raises(ValueError, match="Accepting 0.97 of .* takes 33 or more to calibrate with"):  # 32.3
+        gallery.calibrate(0.97)
     with pytest.raises(ValueError, match="accept must be between 0 and 1, got 1"):
         gallery.calibrate(1)
+
+
+def test_a_query_at_the_threshold_is_accepted(tmp_path):
+    """The threshold is a distance that pictures of known classes do not exceed; the next float below rejects it."""
+    distance = build(tmp_path / "g", angles(0)).query(angles(40)).distances[0, 0]
+    for limit, answer in ((distance, "car"), (np.nextafter(distance, np.float32(0)), "unknown"), (None, "car")):
+        gallery = build(tmp_path / "g", angles(0), threshold=limit, overwrite=True)
+        assert gallery.query(angles(40, 0)).recognized.tolist() == [answer, "car"]
+        assert gallery.threshold == Gallery(tmp_path / "g").threshold == limit
+    for limit in (0, 2):  # the least and the largest distance that there is
+        assert build(tmp_path / "g", angles(0), threshold=limit, overwrite=True).threshold == limit
 
 
 def test_threshold_of_given_pictures(tmp_path):

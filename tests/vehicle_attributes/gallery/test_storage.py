@@ -1,10 +1,11 @@
 """The file of a gallery: foreign, damaged, in use, and left by processes that were killed."""
 
-import re
+import os
 import shutil
 import signal
 import sqlite3
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,8 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="There is no gallery .*nothing; build one first"):
         Gallery(tmp_path / "nothing")
     build(path, angles(0), overwrite=True)
+    header = path.read_bytes()[:100]  # whose numbers SQLite documents: the version and the program of the file
+    assert (header[60:64], header[68:72]) == (b"\0\0\0\1", b"\x76\xa6\xa1\x1e")
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 2")
     connection.close()
@@ -53,9 +56,27 @@ def test_damage_is_reported_or_harmless(tmp_path):
         assert place not in starts or "is damaged" in message
         complaints += message != ""
     assert complaints > 100
-    for size in (1, 50, 4000, len(file) // 2, len(file) - 16384):
-        assert re.search("is damaged|is no gallery", complaint(damaged, file[:size], expected))
+    assert complaint(damaged, file[:1], expected) == f"{damaged} is no gallery; pass a file that build wrote."
+    for size in (50, 4000, len(file) // 2, len(file) - 16384):
+        assert "is damaged (database disk image is malformed)" in complaint(damaged, file[:size], expected)
     complaint(damaged, file[:-1], expected)
+
+
+def test_a_gallery_that_was_read_in_part_is_read_again(tmp_path, monkeypatch):
+    """Mended, the file has the state that the reading had begun with."""
+    monkeypatch.setattr(storage, "_BLOCK_BYTES", 64)
+    path = tmp_path / "g"
+    gallery = build(path, angles(0))
+    Gallery(path).add(angles(*range(10, 50)), "van", [f"v{i}" for i in range(40)])
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[whole.index(unit(angles(49)).tobytes())] ^= 1
+    path.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="is damaged .block .* cannot be read: its checksum is another one"):
+            gallery.query(angles(45))
+    path.write_bytes(whole)
+    assert gallery.query(angles(49)).paths.tolist() == [["v39"]] and len(gallery) == 41
 
 
 def complaint(path, content, expected):
@@ -80,12 +101,46 @@ def test_locked_and_read_only_files_are_reported(tmp_path, monkeypatch):
         assert gallery.query(angles(1)).labels.tolist() == [["car"]]
         with pytest.raises(ValueError, match="is in use by another process .*; try again when that is done"):
             gallery.add(angles(9), "van", ["v"])
+    second = storage.transaction(path, writing=True)
+    with gallery._writing(), pytest.raises(ValueError, match="is in use by another process"):
+        second.__enter__()  # nothing changes between what the first one has read and what it writes
     monkeypatch.setattr(
         sqlite3, "connect", lambda address, *rest, **options: connect(address.replace("=rw", "=ro"), **options)
     )
     with pytest.raises(ValueError, match="cannot be read or written .*readonly.*; check its permissions"):
         gallery.add(angles(9), "van", ["v"])
     assert len(gallery) == len(Gallery(path)) == 1
+
+
+def test_readers_have_the_old_gallery_whole_until_a_change_is_done(tmp_path):
+    """They begin during a change, and it waits for those that have begun; a gallery in its place does not."""
+    path, features = tmp_path / "g", np.random.default_rng(0).normal(size=(90, 8))
+    before = contents(build(path, features[:40]))
+    with storage.transaction(path, writing=True) as connection:
+        storage.append(connection, ["van"] * 50, [f"v{i}" for i in range(50)], unit(features[40:]))
+        assert contents(Gallery(path)) == before
+        storage.write_head(connection, replace(storage.read_head(path, connection), exemplars=90))
+        assert contents(Gallery(path)) == before
+    assert Gallery(path).classes == {"car": 40, "van": 50}
+    with storage.transaction(path) as connection:
+        blocks = storage.read_blocks(path, connection, 8)
+        first = next(blocks)
+        built = build(path, features[:3], overwrite=True)
+        rest = list(blocks)
+    np.testing.assert_array_equal(np.concatenate([block.features for block in (first, *rest)]), unit(features))
+    assert contents(Gallery(path)) == contents(built) and len(built) == 3
+
+
+def test_what_is_committed_outlives_a_loss_of_power(tmp_path, monkeypatch):
+    """SQLite waits for the disk, and for the folder in which its journal was; a new file is written by `replacing`."""
+    events, synchronize = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(descriptor) or synchronize(descriptor))
+    build(tmp_path / "g", angles(0))
+    assert len(events) == 2  # the file and its folder
+    for writing in (True, False):
+        with storage.transaction(tmp_path / "g", writing) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 ADD_FOREVER = """

@@ -1,12 +1,11 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import scipy.io
 
 from common.datasets.images import BOX
-from tests.vehicle_attributes.layouts import write_files
+from tests.vehicle_attributes.layouts import cells, column, write_compcars, write_files
 from vehicle_attributes.config import Config
 from vehicle_attributes.data import read
 from vehicle_attributes.readers.compcars import read_cells, read_compcars, read_compcars_sv
@@ -32,30 +31,11 @@ SV_NAMES = [["Besturn", "Besturn X80", 366], ["BWM", "X5", 716], ["Hyundai ", "E
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 
 
-def cells(values):
-    """A cell array as MATLAB writes it: an empty text is an array without elements."""
-    table = np.empty(np.shape(values), object)
-    for place in np.ndindex(table.shape):
-        value = np.array(values, object)[place]
-        table[place] = np.array(value) if value != "" else np.empty((0, 0))
-    return table
-
-
-def column(*names):
-    return cells([[name] for name in names])
-
-
 def write_web(root):
-    files = {f"image/{line}": "image" for lines in WEB.values() for line in lines}
-    files |= {
-        f"label/{line[:-4]}.txt": LABELS.get(Path(line).stem, "5\n1\n1 2 3 4\n") for row in WEB.values() for line in row
-    }
-    files |= {f"train_test_split/classification/{name}.txt": "\n".join(lines) + "\n" for name, lines in WEB.items()}
-    write_files(root, {**files, "misc/attributes.txt": ATTRIBUTES})
-    makes, models = column("Audi", "BMW", ""), column("Audi A3", "R8 ", "R8", "X5", "X5", "")
-    scipy.io.savemat(root / "misc/make_model_name.mat", {"make_names": makes, "model_names": models})
-    scipy.io.savemat(root / "misc/car_type.mat", {"types": cells([TYPES])})
-    return root
+    images = {line: b"image" for lines in WEB.values() for line in lines}
+    labels = {line: LABELS.get(Path(line).stem, "5\n1\n1 2 3 4\n") for line in images}
+    names = {"make_names": column("Audi", "BMW", ""), "model_names": column("Audi A3", "R8 ", "R8", "X5", "X5", "")}
+    return write_compcars(root, WEB, images, labels, ATTRIBUTES, TYPES, names)
 
 
 def write_sv(root):
@@ -136,6 +116,11 @@ def test_web_without_the_images_of_unknown_type(tmp_path):
             "1/b.jpg",
             "Line 1 of .*test.txt reads '1/b.jpg'; expected '78/3/",
         ),
+        (
+            "train_test_split/classification/test.txt",
+            "1/x/9/b.jpg",
+            "Line 1 of .* reads '1/x/9/b.jpg'; expected",
+        ),
         ("train_test_split/classification/test.txt", "4/1/9/b.jpg", "4/1/9/b.jpg is of make 4, but make_names has 3"),
         ("train_test_split/classification/test.txt", None, r"test.txt cannot be read \(No such file"),
         (
@@ -177,6 +162,7 @@ def test_surveillance(tmp_path):
     ("name", "text", "message"),
     [
         ("test_surveillance.txt", "4/dd.jpg", "Line 1 of .*reads '4/dd.jpg'; expected a model from 1 to 3 and a name"),
+        ("test_surveillance.txt", "x/dd.jpg", "Line 1 of .*reads 'x/dd.jpg'; expected a model from 1 to 3 and a name"),
         ("test_surveillance.txt", "2\n", "Line 1 of .*test_surveillance.txt reads '2'; expected a model from 1 to 3"),
         ("test_surveillance.txt", "3/bb.jpg", "3/bb.jpg is both a training and a test image in .*_surveillance.txt"),
         ("test_surveillance.txt", "", "test_surveillance.txt is empty; expected a line per entry"),
@@ -190,6 +176,16 @@ def test_what_is_wrong_in_the_surveillance_part_is_named(tmp_path, name, text, m
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_compcars_sv(tmp_path)
+
+
+def test_columns_that_are_not_needed_may_be_missing(tmp_path):
+    """Of the models' attributes all but the type, and of the names' those behind make and model."""
+    lines = [line.split() for line in ATTRIBUTES.splitlines()]
+    (write_web(tmp_path / "web") / "misc/attributes.txt").write_text("\n".join(f"{row[0]} {row[-1]}" for row in lines))
+    assert read_compcars(tmp_path / "web").train["type"].tolist() == ["sedan", "hatchback", "sedan", ""]
+    names = cells([row[:2] for row in SV_NAMES])
+    scipy.io.savemat(write_sv(tmp_path / "sv") / "sv_make_model_name.mat", {"sv_make_model_name": names})
+    assert read_compcars_sv(tmp_path / "sv").test["model"].tolist() == ["BWM X5"]
 
 
 def test_names_of_another_shape_are_refused(tmp_path):

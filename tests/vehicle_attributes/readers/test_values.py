@@ -25,7 +25,10 @@ def test_values_that_say_unknown():
         ("Volkswagen Golf", "Volkswaggen Golf", True),  # one is too much
         ("Toyota", "Toyoda", True),  # another one
         ("Roewe", "Roewee", True),  # six letters in the longer one
+        ("Toyota", "Toyoto", True),
+        ("Roewe", "Roewes", True),  # the last letter
         ("Toyota", "Tayoda", False),  # two others
+        ("Roewe", "Rouwe", False),  # five letters
         ("Golf", "Gulf", False),  # short words
         ("Benz C class", "Benz E class", False),
         ("Volkswagen Golf", "Volkwagen Gulf", False),  # two words

@@ -104,6 +104,17 @@ def test_columns_are_those_of_the_header(tmp_path):
     assert rows(data.train)[0] == ("000002.jpg", 1, 2, "Audi", "A2", "red")
 
 
+def test_the_least_columns_and_both_releases_at_once(tmp_path):
+    """Image and camera are enough; of two lists of one size that of the first release is read."""
+    lists = LISTS | {"test_10000_id.txt": ["00004/000006"], "test_10000_id_query.txt": ["00004/000006"]}
+    root = write_wild(tmp_path, "\n".join(";".join(line.split(";")[:2]) for line in INFO.splitlines()), lists)
+    data = read_veri_wild(root)
+    assert rows(data.train) == [row[:3] for row in WILD_TRAIN] and rows(data.test) == [row[:3] for row in WILD_TEST]
+    (root / "train_test_split/vehicle_info.txt").write_text("00001/000001;34\n")
+    with pytest.raises(ValueError, match="Line 1 of .* expected 6 fields between ;"):
+        read_veri_wild(root)
+
+
 def test_images_without_a_learned_attribute_are_left_out(tmp_path):
     config = Config(data_dir=write_wild(tmp_path))
     assert len(read(replace(config, attributes=("type",))).train) == 3
