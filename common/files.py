@@ -77,7 +77,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         _synchronize(temporary)
         os.replace(temporary, path)
-        _synchronize(Path(path).parent)
+        with contextlib.suppress(OSError):  # some file systems cannot: then the old file may come back
+            _synchronize(Path(path).parent)
     except OSError as error:  # most writers do not name the file, and h5py does in three lines
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise

@@ -14,8 +14,10 @@ from keras import layers
 import common.backbones
 from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
+from tests.helpers import run_snippet
 from vehicle_attributes import arcface, recognizer
 from vehicle_attributes.arcface import CosineDense
+from vehicle_attributes.gallery import Gallery
 from vehicle_attributes.recognizer import CLASSES, NETWORK, Recognizer
 
 
@@ -132,3 +134,17 @@ def test_a_recognizer_that_is_missing_or_damaged_is_refused(trained, tmp_path):
     (tmp_path / NETWORK).write_bytes(content)
     with pytest.raises(ValueError, match="has no trained recognizer"):
         recognizer.load(tmp_path)
+
+
+def test_the_readme_adds_a_class_and_asks_for_it(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs/vehicle_attributes/mobilenet/lifted_structured-seed0"
+    folder.mkdir(parents=True)
+    recognizer.save(trained, folder)
+    for name, color in (("tram1", (0, 0, 200)), ("unknown", (0, 10, 180))):
+        cv2.imwrite(f"{name}.jpg", np.full((6, 8, 3), color, "uint8"))
+    options = {"fingerprint": trained.fingerprint, "attribute": "type"}
+    Gallery.build("types.gallery", np.eye(4)[1:3], ["bus", "van"], ["bus.jpg", "van.jpg"], **options)
+    (answers,) = run_snippet("vehicle_attributes", 0)["shown"][-1:]
+    assert answers.recognized.tolist() == ["tram"] and answers.labels.shape == (1, 3)
+    assert answers.paths[0, 0] == "tram1.jpg"
