@@ -1,7 +1,5 @@
 """Keys: uniform, private, used once."""
 
-import hashlib
-import hmac
 import itertools
 import json
 import os
@@ -10,11 +8,11 @@ import stat
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from scipy import stats
 
 from common.bit_permutation import swap_masks
 from shufflebits.cipher.keys import Key, OneTimeKeys, shuffled
+from tests.common.shuffle_oracle import derived_keys
 
 SECRET = bytes(range(32))
 
@@ -58,20 +56,7 @@ def test_permutation_by_hand():
 
 
 def test_derived_keys_by_the_definition():
-    """HKDF from its two steps (RFC 5869), then bytes of ChaCha20, without the incomplete run of n."""
-    extracted = hmac.digest(bytes(32), SECRET, hashlib.sha256)
-    stream_key = hmac.digest(extracted, b"shufflebits keys 1:person" + bytes([1]), hashlib.sha256)
-    stream = iter(Cipher(algorithms.ChaCha20(stream_key, bytes(16)), None).encryptor().update(bytes(10_000)))
-    expected = []
-    for _ in range(20):
-        key = list(range(32))
-        for n in range(32, 1, -1):
-            byte = next(stream)
-            while byte >= 256 // n * n:
-                byte = next(stream)
-            key[n - 1], key[byte % n] = key[byte % n], key[n - 1]
-        expected.append(key)
-    np.testing.assert_array_equal(Key.derive(SECRET, 20, b"person"), expected)
+    np.testing.assert_array_equal(Key.derive(SECRET, 20, b"person"), derived_keys(SECRET, 20, b"person"))
 
 
 def test_derived_keys_depend_on_secret_and_context_alone():
