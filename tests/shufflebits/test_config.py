@@ -76,3 +76,10 @@ def test_presets_of_the_publication_have_its_settings():
         assert (config.generator_momentum, config.iterations) == (0.99, 300 * 200) or not paper
         assert config.choose_best_on == "validation" and not config.spectral_normalization
         assert paper or config.generator_momentum == 0.9
+
+
+def test_smoke_takes_seconds():
+    """Two trainings of a few batches, on a few images, and one key of each kind."""
+    smoke = PRESETS["smoke"][1]
+    assert (smoke.attacks, smoke.seeds, smoke.cipher_keys) == (("attributes", "adversarial"), (0,), 1)
+    assert smoke.victim_epochs * smoke.steps_per_epoch == 3 and smoke.iterations == 4 and smoke.classifier_epochs == 2

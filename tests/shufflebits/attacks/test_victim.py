@@ -77,6 +77,23 @@ def test_without_epochs_the_backbone_is_kept_as_it_comes(tmp_path, monkeypatch, 
         np.testing.assert_array_equal(a, b)
 
 
-def test_evaluated_without_the_pretrained_weights(built):
-    victim.build(replace(SETTINGS, weights="a file"), 3, pretrained=False)
-    assert built == [("small_resnet", (96, 32), None)]
+def test_restored_without_the_pretrained_weights(tmp_path, monkeypatch, built):
+    """A trained model alone is restored, with all its epochs and its people."""
+    config, epochs = replace(SMOKE, weights="a file", victim_epochs=2), 2
+    monkeypatch.setattr(victim, "load_config", lambda run, _: config)
+    monkeypatch.setattr(victim, "epochs_done", lambda folder: epochs if folder == tmp_path / "victim" else 0)
+    monkeypatch.setattr(victim, "read", lambda _: Parts(PEOPLE, None, None))
+    trained = victim.build(config, 3, pretrained=False)
+    trained.training_model.set_weights([each + 0.25 for each in trained.training_model.get_weights()])
+    (tmp_path / "victim").mkdir()
+    trained.training_model.save_weights(tmp_path / "victim/best.weights.h5")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
+    restored = victim.restore_embedder(tmp_path)
+    np.testing.assert_array_equal(restored(images), trained.embedder(images))
+    assert built == [("small_resnet", (64, 32), None)] * 2
+    epochs = 1
+    with pytest.raises(ValueError, match="has no trained victim model; train a preset with one, such as demo"):
+        victim.restore_embedder(tmp_path)
+    config, epochs = replace(config, victim="bot", features=tmp_path), 2
+    with pytest.raises(ValueError, match="has no trained victim model"):
+        victim.restore_embedder(tmp_path)

@@ -65,6 +65,7 @@ def test_derived_keys_depend_on_secret_and_context_alone():
     others = [Key.derive(SECRET, 8, b"x"), Key.derive(SECRET[::-1], 8)]
     assert all(np.mean(np.asarray(other) == key) < 0.2 for other in others)
     assert len(np.unique(key, axis=0)) == 8
+    np.testing.assert_array_equal(Key.derive(bytes(16), 2), derived_keys(bytes(16), 2))  # the shortest secret
 
 
 def test_inverse_undoes():
@@ -162,6 +163,18 @@ def test_one_time_key_expires():
     assert repr(keys) == "OneTimeKeys(2 hidden)"  # the expired one is forgotten
     with pytest.raises(ValueError, match="was never issued"):
         keys.take("something")
+
+
+def test_one_time_keys_live_a_minute():
+    now = 0.0
+    keys = OneTimeKeys(clock=lambda: now)
+    first, second = keys.issue()[0], keys.issue()[0]
+    now = 59.9
+    keys.take(first)
+    now = 60.0
+    with pytest.raises(ValueError, match="has expired"):
+        keys.take(second)
+    assert keys._limit == 10_000
 
 
 def test_one_time_keys_are_limited():

@@ -4,7 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from shufflebits.cipher.shuffle import encrypt
 from shufflebits.cryptanalysis import trials
 from shufflebits.cryptanalysis.trials import (  # fmt: skip
     BY_BOTH,
@@ -16,6 +19,8 @@ from shufflebits.cryptanalysis.trials import (  # fmt: skip
     ONE_KEY,
     PLAIN,
     Trial,
+    bit_counts,
+    plausible,
 )
 from tests.common.shuffle_oracle import random_keys, shuffled
 
@@ -251,3 +256,17 @@ def test_ciphers_add_what_no_number_decides():
         ]
         np.testing.assert_array_equal(*streams)
         assert len(np.unique(streams[0])) == streams[0].size
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1))
+def test_no_key_changes_bit_counts(seed):
+    generator = np.random.default_rng(seed)
+    plain = generator.integers(0, 2**32, (3, 5), np.uint32)
+    words = encrypt(plain.view(np.float32), generator.permuted(np.tile(np.arange(32), (5, 1)), axis=1))
+    assert bit_counts(words).tolist() == [[int(x).bit_count() for x in row] for row in plain.tolist()]
+
+
+def test_plausible_by_hand():
+    x = np.array([1.0, -2.0, 2.5, np.nan, np.inf, -np.inf], np.float32)
+    assert plausible(x, 1.0).tolist() == [1, -2, 0, 0, 0, 0]

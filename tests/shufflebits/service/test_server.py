@@ -22,6 +22,7 @@ from tests.common.shuffle_oracle import random_keys, shuffled
 from tests.shufflebits.service.tiny_server import (  # fmt: skip
     CHACHA,
     DIMENSIONS,
+    HEX24,
     HEX64,
     IMAGE,
     IMAGES,
@@ -92,6 +93,7 @@ def test_words_by_the_definition(url):
     assert response.content == shuffled(one.view(np.uint32), key).astype("<u4").tobytes()
     assert (response.headers["X-Rows"], response.headers["X-Dimensions"]) == ("1", str(DIMENSIONS))
     assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_chacha20_counts_requests(small, expected, tmp_path):
@@ -151,15 +153,20 @@ def test_one_time_keys(embedder, expected):
     """The server's clock is the test's."""
     now = [100.0]
     with serving(embedder, Limits(max_keys=3, key_lifetime=2.0), clock=lambda: now[0]) as url:
-        issued = [post(url, path="/keys").json() for _ in range(3)]
+        answers = [post(url, path="/keys") for _ in range(3)]
+        issued = [answer.json() for answer in answers]
         full = refusal(post(url, path="/keys"))
         name, key = ("key_id", issued[0]["key_id"]), issued[0]["key"]
         assert refusal(post(url, ("images", b"x"), name))[0] == 422  # and does not use it up
-        words = np.frombuffer(post(url, IMAGE, name).content, "<u4")
+        answers.append(post(url, IMAGE, name))
+        answers.append(post(url, IMAGE, CHACHA, ("key", HEX64), ("nonce", HEX24)))
+        words = np.frombuffer(answers[3].content, "<u4")
         again = refusal(post(url, IMAGE, name))
         now[0] += 2
         late = refusal(post(url, IMAGE, ("key_id", issued[1]["key_id"])))
         assert post(url, path="/keys").status_code == 200
+    # Keys and features stay in no cache on the way.
+    assert [(answer.status_code, answer.headers.get("Cache-Control")) for answer in answers] == [(200, "no-store")] * 5
     assert len({entry["key_id"] for entry in issued}) == 3 and sorted(key) == [*range(32)]
     np.testing.assert_allclose(decrypt(words, key), expected[0], rtol=1e-5)
     assert full == (429, "There are 3 one-time keys already; wait 2 seconds until they expire.")
