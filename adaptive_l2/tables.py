@@ -53,7 +53,7 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    reid.publish(HERE, results, FIGURES)
+    reid.publish(HERE, PRESETS, results, FIGURES)
     renew_readme()
 
 

@@ -9,7 +9,7 @@ from common.experiments.config import from_json
 from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
 from common.report import tables
 
-from .config import Config
+from .config import PRESETS, Config
 from .paper_results import PAPER
 
 HERE = Path(__file__).parent
@@ -75,7 +75,7 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    reid.publish(HERE, results, FIGURES)
+    reid.publish(HERE, PRESETS, results, FIGURES)
     renew_readme()
 
 

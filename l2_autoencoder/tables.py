@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.experiments import entry
-from common.experiments.config import from_json, to_json
+from common.experiments.config import from_json
 from common.report import tables
 
 from .config import PRESETS, Config
@@ -85,7 +85,7 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    tables.publish(HERE, results.config, results.records, omit=("roc",))
+    tables.publish(HERE, PRESETS, results.config, results.records, omit=("roc",))
     if results.config.name == FIGURE_1:
         tables.copy_figures(results.run, HERE, ["tsne.png"])
     renew_readme()
@@ -157,10 +157,10 @@ def _study(results: dict[str, Any]) -> str:
     for name, run in results.items():
         if not name.startswith("study_"):
             continue
-        preset = f"{run['config']['dataset']}_conv_{run['config']['normalizations'][0]}"
+        preset = run["preset"]
         if preset not in groups:
-            groups[preset] = [_study_row(preset, results[preset], preset)] if preset in results else []
-        groups[preset].append(_study_row(name, run, preset))
+            groups[preset] = [_study_row(preset, results[preset])] if preset in results else []
+        groups[preset].append(_study_row(name, run))
     rows = [row for group in groups.values() for row in group]
     columns = ["run", "changed", "accuracy (%)", "each seed (%)", "NMI", "MSE"]
     columns += ["most accurate start (%)", "its inertia above the lowest (%)"]
@@ -169,14 +169,10 @@ def _study(results: dict[str, Any]) -> str:
     )
 
 
-def _study_row(name: str, run: dict[str, Any], preset: str) -> list[str | None]:
+def _study_row(name: str, run: dict[str, Any]) -> list[str | None]:
     """A run's changes of a preset, its accuracy, NMI and error, and the most accurate k-means start of each seed."""
-    base, records = to_json(PRESETS[preset][1]), run["trials"]
-    changes = [
-        f"{field} {value}"
-        for field, value in run["config"].items()
-        if field not in ("name", "seeds") and value != base[field]
-    ]
+    records = run["trials"]
+    changes = [f"{field} {run['config'][field]}" for field in run["changed"] if field != "seeds"]
     accuracy, seeds, nmi, _, error = _clustering_cells(records)
     starts = [
         " ".join(f"{100 * record[name]:.{digits}f}" for record in records)

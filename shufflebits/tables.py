@@ -11,7 +11,7 @@ from common.experiments.config import from_json
 from common.report import tables
 
 from .attacks.encryption_settings import ANOTHER, ONE_KEY, PLAIN, ZEROS
-from .config import RECONSTRUCTIONS, Config
+from .config import PRESETS, RECONSTRUCTIONS, Config
 from .cryptanalysis import study_table
 from .paper_results import PAPER
 
@@ -153,8 +153,8 @@ def attributes_table(groups: Mapping[str, Mapping[str, float]]) -> str:
 
 def publish(results: entry.Results, study: Records) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    reid.publish(HERE, results, FIGURES)
-    tables.publish(HERE, results.config, study, name=f"{results.config.name}, cipher")
+    reid.publish(HERE, PRESETS, results, FIGURES)
+    tables.publish(HERE, PRESETS, results.config, study, name=f"{results.config.name}, cipher")
     renew_readme()
 
 

@@ -1,6 +1,8 @@
 """Running Python apart from the test's own process, and gradients on any backend."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -107,3 +109,29 @@ def value_and_gradients(
         value = function()
         gradients = torch.autograd.grad(value, [variable.value for variable in variables])
     return keras.ops.convert_to_numpy(value), [keras.ops.convert_to_numpy(gradient) for gradient in gradients]
+
+
+def run_snippet(project: str, number: int, replaced: dict[str, str] | None = None, **names: Any) -> dict[str, Any]:
+    """Runs a Python block of a project's README.
+
+    Args:
+        project: whose README.
+        number: of the block, from 0 on.
+        replaced: texts of the block that stand for what only the reader has -> what the test has.
+        names: that the block does not define.
+
+    Returns:
+        All names after the run; `shown` has the values of the lines that are expressions.
+    """
+    text = (ROOT / project / "README.md").read_text(encoding="utf-8")
+    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
+    for before, after in (replaced or {}).items():
+        assert before in block
+        block = block.replace(before, after)
+    tree, shown = ast.parse(block), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            node.value = ast.Call(ast.Name("show", ast.Load()), [node.value], [])
+    names |= {"show": shown.append, "shown": shown}
+    exec(compile(ast.fix_missing_locations(tree), f"{project}/README.md", "exec"), names)
+    return names

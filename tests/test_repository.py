@@ -5,7 +5,6 @@ import builtins
 import importlib
 import importlib.util
 import re
-import subprocess
 from dataclasses import fields
 from graphlib import CycleError, TopologicalSorter
 
@@ -186,41 +185,6 @@ def test_config_fields_say_what_they_are(project):
     source = (ROOT / project / "config.py").read_text(encoding="utf-8")
     own = [field.name for field in fields(module.Config) if field.name in module.Config.__annotations__]
     assert [name for name in own if not re.search(rf"^    {name}: .*# \w", source, re.MULTILINE)] == []
-
-
-def readmes():
-    return [ROOT / "README.md", *(ROOT / project / "README.md" for project in PROJECTS)]
-
-
-@pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_readme_commands_are_real(path):
-    """Every `make` command: its target, its preset, and its fields; every linked file."""
-    text = path.read_text(encoding="utf-8")
-    commands = re.findall(r"^(make .*)$", "\n".join(re.findall(r"```(?:bash|sh)?\n(.*?)```", text, re.DOTALL)), re.M)
-    commands += re.findall(r"`(make [^`]*)`", text)
-    assert commands
-    for command in commands:
-        command = command.split(" #")[0].strip()
-        if "…" in command or "<" in command or "NAME=" in command or "my_idea" in command:
-            continue
-        done = subprocess.run(
-            command.replace("make", "make --dry-run", 1), shell=True, cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        project = re.search(r"make (?:train|eval)-(\w+)", command)
-        if project:
-            assert project[1] in PROJECTS, command
-            presets = importlib.import_module(f"{project[1]}.config").PRESETS
-            preset = re.search(r"PRESET=(\w+)", command)
-            assert preset is None or preset[1] in presets, command
-            arguments = importlib.import_module(f"{project[1]}.evaluate").evaluate.arguments
-            names = {field.name for field in (*fields(presets["demo"][1]), *fields(arguments))}
-            for flag in re.findall(r"--([a-z-]+)", command):
-                assert flag.replace("-", "_") in names, command
-    for module in re.findall(r"python -m ([\w.]+)", text):
-        assert module == "pytest" or importlib.util.find_spec(module), f"{path.name} runs {module}, which is not there"
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (path.parent / target).exists(), f"{path.name} links to {target}, which is not there"
 
 
 def test_first_page_lists_every_project():

@@ -8,7 +8,7 @@ from common.experiments import entry
 from common.experiments.config import from_json
 from common.report import tables
 
-from .config import LOSSES, TASKS, Config
+from .config import LOSSES, PRESETS, TASKS, Config
 from .paper_results import LEFT_OUT, LISTED, PAPER, ROWS
 
 HERE = Path(__file__).parent
@@ -111,7 +111,7 @@ def unknown_table(records: Sequence[dict[str, Any]]) -> str:
 
 def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    tables.publish(HERE, results.config, results.records)
+    tables.publish(HERE, PRESETS, results.config, results.records)
     tables.copy_figures(results.run, HERE, FIGURES.get(results.config.name, {}))
     renew_readme()
 

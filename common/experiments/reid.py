@@ -14,7 +14,7 @@ from common.backbones import Backbone
 from common.datasets import images, person_reid, pipeline, sampler
 from common.datasets.augmentation import Augmentation
 from common.experiments import entry
-from common.experiments.config import ReIDConfig
+from common.experiments.config import ReIDConfig, RunConfig
 from common.experiments.image_training import fit_on_images
 from common.experiments.periodic_evaluation import TEST_MAP, PeriodicEvaluation
 from common.report import plots, tables
@@ -215,12 +215,14 @@ def reid_report(results: entry.Results, table: str, features: str, captions: Map
     )
 
 
-def publish(project: Path, results: entry.Results, figures: Collection[str]) -> None:
+def publish(
+    project: Path, presets: Mapping[str, tuple[str, RunConfig]], results: entry.Results, figures: Collection[str]
+) -> None:
     """Writes a run's numbers to a project's `results.json`, and copies figures of synthetic people next to it.
 
     Photographs of people are not ours to hand on.
     """
-    tables.publish(project, results.config, results.records)
+    tables.publish(project, presets, results.config, results.records)
     if results.config.dataset == "synthetic":
         tables.copy_figures(results.run, project, figures)
 

@@ -54,17 +54,36 @@ def write_report(folder: Path, report: Report, values: Mapping[str, Any]) -> Non
 
 
 def publish(
-    project: Path, config: RunConfig, trials: Sequence[Mapping[str, Any]], *, name: str = "", omit: Collection[str] = ()
+    project: Path,
+    presets: Mapping[str, tuple[str, RunConfig]],
+    config: RunConfig,
+    trials: Sequence[Mapping[str, Any]],
+    *,
+    name: str = "",
+    omit: Collection[str] = (),
 ) -> None:
     """Writes a run's config and the numbers of its trials into `results.json` of a project's folder.
 
-    They are published under `name`, by default the run's. Where files lie on this machine is left out, and so are the
-    numbers to `omit`.
+    They are published under `name`, by default the run's, with the preset that the run comes closest to and the fields
+    in which it differs from that. Where files lie on this machine is left out, and so are the numbers to `omit`.
     """
     records = [{key: value for key, value in trial.items() if key not in (*omit, "made_from")} for trial in trials]
-    settings = {key: value for key, value in to_json(config).items() if key not in config.PLACES}
-    results = published(project) | {name or config.name: {"config": settings, "trials": records}}
-    write_json(project / "results.json", dict(sorted(results.items())))
+    settings = _settings(config)
+    differing = {preset: changed_fields(settings, known) for preset, (_, known) in presets.items()}
+    preset = config.name if config.name in presets else min(differing, key=lambda each: len(differing[each]))
+    entry = {"preset": preset, "changed": differing[preset], "config": settings, "trials": records}
+    write_json(project / "results.json", dict(sorted((published(project) | {name or config.name: entry}).items())))
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """A config as JSON values, without where files lie."""
+    return {key: value for key, value in to_json(config).items() if key not in config.PLACES}
+
+
+def changed_fields(settings: Mapping[str, Any], preset: RunConfig) -> list[str]:
+    """Names of the fields, but for the name, in which published settings differ from a preset."""
+    known = _settings(preset)
+    return [key for key in known if key != "name" and (key not in settings or settings[key] != known[key])]
 
 
 def published(project: Path) -> dict[str, Any]:

@@ -18,7 +18,9 @@ def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
     record = {"normalization": "l2", "seed": 0, "accuracy": 0.9, "nmi": 0.8, "ari": 0.7, "reconstruction_error": 0.01}
     record |= {"accuracy_most_accurate_start": 0.95, "inertia_excess_of_most_accurate_start": 0.0012}
     records = [record, {**record, "seed": 1, "accuracy": 0.92}]
-    publish(tmp_path, replace(PRESETS["usps_conv_l2"][1], name="usps_conv_l2", seeds=(0, 1), epochs=150), records)
+    publish(
+        tmp_path, PRESETS, replace(PRESETS["usps_conv_l2"][1], name="usps_conv_l2", seeds=(0, 1), epochs=150), records
+    )
     tables.renew_readme()
     lines = readme.read_text().splitlines()
     (line,) = [line for line in lines if "`usps_conv_l2`" in line]
@@ -28,7 +30,7 @@ def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
     assert cells(line)[2:4] == ["95.11", "not run"]
     (line,) = [line for line in lines if "| DCEC, USPS" in line]  # borrowed, so nothing of ours
     assert cells(line) == ["DCEC, USPS", "–", "79.00", *["–"] * 9]
-    publish(tmp_path, replace(PRESETS["usps_conv_l2"][1], name="study_batch", batch_size=64), records[:1])
+    publish(tmp_path, PRESETS, replace(PRESETS["usps_conv_l2"][1], name="study_batch", batch_size=64), records[:1])
     tables.renew_readme()
     lines = readme.read_text().splitlines()
     for name, expected in (
@@ -41,7 +43,7 @@ def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
         line = [line for line in lines if f"`{name}`" in line][-1]
         assert cells(line)[1:] == expected.split(" | ")
     split = replace(PRESETS["usps_conv_l2_train"][1], name="usps_conv_l2_train", seeds=(0,))
-    publish(tmp_path, split, records[1:])
+    publish(tmp_path, PRESETS, split, records[1:])
     tables.renew_readme()
     (line,) = [line for line in readme.read_text().splitlines() if "| CAE L2, USPS" in line]
     assert cells(line)[3] == "91.00 ± 1.41" and cells(line)[-3:] == ["92.00", "92.0", "200 of 200"]

@@ -38,16 +38,18 @@ class Config(RunConfig):
 
 
 def test_published_runs_have_names_and_lack_what_is_left_out(tmp_path):
+    presets = {"a": ("", Config(epochs=6)), "demo": ("", Config())}
     assert tables.published(tmp_path) == {}
     for name, score in (("b", 1), ("a", 2), ("b", 3)):
         config = Config(name=name, data_dir=Path("x"), runs_dir=Path("y"))
-        tables.publish(tmp_path, config, [{"score": score, "roc": [], "made_from": "z"}], omit=("roc",))
+        tables.publish(tmp_path, presets, config, [{"score": score, "roc": [], "made_from": "z"}], omit=("roc",))
     results = tables.published(tmp_path)
     assert list(results) == ["a", "b"]
     for name, score in (("a", 2), ("b", 3)):
         settings = {"name": name, "seeds": [0], "strategy": "auto", "epochs": 5}
-        assert results[name] == {"config": settings, "trials": [{"score": score}]}
-    tables.publish(tmp_path, config, [], name="c")
+        of = {"preset": "a", "changed": ["epochs"]} if name == "a" else {"preset": "demo", "changed": []}
+        assert results[name] == of | {"config": settings, "trials": [{"score": score}]}
+    tables.publish(tmp_path, presets, config, [], name="c")
     assert list(tables.published(tmp_path)) == ["a", "b", "c"]
 
 

@@ -1,0 +1,129 @@
+"""What the pages say: their tables are those of `results.json`, and their commands are accepted as they stand."""
+
+import importlib.util
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+
+import pytest
+import tyro
+
+from adaptive_l2 import digit_classifier
+from common.experiments.config import from_json, parse
+from common.report import tables
+from tests.children import ROOT
+
+PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+PAGES = sorted(
+    path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+# What renders a part of a page: module, name of the part.
+RENDERED = [(f"{project}.tables", "results") for project in PROJECTS]
+RENDERED.append(("adaptive_l2.digit_classifier", "classification"))
+
+
+@pytest.mark.parametrize(("module", "part"), RENDERED)
+def test_tables_of_the_page_are_those_of_the_published_numbers(module, part, monkeypatch):
+    rendered = {}
+    monkeypatch.setattr(tables, "update_between", lambda path, name, text: rendered.update({(path, name): text}))
+    importlib.import_module(module).renew_readme()
+    path = ROOT / module.split(".")[0] / "README.md"
+    assert list(rendered) == [(path, part)]
+    assert f"<!-- {part}:begin -->\n{rendered[path, part]}\n<!-- {part}:end -->" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_published_runs_say_in_which_fields_they_differ_from_their_preset(project):
+    presets = importlib.import_module(f"{project}.config").PRESETS
+    for name, entry in tables.published(ROOT / project).items():
+        own = digit_classifier.PRESETS if name == digit_classifier.PUBLISHED else presets
+        preset = own[entry["preset"]][1]
+        from_json(entry["config"], type(preset))  # no field that the config lacks
+        assert entry["changed"] == tables.changed_fields(entry["config"], preset), name
+        run = name.partition(",")[0]
+        assert entry["preset"] == run or run not in own, name
+
+
+class Parsed(BaseException):
+    """The command line was accepted; nothing runs."""
+
+
+def accept(module, arguments, monkeypatch):
+    """Fails unless `python -m MODULE ARGUMENTS` gets past its parser; nothing of it runs."""
+    if module in PROJECTS:
+        parse(importlib.import_module(f"{module}.config").PRESETS, arguments)
+    elif module == "common.tools.reproduce":
+        project, _, *fields = arguments
+        parse(importlib.import_module(f"{project}.config").PRESETS, ["demo", *fields])
+    elif module.startswith("tests.golden"):
+        assert importlib.util.find_spec(module) and not arguments
+    else:
+        cli = tyro.cli
+
+        def parse_only(*positional, **keywords):
+            cli(*positional, **keywords)
+            raise Parsed
+
+        monkeypatch.setattr(tyro, "cli", parse_only)
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        with pytest.raises(Parsed):
+            runpy.run_module(module, run_name="__main__")
+        monkeypatch.undo()
+
+
+def commands_of(page):
+    """Shell commands of a page's blocks, and what is in `quotes` and begins like one."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"```(?:bash|sh)?\n(.*?)```", text, re.DOTALL))
+    commands = re.findall(r"^((?:make|(?:\S*/)?python) .*)$", blocks, re.MULTILINE)
+    commands += re.findall(r"`((?:make|(?:\S*/)?python) [^`]*)`", text)
+    placeholders = ("…", "<", "my_idea", "PRESET [", "T/")
+    return [c.split(" #")[0].strip().rstrip("&").strip() for c in commands if not any(p in c for p in placeholders)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_of_the_page_are_accepted(page, monkeypatch, capsys):
+    for command in commands_of(page):
+        lines = [command]
+        if command.startswith("make "):
+            dry = [
+                *shlex.split(command),
+                "--dry-run",
+                *(f"--assume-old={name}/.installed" for name in (".venv", ".venv-jax")),
+            ]
+            done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}: {done.stderr}"
+            lines = re.findall(r"^\S*python -m .*$", done.stdout, re.MULTILINE)
+        for line in lines:
+            _, option, module, *arguments = shlex.split(line)
+            if option == "-m" and module != "pytest" and "--help" not in arguments:
+                try:
+                    accept(module, arguments, monkeypatch)
+                except SystemExit:
+                    pytest.fail(f"{command}: {capsys.readouterr().err}")
+
+
+def test_pages_have_commands():
+    every = [command for page in PAGES for command in commands_of(page)]
+    assert len(every) > 80
+    for project in PROJECTS:
+        assert any(re.match(rf"make train-{project}\b", command) for command in commands_of(ROOT / "README.md"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["flipreid smoke --epochs many", "flipreid nothing", "shufflebits.compare --runs", "flipreid.evaluate --rerank"],
+)
+def test_wrong_commands_are_refused(line, monkeypatch):
+    module, *arguments = line.split()
+    with pytest.raises(SystemExit):
+        accept(module, arguments, monkeypatch)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_of_the_page_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []

@@ -1,0 +1,88 @@
+"""The Python of the READMEs does what it says; what needs a trained model is tested where one is trained."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_image
+
+from common.datasets import person_reid
+from neural_compression.codec import decode
+from tests.helpers import run_snippet
+
+
+class Batches(keras.utils.PyDataset):
+    """Two batches of four vectors."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return np.ones((4, 3), "float32"), np.zeros((4, 1), "float32")
+
+
+def test_adaptive_l2_regularizes_any_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs = keras.Input((3,))
+    network = keras.Model(inputs, keras.layers.Dense(1, name="dense")(inputs))
+    names = run_snippet("adaptive_l2", 0, keras=keras, network=network, loss="mse", data=Batches())
+    # Kernel and bias have a factor each, which starts at A / 2.
+    assert "factor_dense_kernel,loss" in Path("log.csv").read_text().splitlines()[0].replace("factor_dense_bias,", "")
+    assert names["model"].count_params() == network.count_params() + 2
+
+
+@pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
+def test_ranking_is_scored_by_camera_and_attribute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = person_reid.read("synthetic", tmp_path, attributes=True, identities=40, cameras=3, images_per_camera=2)
+    generator, arrays = np.random.default_rng(0), {}
+    directions = generator.normal(size=(41, 8))
+    for side, table in (("query", data.query), ("gallery", data.gallery)):
+        noise = generator.normal(size=(len(table), 8))
+        spread = np.where(table.identity < 1, 9, 0.1)
+        arrays[f"{side}_features"] = directions[table.identity.clip(0)] + noise * spread[:, None]
+        arrays |= {f"{side}_identities": table.identity, f"{side}_cameras": table.camera}
+    np.savez("features.npz", **arrays)
+    folder = Path(data.train.path[0]).parents[1]
+    names = run_snippet("adaptive_l2", 1, folder=folder, distances=np.array([0.0, 1.0]), Path=Path)
+    scores, pairs, backpacks, probabilities = names["shown"]
+    assert scores == (names["scores"].mean_average_precision, names["scores"].cmc[1], 0) and scores[0] > 0.9
+    assert len(pairs) == 6 and sorted(backpacks.index) == sorted(data.query.backpack.unique())
+    assert probabilities[0] > 0.9 > 0.1 > probabilities[1]
+
+
+def test_images_are_clustered_saved_and_scored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).random((40, 8, 8, 1), dtype="float32")
+    fitted = "AutoencoderClustering(n_clusters=10, "
+    names = run_snippet("l2_autoencoder", 0, {fitted: f"{fitted}epochs=2, "}, images=images, new_images=images[:5])
+    (labels, embeddings), scores, _ = names["shown"]
+    assert labels.shape == (40,) and scores.shape == (5,)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+    again = names["AutoencoderClustering"].load("digits.npz")
+    np.testing.assert_allclose(again.score_samples(images[:5]), scores, rtol=1e-5)
+
+
+def test_a_photograph_is_coded_and_decoded():
+    image = load_sample_image("china.jpg")[200:296, 300:428]
+    names = run_snippet("neural_compression", 0, image=image)
+    assert np.array_equal(names["shown"][0], names["encoded"].reconstruction) and names["encoded"].psnr >= 25
+    assert np.array_equal(names["shown"][0], decode(names["model"], names["data"]))
+
+
+def test_features_are_encrypted_inside_the_model(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    monkeypatch.chdir(tmp_path)
+    key = np.random.default_rng(0).permutation(32)
+    model = keras.layers.Rescaling(1 / 7)
+    names = run_snippet(
+        "shufflebits", 0, model=model, images=np.arange(12.0, dtype="float32").reshape(2, 6),
+        key=key, keys=np.stack([key, key[::-1]]), np=np,
+    )  # fmt: skip
+    features = keras.ops.convert_to_numpy(model(names["images"]))
+    assert json.loads(Path("key.json").read_text())
+    # The last words are those of a key per row; the first row has the constant key.
+    restored = keras.ops.convert_to_numpy(names["features"])
+    assert np.array_equal(restored[0], features[0]) and not np.array_equal(restored[1], features[1])
