@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shufflebits.config import PRESETS, RECONSTRUCTIONS, Trial, epochs_of, trials
+from shufflebits.config import DATA, PRESETS, RECONSTRUCTIONS, Trial, epochs_of, trials
 
 
 def test_bad_settings():
@@ -83,3 +83,10 @@ def test_smoke_takes_seconds():
     smoke = PRESETS["smoke"][1]
     assert (smoke.attacks, smoke.seeds, smoke.cipher_keys) == (("attributes", "adversarial"), (0,), 1)
     assert smoke.victim_epochs * smoke.steps_per_epoch == 3 and smoke.iterations == 4 and smoke.classifier_epochs == 2
+
+
+def test_each_cell_of_the_publication_has_its_files():
+    assert DATA["duke_agw"] == {"data_dir": "DukeMTMC-reID", "features": "agw_duke.npz"}
+    assert DATA["market1501_bot"] == {"data_dir": "Market-1501-v15.09.15", "features": "bot_market1501.npz"}
+    assert DATA["mobilenet"] == {"data_dir": "Market-1501-v15.09.15"} and DATA["demo"] == {} and len(DATA) == 8
+    assert PRESETS["duke_agw"][1].features == Path("features.npz")

@@ -189,7 +189,11 @@ def test_features_have_unit_length_and_are_those_of_the_training_graph():
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-6)
     lengths = np.linalg.norm(training["embedding"], axis=1, keepdims=True)
     np.testing.assert_allclose(features * lengths, training["embedding"], rtol=1e-4, atol=1e-6)
-    assert training["logits"].shape == (3, 5)
+    layers = [model.training_model.get_layer(f"global_{name}").get_weights() for name in ("bn", "logits")]
+    (gamma, beta, mean, variance), (kernel,) = layers
+    logits = ((training["embedding"] - mean) / np.sqrt(variance + 2e-5) * gamma + beta) @ kernel
+    np.testing.assert_allclose(training["logits"], logits, rtol=1e-3, atol=1e-6)
+    assert kernel.shape[1] == 5
 
 
 @pytest.mark.parametrize("perceptual", [None, "small_resnet"])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common import distribution
 from common.datasets.images import read_image
 from common.experiments.checkpoint import epochs_done
 from common.experiments.config import to_json
@@ -20,10 +21,11 @@ from shufflebits.attacks.collect import FEATURES
 from shufflebits.attacks.encryption_settings import ANOTHER, CHACHA20, FILE_NAMES, PLAIN
 from shufflebits.attacks.reconstructions import features_file, image_file
 from shufflebits.attacks.victim import restore_embedder
-from shufflebits.config import PRESETS
+from shufflebits.config import ALL_ATTACKS, PRESETS, Trial
 from shufflebits.data import read
 from shufflebits.evaluate import evaluate
 from shufflebits.train import train
+from tests.common.shuffle_oracle import derived_keys, shuffled
 from tests.helpers import assert_figures, run_python
 from tests.resuming import assert_same_checkpoints
 from tests.shufflebits.small_networks import small_networks
@@ -66,9 +68,43 @@ def test_features_are_what_the_server_gives_out(run):
     folder, config, _ = run
     parts, embedder = read(config), restore_embedder(folder)
     with np.load(folder / FEATURES) as features:
-        assert len(features["local"]) == len(parts.local) and len(features["users"]) == len(parts.users)
-        images = np.stack([read_image(path, config.image_size) for path in parts.users.path[:5]])
-        np.testing.assert_allclose(features["users"][:5], embedder.predict(images, verbose=0), atol=1e-6)
+        for side in ("local", "users"):
+            paths = getattr(parts, side).path
+            images = np.stack([read_image(path, config.image_size) for path in paths[-5:]])
+            assert len(features[side]) == len(paths)
+            np.testing.assert_allclose(features[side][-5:], embedder(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("attack", ALL_ATTACKS)
+def test_each_attack_is_trained_on_what_it_should(attack, tmp_path, monkeypatch):
+    """Classifiers and reconstructors on plain features; words, each party under its own key, are numbers below one."""
+    local, users = (np.random.default_rng(n).normal(size=(3, 4)).astype("float32") for n in (0, 1))
+    trained, collected = [], []
+    for name in ("train_classifier", "train_reconstructor"):
+        monkeypatch.setattr(
+            training_program, name, lambda *given, name=name: trained.append((name, *given[1:2], *given[3:]))
+        )
+
+    def collect(config, parts, run):
+        collected.append(config.victim)
+        np.savez(run / FEATURES, local=local, users=users)
+
+    monkeypatch.setattr(training_program, "collect", collect)
+    monkeypatch.setattr(training_program.victim, "train", lambda *_: collected.append("its training"))
+    trial, folder = Trial(attack, 5), tmp_path / "trial"
+    for config in (SMOKE, replace(SMOKE, victim="bot", features=tmp_path)):
+        for _ in range(2):  # the second one finds the features
+            training_program.train_trial(config, trial, None, distribution.strategy("one"), folder)
+        (tmp_path / FEATURES).unlink()
+    assert collected == ["its training", "trained", "bot"] and len(trained) == 4
+    if attack == "attributes_on_words":
+        keys = [derived_keys(np.random.default_rng([5, party]).bytes(32), 1)[0] for party in range(2)]
+        words = [shuffled(x.view("uint32"), key) for x, key in zip((local, users), keys)]
+        local, users = (np.float32(each / 2**32) for each in words)
+    program = "train_classifier" if attack.startswith("attributes") else "train_reconstructor"
+    for name, of, *features, where in trained:
+        assert (name, of, where) == (program, trial, folder)
+        np.testing.assert_array_equal(features, [local, users])
 
 
 KILLED = """

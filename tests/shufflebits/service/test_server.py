@@ -118,6 +118,18 @@ def test_client_stays_within_the_limits(small, expected):
     np.testing.assert_allclose(client.embed(large), expected[[0] * 5], rtol=1e-5)
 
 
+def test_each_request_has_a_fresh_key(small, monkeypatch):
+    """81 images are three requests; a key of one's own goes into all of them."""
+    fields, send = [], Client._post
+    monkeypatch.setattr(Client, "_post", lambda self, files, form: fields.append(form) or send(self, files, form))
+    client, key = Client(small), random_keys(None)
+    features = client.embed(IMAGES[:81])
+    np.testing.assert_allclose(client.embed(IMAGES[:81], key), features, rtol=1e-5)
+    keys = [json.loads(form["key"]) for form in fields]
+    assert all(sorted(each) == [*range(32)] for each in keys) and keys[3:] == [key.tolist()] * 3
+    assert len(set(map(tuple, keys))) == 4 and {len(form) for form in fields} == {1}
+
+
 def test_hundred_clients_at_once(url, expected):
     """Each has its own image and its own key, and gets its own features."""
     start = threading.Barrier(100)
@@ -142,7 +154,9 @@ def test_graph_is_compiled_for_few_sizes(embedder):
         assert model.predict_function.experimental_get_tracing_count() <= 7
 
 
-def test_description(small):
+def test_description(small, url):
+    limits = {"max_images": 256, "max_bytes": 64 * 2**20, "max_keys": 10_000, "key_lifetime": 60.0}
+    assert requests.get(url, timeout=30).json() == {"height": 16, "width": 8, "dimensions": 24, **limits}
     assert requests.get(small, timeout=30).json() == {
         "height": 16, "width": 8, "dimensions": 24,
         "max_images": 40, "max_bytes": 100_000, "max_keys": 2, "key_lifetime": 60.0,
