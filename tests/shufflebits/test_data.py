@@ -30,8 +30,8 @@ def test_parts_stay_the_same_in_every_version(config):
     """Who is whose is drawn by NumPy, from seed 0, and who chooses the epoch from seed 1."""
     parts = read(config)
     people = pd.concat([parts.victim, parts.local]).identity.unique()
-    drawn = np.random.default_rng(0).permutation(np.sort(people))
-    assert set(parts.victim.identity) == set(drawn[:6]) and set(parts.local.identity) == set(drawn[6:])
+    order = np.random.default_rng(0).permutation(np.sort(people))
+    assert set(parts.victim.identity) == set(order[:6]) and set(parts.local.identity) == set(order[6:])
     for share, count in ((0.34, 2), (0.4, 2), (0.01, 1)):  # of six: 2.04, 2.4 and 0.06
         chosen = set(np.random.default_rng(1).permutation(parts.local.identity.unique())[:count])
         assert set(parts.local.identity[is_validation(parts.local, share)]) == chosen

@@ -79,6 +79,11 @@ def write_trainings(config, folder):
             pd.DataFrame({"loss": [1.0] * epochs}).to_csv(trial / "log.csv")
 
 
+def build_classifier(num_features, classes):
+    assert num_features == D and classes == {"age": ["1", "2", "3"], "hat": ["1", "2"], "upper_color": ["blue", "red"]}
+    return Network(logits)
+
+
 def build_reconstructor(config, trial, num_features, pretrained):
     assert (num_features, pretrained) == (D, False)
     network = Network(images)
@@ -104,7 +109,7 @@ def run(tmp_path_factory):
 
     study.__module__ = "shufflebits.cryptanalysis.study"
     with pytest.MonkeyPatch.context() as patches:
-        patches.setattr(evaluation, "build_classifier", lambda num_features, classes: Network(logits))
+        patches.setattr(evaluation, "build_classifier", build_classifier)
         patches.setattr(evaluation, "build_reconstructor", build_reconstructor)
         patches.setattr(evaluation, "victim_client", victim_client)
         patches.setattr(evaluation, "study_ciphers", study)
@@ -137,7 +142,7 @@ def test_every_number(run):
     assert len({value for record in run.records[2:5] for value in record["cosine_distance"].values()}) == 3 * 7
 
 
-def test_images_are_kept_for_plain_features_alone(run):
+def test_images_are_written_for_plain_features_alone(run):
     pictures = run.folder / "pixel-seed1/reconstructions"
     expected = np.rint(255 * images(weights_of("pixel-seed1"), features(USERS, 4)))
     for path, image in zip(run.parts.users.path, expected):

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from common.backbones import build_backbone
+from common.experiments.training import precision
 from shufflebits import model as module
 from shufflebits.model import (
     build_classifier,
@@ -155,6 +156,15 @@ def test_scores_by_the_authors_formulas():
     np.testing.assert_allclose(np.asarray(discriminator([images, features])), scores, rtol=1e-4)
 
 
+def test_colors_and_scores_are_whole_numbers_of_32_bits():
+    """Under a policy of less bits, too."""
+    with precision("mixed_bfloat16"):
+        generator, discriminator = (build(4, (32, 32), 1 / 128) for build in (build_generator, build_discriminator))
+    last = [generator.get_layer("colors"), generator.get_layer("image"), discriminator.get_layer("score")]
+    assert [layer.compute_dtype for layer in last] == ["float32"] * 3
+    assert generator.get_layer("reduced").compute_dtype == "bfloat16"
+
+
 def test_logits_of_attributes_by_hand():
     """Each attribute has statistics of its own, with which features are normalized first; logits have no activation."""
     model = build_classifier(3, {"age": "123", "hat": "12"})
@@ -193,7 +203,7 @@ def test_features_have_unit_length_and_are_those_of_the_training_graph():
     (gamma, beta, mean, variance), (kernel,) = layers
     logits = ((training["embedding"] - mean) / np.sqrt(variance + 2e-5) * gamma + beta) @ kernel
     np.testing.assert_allclose(training["logits"], logits, rtol=1e-3, atol=1e-6)
-    assert kernel.shape[1] == 5
+    assert kernel.shape[1] == 5 and model.embedder.input.dtype == "uint8"
 
 
 @pytest.mark.parametrize("perceptual", [None, "small_resnet"])
@@ -216,6 +226,7 @@ def test_difference_is_that_of_pixels_or_of_the_second_block(perceptual):
 
     expected = compared(sample) - compared(inputs["image"] / np.float32(255))
     np.testing.assert_allclose(outputs["difference"], expected, atol=1e-4)
+    assert model.training_model.input["image"].dtype == "uint8"
     trainable = {id(v) for v in model.training_model.trainable_variables}
     assert trainable == {id(v) for v in model.generator.trainable_variables}
 

@@ -96,6 +96,6 @@ def test_features_of_both_sides_are_collected(kind, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "victim_client", lambda *_: contextlib.nullcontext(server))
     collect(config, Parts(None, local, users), tmp_path)
     added = 100 if kind == "server" else 0
-    for found, names in zip(load(tmp_path), ("dbe", "ca")):
-        np.testing.assert_array_equal(found, np.float32([[ord(name) + added, 1.5 + added] for name in names]))
-        assert found.dtype == np.float32
+    for collected, names in zip(load(tmp_path), ("dbe", "ca")):
+        np.testing.assert_array_equal(collected, np.float32([[ord(name) + added, 1.5 + added] for name in names]))
+        assert collected.dtype == np.float32

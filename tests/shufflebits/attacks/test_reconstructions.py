@@ -31,7 +31,7 @@ def test_places_by_hand():
     ]  # fmt: skip
 
 
-def test_server_embeds_images_and_those_of_plain_features_are_kept(tmp_path):
+def test_server_embeds_images_and_those_of_plain_features_stay(tmp_path):
     for setting in (PLAIN, CHACHA20, PLAIN):  # once more into the same folders
         name, images = of(tmp_path, setting, CLIENT)
         assert name == "of the server"

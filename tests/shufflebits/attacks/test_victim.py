@@ -65,15 +65,15 @@ def test_settings_of_the_training_arrive(tmp_path, monkeypatch, built):
     }
 
 
-def test_without_epochs_the_backbone_is_kept_as_it_comes(tmp_path, monkeypatch, built):
+def test_without_epochs_the_backbone_stays_as_it_comes(tmp_path, monkeypatch, built):
     monkeypatch.setattr(victim, "fit_on_images", lambda *_, **__: (tmp_path / "victim").mkdir())
     config = replace(SMOKE, victim_epochs=0)
     victim.train(config, Parts(PEOPLE, None, None), victim.distribution.strategy("one"), tmp_path)
     expected = victim.build(config, 3).training_model
-    found = victim.build(config, 3).training_model
-    found.set_weights([np.zeros_like(each) for each in found.get_weights()])
-    found.load_weights(tmp_path / "victim/best.weights.h5")
-    for a, b in zip(found.get_weights(), expected.get_weights()):
+    loaded = victim.build(config, 3).training_model
+    loaded.set_weights([np.zeros_like(each) for each in loaded.get_weights()])
+    loaded.load_weights(tmp_path / "victim/best.weights.h5")
+    for a, b in zip(loaded.get_weights(), expected.get_weights()):
         np.testing.assert_array_equal(a, b)
 
 

@@ -79,6 +79,7 @@ def test_masks_are_computed_once():
     for inverse, expected in ((False, key), (True, key.inverse())):
         np.testing.assert_array_equal(key.swap_masks(inverse), swap_masks(expected))
         assert key.swap_masks(inverse) is key.swap_masks(inverse)
+        assert not key.swap_masks(inverse).flags.writeable
 
 
 def test_key_cannot_be_changed_or_seen():
@@ -147,6 +148,7 @@ def test_one_time_key_is_taken_once():
     with pytest.raises(ValueError, match="has been used; ask for a new one"):
         keys.take(first)
     assert keys.take(second) is other and len({first, second}) == 2
+    assert len(first) == 22  # 16 bytes
 
 
 def test_one_time_key_expires():

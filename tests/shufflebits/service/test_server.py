@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -15,6 +17,7 @@ from common.datasets.images import read_image
 from shufflebits.cipher.keys import Key
 from shufflebits.cipher.nonces import NonceSequence
 from shufflebits.cipher.shuffle import decrypt
+from shufflebits.service import server as module
 from shufflebits.service.client import Client
 from shufflebits.service.encrypted_model import EncryptedEmbedder
 from shufflebits.service.server import Limits, serving
@@ -215,6 +218,7 @@ def test_other_paths_and_methods(url):
     assert post(url, path="/other").json() == {"detail": "Not Found"}
     response = requests.get(f"{url}/embed", timeout=30)
     assert (response.status_code, response.json()) == (405, {"detail": "Method Not Allowed"})
+    assert response.headers["Allow"] == "POST"
 
 
 def test_failure_tells_nothing(embedder, monkeypatch, caplog):
@@ -251,3 +255,19 @@ def test_other_models_are_refused(embedder, shapes):
 def test_limits_are_above_zero():
     with pytest.raises(ValueError, match="max_images must be above zero, got 0"):
         Limits(max_images=0)
+    assert Limits(max_images=1, key_lifetime=0.5).key_lifetime == 0.5
+
+
+def test_as_many_images_are_read_at_once_as_there_are_processors(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(3) if process == 0 else range(9))
+    assert module._Server(None, Limits(), time.monotonic)._pool._max_workers == 3
+
+
+@pytest.mark.parametrize("host, url", [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
+def test_addresses_by_hand(host, url):
+    try:
+        with module._listen(host, 0) as listener:
+            assert module._url(listener) == f"{url}{listener.getsockname()[1]}"
+    except ValueError:
+        pytest.skip(f"this machine has no address {host}")
+    assert module.Arguments().port == 8000
