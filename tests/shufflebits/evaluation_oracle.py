@@ -8,7 +8,7 @@ from shufflebits.config import RECONSTRUCTIONS
 from shufflebits.cryptanalysis import recover_key
 from tests.common.shuffle_oracle import derived_keys, shuffled
 
-D, LOCAL, USERS, SIDES = 48, 40, 24, (4, 2, 3)
+D, LOCAL, USERS, SIDES = 32, 40, 15, (4, 2, 3)
 ENCRYPTED = [
     "ShuffleBits, one key",
     "ShuffleBits, key per request",

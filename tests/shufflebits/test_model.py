@@ -201,7 +201,7 @@ def test_features_have_unit_length_and_are_those_of_the_training_graph():
     np.testing.assert_allclose(features * lengths, training["embedding"], rtol=1e-4, atol=1e-6)
     layers = [model.training_model.get_layer(f"global_{name}").get_weights() for name in ("bn", "logits")]
     (gamma, beta, mean, variance), (kernel,) = layers
-    logits = ((training["embedding"] - mean) / np.sqrt(variance + 2e-5) * gamma + beta) @ kernel
+    logits = ((np.asarray(training["embedding"]) - mean) / np.sqrt(variance + 2e-5) * gamma + beta) @ kernel
     np.testing.assert_allclose(training["logits"], logits, rtol=1e-3, atol=1e-6)
     assert kernel.shape[1] == 5 and model.embedder.input.dtype == "uint8"
 
