@@ -35,7 +35,7 @@ def classes_of(part):
 
 
 def balanced(truth, scores):
-    """Mean over classes of the share of their images whose largest score is theirs, in %."""
+    """Mean over classes of the share of their images whose largest score is theirs."""
     rights = {}
     for name, row in zip(truth, scores):
         if name is not None:

@@ -36,7 +36,7 @@ SMOKE = replace(PRESETS["smoke"][1], name="run", attacks=ALL_ATTACKS, seeds=(0, 
 
 
 def table(folder, count, seed):
-    """Images of people of one upper color each; the first two show nobody in particular."""
+    """Images of people of one upper color each; the first three show nobody, and have no attributes."""
     rng = np.random.default_rng(seed)
     paths = [folder / f"{place}/{number}.png" for number in range(count) for place in ("query", "gallery")][:count]
     for path in paths:
