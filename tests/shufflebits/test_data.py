@@ -1,11 +1,14 @@
 """The three parts of a data set."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from shufflebits.config import PRESETS
-from shufflebits.data import is_validation, read
+from shufflebits.data import check, describe, is_validation, read
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +24,33 @@ def test_parts_share_no_person(config):
     assert "upred" in parts.local
     for a, b in zip(vars(parts).values(), vars(read(config)).values()):
         assert a.equals(b)
+
+
+def test_parts_stay_the_same_in_every_version(config):
+    """Who is whose is drawn by NumPy, from seed 0, and who chooses the epoch from seed 1."""
+    parts = read(config)
+    people = pd.concat([parts.victim, parts.local]).identity.unique()
+    order = np.random.default_rng(0).permutation(np.sort(people))
+    assert set(parts.victim.identity) == set(order[:6]) and set(parts.local.identity) == set(order[6:])
+    for share, count in ((0.34, 2), (0.4, 2), (0.01, 1)):  # of six: 2.04, 2.4 and 0.06
+        chosen = set(np.random.default_rng(1).permutation(parts.local.identity.unique())[:count])
+        assert set(parts.local.identity[is_validation(parts.local, share)]) == chosen
+    assert read(replace(config, victim_share=0.3)).victim.identity.nunique() == 4  # of 3.6
+
+
+def test_one_sentence_tells_what_is_trained_on(config):
+    sentence = "synthetic, images: 108 for the victim model, 108 of 6 people for the adversary, 288 of users"
+    assert describe(config, read(config)) == sentence
+
+
+def test_devices_share_people_of_a_trained_victim_only(config):
+    three = SimpleNamespace(num_replicas_in_sync=3, cluster_resolver=None)
+    with pytest.raises(ValueError, match="identities"):
+        check(config, three)
+    check(replace(config, victim="bot", features="features.npz"), three)
+    check(config, SimpleNamespace(num_replicas_in_sync=2, cluster_resolver=None))
+    with pytest.raises(ValueError, match="shufflebits trains in one process"):
+        check(config, SimpleNamespace(num_replicas_in_sync=2, cluster_resolver=object()))
 
 
 def test_users_are_spread_evenly(config):
@@ -42,10 +72,3 @@ def test_batches_that_the_local_set_cannot_fill(config):
     read(replace(config, reconstruction_batch=54))
     read(replace(config, reconstruction_batch=108, attacks=("attributes", "pixel")))
     read(replace(config, reconstruction_batch=500, attacks=("attributes",)))
-
-
-def test_validation_is_apart_by_person(config):
-    local = read(config).local
-    chosen = is_validation(local, 0.34)
-    assert local.identity[chosen].nunique() == 2
-    assert not set(local.identity[chosen]) & set(local.identity[~chosen])

@@ -6,6 +6,8 @@ import pytest
 from keras import ops
 
 from common.backbones import build_backbone
+from common.experiments.training import precision
+from shufflebits import model as module
 from shufflebits.model import (
     build_classifier,
     build_discriminator,
@@ -79,59 +81,115 @@ def test_numbers_of_weights_by_hand(generator, discriminator):
     assert discriminator.count_params() == sum(blocks) + (2048 + 1) * 512 + (1024 + 1) == 5_937_505
 
 
-def test_generators_first_maps_are_more_than_an_affine_map_of_rank_256():
-    """600 vectors to 4 · 128 numbers: two dense layers without activations leave 256 directions, these ones more."""
-    generator = build_generator(300, (64, 64))
-    vectors = np.random.default_rng(0).normal(size=(600, 300)).astype("float32")
-    maps = keras.Model(generator.input, generator.get_layer("smallest").output).predict(vectors, verbose=0)
-    kernels = [generator.get_layer(name).get_weights()[0] for name in ("reduced", "expanded")]
-    rank = [np.linalg.matrix_rank(x - x.mean(0)) for x in (vectors @ kernels[0] @ kernels[1], maps.reshape(600, -1))]
-    assert maps.min() == 0 and rank[0] == 256 and rank[1] > 450
+def with_random_weights(model):
+    """A model and its weights by layer; variances are above zero."""
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.2, 1, w.shape) * random.choice([1, -1], w.shape) for w in model.get_weights()])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            *rest, variance = layer.get_weights()
+            layer.set_weights([*rest, np.abs(variance)])
+    return {layer.name: layer.get_weights() for layer in model.layers}
 
 
-def test_colors_by_hand():
-    """(tanh + 1) / 2 of -1, 0 and 1, the same for every image."""
-    generator = build_generator(4, (32, 32), width=1 / 128)
-    kernel, _ = generator.get_layer("colors").get_weights()
-    generator.get_layer("colors").set_weights([np.zeros_like(kernel), np.array([-1.0, 0, 1])])
-    image = generator.predict(np.ones((1, 4)), verbose=0)
-    np.testing.assert_allclose(image[0, 5, 7], [0.1192029, 0.5, 0.8807971], rtol=1e-6)
+def relu(x):
+    return np.maximum(x, 0)
 
 
-def test_spectral_normalization_keeps_the_largest_singular_value_at_one():
-    """One vector for each of 17 kernels is added: 3 · (1 + 2 + 4 + 8 + 16) + 16 + 1 numbers."""
+def dense(x, kernel, bias):
+    return x @ kernel + bias
+
+
+def convolved(x, kernel, bias):
+    """Zeros around the image, (B, H, W, C)."""
+    (height, width), margin = x.shape[1:3], len(kernel) // 2
+    padded = np.pad(x, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
+    windows = [
+        padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(len(kernel)) for j in range(len(kernel))
+    ]
+    return sum(windows) + bias
+
+
+def normalized(x, gamma, beta, mean, variance):
+    return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+
+
+def doubled(x):
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def halved(x):
+    return (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
+
+
+def test_images_by_the_authors_formulas():
+    """{BN, ReLU, × 2, conv 3×3, BN, ReLU, conv 3×3} + {× 2, conv 1×1}; BN, ReLU, conv 3×3, (tanh + 1) / 2."""
+    generator = build_generator(4, (32, 64), width=1 / 32)
+    weights = with_random_weights(generator)
+    features = np.random.default_rng(1).normal(size=(2, 4))
+    x = relu(dense(relu(dense(features, *weights["reduced"])), *weights["expanded"])).reshape(2, 1, 2, 4)
+    for block in ("up1", "up2", "up3", "up4", "up5"):
+        y = convolved(doubled(relu(normalized(x, *weights[f"{block}_bn1"]))), *weights[f"{block}_conv1"])
+        y = convolved(relu(normalized(y, *weights[f"{block}_bn2"])), *weights[f"{block}_conv2"])
+        x = y + convolved(doubled(x), *weights[f"{block}_shortcut"])
+    colors = convolved(relu(normalized(x, *weights["last_bn"])), *weights["colors"])
+    scale = 2 / np.abs(colors).max()  # so that the hyperbolic tangent is not flat
+    generator.get_layer("colors").set_weights([scale * each for each in weights["colors"]])
+    image = np.asarray(generator(features))
+    np.testing.assert_allclose(image, (np.tanh(scale * colors) + 1) / 2, atol=1e-5)
+    assert image.std() > 0.05
+
+
+def test_scores_by_the_authors_formulas():
+    """{ReLU, conv 3×3, ReLU, conv 3×3, average pool} + {conv 1×1, average pool}; pooled, joined, dense 1."""
+    discriminator = build_discriminator(4, (32, 64), width=1 / 32)
+    weights = with_random_weights(discriminator)
+    random = np.random.default_rng(1)
+    images, features = random.normal(size=(2, 32, 64, 3)), random.normal(size=(2, 4))
+    x = images
+    for block in ("down1", "down2", "down3", "down4", "down5"):
+        y = convolved(relu(x), *weights[f"{block}_conv1"])
+        y = halved(convolved(relu(y), *weights[f"{block}_conv2"]))
+        x = y + halved(convolved(x, *weights[f"{block}_shortcut"]))
+    joined = np.concatenate([x.mean((1, 2)), dense(features, *weights["projected"])], axis=1)
+    scores = dense(joined, *weights["score"])
+    np.testing.assert_allclose(np.asarray(discriminator([images, features])), scores, rtol=1e-4)
+
+
+def test_colors_and_scores_are_whole_numbers_of_32_bits():
+    """Under a policy of less bits, too."""
+    with precision("mixed_bfloat16"):
+        generator, discriminator = (build(4, (32, 32), 1 / 128) for build in (build_generator, build_discriminator))
+    last = [generator.get_layer("colors"), generator.get_layer("image"), discriminator.get_layer("score")]
+    assert [layer.compute_dtype for layer in last] == ["float32"] * 3
+    assert generator.get_layer("reduced").compute_dtype == "bfloat16"
+
+
+def test_logits_of_attributes_by_hand():
+    """Each attribute has statistics of its own, with which features are normalized first; logits have no activation."""
+    model = build_classifier(3, {"age": "123", "hat": "12"})
+    weights, features = with_random_weights(model), np.random.default_rng(1).normal(size=(4, 3))
+    logits = model(features)
+    assert list(logits) == ["age", "hat"] and model.count_params() == (4 * 3 + 3 * 3 + 3) + (4 * 3 + 3 * 2 + 2)
+    for name in logits:
+        expected = dense(normalized(features, *weights[f"{name}_bn"]), *weights[name])
+        np.testing.assert_allclose(logits[name], expected, rtol=1e-4)
+
+
+def test_spectral_normalization_keeps_the_largest_singular_value_at_one(monkeypatch):
+    """One vector for each of five kernels is added: 3 · 8 + 8 + 1 numbers."""
+    monkeypatch.setattr(module, "_DISCRIMINATOR", (32,))
     inputs = [np.random.default_rng(0).random((2, *shape), "float32") for shape in ((32, 32, 3), (5,))]
-    plain, normalized = (build_discriminator(5, (32, 32), 1 / 32, on) for on in (False, True))
-    assert normalized.count_params() - plain.count_params() == 3 * 31 + 16 + 1
+    plain, normalized = (build_discriminator(5, (32, 32), 1 / 4, on) for on in (False, True))
+    assert normalized.count_params() - plain.count_params() == 3 * 8 + 8 + 1
     for _ in range(10):
         normalized(inputs, training=True)
     singular = [
         [np.linalg.norm(w.numpy().reshape(-1, w.shape[-1]), 2) for w in model.trainable_variables if w.name == "kernel"]
         for model in (plain, normalized)
     ]
-    assert len(singular[1]) == 17 and max(singular[0]) > 1.3
+    assert len(singular[1]) == 5 and max(singular[0]) > 1.3
     np.testing.assert_allclose(singular[1], 1, atol=0.1)
-
-
-def test_upsampling_block_by_hand():
-    """An identity in the second path's place: the shortcut alone repeats each pixel."""
-    generator = build_generator(4, (32, 32), width=1 / 128)
-    for layer in generator.layers:
-        if layer.name.endswith(("conv1", "conv2")):
-            layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
-        if layer.name.endswith("shortcut"):
-            kernel, bias = layer.get_weights()
-            layer.set_weights([np.ones_like(kernel), bias])
-    block = keras.Model(generator.input, [generator.get_layer(name).output for name in ("smallest", "up1_sum")])
-    smallest, doubled = block.predict(np.random.default_rng(0).normal(size=(2, 4)), verbose=0)
-    expected = np.broadcast_to(smallest.sum(-1, keepdims=True), (*smallest.shape[:3], doubled.shape[-1]))
-    np.testing.assert_allclose(doubled, expected.repeat(2, axis=1).repeat(2, axis=2), rtol=1e-5)
-
-
-def test_classifier_has_a_normalization_and_a_dense_layer_for_each_attribute():
-    model = build_classifier(8, {"age": "1234", "hat": "12"})
-    assert {name: tuple(x.shape) for name, x in model.output.items()} == {"age": (None, 4), "hat": (None, 2)}
-    assert model.count_params() == (4 * 8 + 8 * 4 + 4) + (4 * 8 + 8 * 2 + 2)
 
 
 def test_features_have_unit_length_and_are_those_of_the_training_graph():
@@ -141,7 +199,11 @@ def test_features_have_unit_length_and_are_those_of_the_training_graph():
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-6)
     lengths = np.linalg.norm(training["embedding"], axis=1, keepdims=True)
     np.testing.assert_allclose(features * lengths, training["embedding"], rtol=1e-4, atol=1e-6)
-    assert training["logits"].shape == (3, 5)
+    layers = [model.training_model.get_layer(f"global_{name}").get_weights() for name in ("bn", "logits")]
+    (gamma, beta, mean, variance), (kernel,) = layers
+    logits = ((np.asarray(training["embedding"]) - mean) / np.sqrt(variance + 2e-5) * gamma + beta) @ kernel
+    np.testing.assert_allclose(training["logits"], logits, rtol=1e-3, atol=1e-6)
+    assert kernel.shape[1] == 5 and model.embedder.input.dtype == "uint8"
 
 
 @pytest.mark.parametrize("perceptual", [None, "small_resnet"])
@@ -164,6 +226,7 @@ def test_difference_is_that_of_pixels_or_of_the_second_block(perceptual):
 
     expected = compared(sample) - compared(inputs["image"] / np.float32(255))
     np.testing.assert_allclose(outputs["difference"], expected, atol=1e-4)
+    assert model.training_model.input["image"].dtype == "uint8"
     trainable = {id(v) for v in model.training_model.trainable_variables}
     assert trainable == {id(v) for v in model.generator.trainable_variables}
 

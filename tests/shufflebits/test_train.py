@@ -1,6 +1,7 @@
 """Training, resuming and evaluating the whole of a small run; the adversary talks to a real server."""
 
 import json
+import signal
 from dataclasses import replace
 
 import cv2
@@ -8,40 +9,50 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common import distribution
 from common.datasets.images import read_image
+from common.experiments.checkpoint import epochs_done
+from common.experiments.config import to_json
 from common.experiments.run_folder import open_run
 from common.metrics import cosine_distances
-from shufflebits import evaluate as evaluation
 from shufflebits import train as training_program
 from shufflebits.attacks.attributes import Labels, read_labels
 from shufflebits.attacks.collect import FEATURES
 from shufflebits.attacks.encryption_settings import ANOTHER, CHACHA20, FILE_NAMES, PLAIN
 from shufflebits.attacks.reconstructions import features_file, image_file
 from shufflebits.attacks.victim import restore_embedder
-from shufflebits.config import ALL_ATTACKS, PRESETS
+from shufflebits.config import ALL_ATTACKS, PRESETS, Trial
 from shufflebits.data import read
 from shufflebits.evaluate import evaluate
 from shufflebits.train import train
-from tests.helpers import assert_figures
-from tests.resuming import assert_same_checkpoints, stopping
+from tests.common.shuffle_oracle import derived_keys, shuffled
+from tests.helpers import assert_figures, run_python
+from tests.resuming import assert_same_checkpoints
+from tests.shufflebits.small_networks import small_networks
 
 pytest.importorskip("tensorflow")
 
-# The feature reconstruction loss is a part of the adversarial training's.
-ATTACKS = tuple(attack for attack in ALL_ATTACKS if attack != "feature")
-SMOKE = replace(PRESETS["smoke"][1], name="run", attacks=ATTACKS, users=72)
+SMOKE = replace(
+    PRESETS["smoke"][1],
+    name="run",
+    # The losses of the others are parts of the adversarial training's.
+    attacks=("attributes", "attributes_on_words", "adversarial"),
+    image_size=(32, 32),
+    users=72,
+    iterations=18,  # three epochs
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_attributes():
-    """Three of twelve: their layers are alike, and to trace those of one more takes a second."""
+def small():
+    """Few blocks and two of twelve attributes: the layers of all are alike, and to trace more of them takes long."""
 
     def read(local, users):
         labels = read_labels(local, users)
-        chosen = ("age", "gender", "upper_color")
+        chosen = ("age", "upper_color")
         return Labels(*({name: part[name] for name in chosen} for part in (labels.classes, labels.local, labels.users)))
 
-    with pytest.MonkeyPatch.context() as patches:
+    with small_networks(), pytest.MonkeyPatch.context() as patches:
         patches.setattr("shufflebits.attacks.attributes.read_labels", read)
         yield
 
@@ -57,44 +68,102 @@ def test_features_are_what_the_server_gives_out(run):
     folder, config, _ = run
     parts, embedder = read(config), restore_embedder(folder)
     with np.load(folder / FEATURES) as features:
-        assert len(features["local"]) == len(parts.local) and len(features["users"]) == len(parts.users)
-        images = np.stack([read_image(path, config.image_size) for path in parts.users.path[:5]])
-        np.testing.assert_allclose(features["users"][:5], embedder.predict(images, verbose=0), atol=1e-6)
+        for side in ("local", "users"):
+            paths = getattr(parts, side).path
+            images = np.stack([read_image(path, config.image_size) for path in paths[-5:]])
+            assert len(features[side]) == len(paths)
+            np.testing.assert_allclose(features[side][-5:], embedder(images), atol=1e-6)
 
 
-def test_stopped_in_the_last_training_it_ends_with_the_same_weights(run, people, tmp_path, monkeypatch):
+@pytest.mark.parametrize("attack", ALL_ATTACKS)
+def test_each_attack_is_trained_on_what_it_should(attack, tmp_path, monkeypatch):
+    """Classifiers and reconstructors on plain features; words, each party under its own key, are numbers below one."""
+    local, users = (np.random.default_rng(n).normal(size=(3, 4)).astype("float32") for n in (0, 1))
+    trained, collected = [], []
+    for name in ("train_classifier", "train_reconstructor"):
+        monkeypatch.setattr(
+            training_program, name, lambda *given, name=name: trained.append((name, *given[1:2], *given[3:]))
+        )
+
+    def collect(config, parts, run):
+        collected.append(config.victim)
+        np.savez(run / FEATURES, local=local, users=users)
+
+    monkeypatch.setattr(training_program, "collect", collect)
+    monkeypatch.setattr(training_program.victim, "train", lambda *_: collected.append("its training"))
+    trial, folder = Trial(attack, 5), tmp_path / "trial"
+    for config in (SMOKE, replace(SMOKE, victim="bot", features=tmp_path)):
+        for _ in range(2):  # the second one finds the features
+            training_program.train_trial(config, trial, None, distribution.strategy("one"), folder)
+        (tmp_path / FEATURES).unlink()
+    assert collected == ["its training", "trained", "bot"] and len(trained) == 4
+    if attack == "attributes_on_words":
+        keys = [derived_keys(np.random.default_rng([5, party]).bytes(32), 1)[0] for party in range(2)]
+        words = [shuffled(x.view("uint32"), key) for x, key in zip((local, users), keys)]
+        local, users = (np.float32(each / 2**32) for each in words)
+    program = "train_classifier" if attack.startswith("attributes") else "train_reconstructor"
+    for name, of, *features, where in trained:
+        assert (name, of, where) == (program, trial, folder)
+        np.testing.assert_array_equal(features, [local, users])
+
+
+KILLED = """
+import functools, json, os, signal, sys
+import keras
+from common.experiments import training
+from common.experiments.config import from_json
+from shufflebits.config import Config
+from shufflebits.train import train
+from tests.shufflebits.small_networks import small_networks
+
+class Killed(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+training.fit = functools.partial(training.fit, callbacks=[Killed()])  # those of the victim model are others
+with small_networks():
+    train(from_json(json.loads(sys.argv[1]), Config))
+"""
+
+
+def test_killed_in_the_second_epoch_it_ends_with_the_same_weights(run, people, tmp_path, monkeypatch):
+    """The process is gone at once in the adversarial training's fifth step of nine."""
     whole, _, _ = run
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path, attacks=("adversarial",))
-    with stopping(lambda folder: folder.name == "adversarial-seed0"):
-        train(config)
+    run_python("-c", KILLED, json.dumps(to_json(config)), status=-signal.SIGKILL)
+    assert epochs_done(tmp_path / "shufflebits/run/adversarial-seed0") == 1
     monkeypatch.setattr(training_program, "collect", None)  # features are not collected again
     assert_same_checkpoints(train(config), whole, "victim", "adversarial-seed0")
 
 
-# Losses of the last epoch from seed 0: the trainings as a whole. A change of these is a change of results.
+# Losses of an epoch from seed 0: the trainings as a whole. A change of these is a change of results.
 GOLDEN = {
-    "attributes loss": 3.197153,
-    "pixel loss": 0.0683813,
-    "adversarial difference": 0.194985,
-    "adversarial loss": 0.198057,
+    "attributes loss 2": 2.121517,
+    "adversarial difference 1": 0.000982056,
+    "adversarial loss 1": 0.00141556,
 }
 
 
 def test_golden_training_logs(run):
     names = [name.split() for name in GOLDEN]
-    values = [pd.read_csv(run[0] / f"{attack}-seed0/log.csv")[column].iloc[-1] for attack, column in names]
+    logs = {attack: pd.read_csv(run[0] / f"{attack}-seed0/log.csv").set_index("epoch") for attack, *_ in names}
+    values = [logs[attack].loc[int(epoch), column] for attack, column, epoch in names]
     assert values == pytest.approx(list(GOLDEN.values()), rel=5e-3)
 
 
 def test_numbers_are_those_of_the_reconstructions(run):
     """The mean cosine distance again, from the PNG files and without the server."""
     folder, config, records = run
-    record = next(record for record in records if record["attack"] == "pixel")
+    record = next(record for record in records if record["attack"] == "adversarial")
     parts, embedder = read(config), restore_embedder(folder)
-    pictures = folder / "pixel-seed0/reconstructions"
+    pictures = folder / "adversarial-seed0/reconstructions"
     files = sorted(pictures.rglob("*.png"))
     assert len(files) == len(parts.users)
-    paths = [image_file(folder / "pixel-seed0", PLAIN, path) for path in parts.users.path]
+    paths = [image_file(folder / "adversarial-seed0", PLAIN, path) for path in parts.users.path]
     images = np.stack([cv2.resize(read_image(path), config.image_size[::-1]) for path in paths])
     with np.load(folder / FEATURES) as features:
         distance = cosine_distances(features["users"], embedder.predict(images, verbose=0)).mean()
@@ -114,15 +183,7 @@ def test_report_has_its_tables_and_figures(run):
         assert part in text
     assert_figures(folder, "attributes", "reconstructions", "loss")
     values = json.loads((folder / "report.json").read_text())
-    assert len(values["trials"]) == 4 and values["cipher"]
-
-
-def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
-    folder, _, records = run
-    for name in ("evaluate_classifier", "evaluate_reconstructor"):
-        monkeypatch.setattr(evaluation, name, None)
-    monkeypatch.setattr("shufflebits.cryptanalysis.study.Trial", None)
-    assert evaluate(folder) == records
+    assert len(values["trials"]) == 3 and values["cipher"]
 
 
 def test_features_of_another_model_do_without_a_server(people, tmp_path, capsys):
@@ -143,6 +204,8 @@ def test_features_of_another_model_do_without_a_server(people, tmp_path, capsys)
     features = np.random.default_rng(0).random((len(paths), 16), "float32")
     np.savez(file, accumulated_image_file_paths=paths, accumulated_feature_array=features)
     folder = train(config)
+    losses = pd.read_csv(folder / "pixel-seed0/log.csv").loss.tolist()
+    assert losses == pytest.approx([0.0917683], rel=5e-3)  # as those of GOLDEN
     assert evaluate(folder)[0]["cosine_distance"] == {}
     images = folder / "pixel-seed0/reconstructions"
     out = capsys.readouterr().out

@@ -194,6 +194,8 @@ def test_other_backend():
         ({"key": REVERSAL}, [FEATURES, REVERSAL], "with a key takes the features alone, got 2 inputs"),
         ({"key": random_keys(3)}, FEATURES, rf"vectors of 3 elements, got features of shape \({ROWS}, {ELEMENTS}\)"),
         ({}, FEATURES, r"without a key takes \[features, key\]"),
+        ({}, FEATURES[:2], r"without a key takes \[features, key\]; pass both"),
+        ({}, [FEATURES, REVERSAL, REVERSAL], r"without a key takes \[features, key\]; pass both"),
         ({}, [FEATURES, np.arange(31)], r"shape \(32,\) or \(B, 32\), got \(31,\)"),
         ({}, [FEATURES, random_keys(3)], f"as many as rows, got 3 for {ROWS}"),
         ({}, [FEATURES, np.arange(32.0)], "must be int32, got float"),

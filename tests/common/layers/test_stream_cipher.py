@@ -113,5 +113,7 @@ def test_bad_inputs_are_reported(change, message):
 
 
 def test_missing_inputs_are_reported():
-    with pytest.raises(ValueError, match="takes .*; pass all four"):
-        ChaCha20()(np.ones((1, 2), "float32"))
+    inputs = [np.ones((4, 2), "float32"), *stream(KEY, NONCE, 0)]
+    for some in (inputs[0], inputs[:3], [*inputs, inputs[3]]):
+        with pytest.raises(ValueError, match="takes .*; pass all four"):
+            ChaCha20()(some)

@@ -1,9 +1,15 @@
-"""Features from a file."""
+"""Features from a server, and from a file."""
+
+import contextlib
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from shufflebits.attacks.collect import read_features
+from shufflebits.attacks import collect as module
+from shufflebits.attacks.collect import collect, load, read_features
+from shufflebits.data import Parts
 
 IMAGES = ["/data/query/a.jpg", "/data/gallery/a.jpg"]
 FEATURES = np.float32([[1, 2], [3, 4], [5, 6]])
@@ -76,3 +82,20 @@ def test_no_feature_file(tmp_path):
     (tmp_path / "f.npz").write_bytes(b"PK\x03\x04 and nothing else")
     with pytest.raises(ValueError, match="f.npz is no npz file of plain arrays"):
         read_features(tmp_path / "f.npz", IMAGES)
+
+
+@pytest.mark.parametrize("kind", ["server", "file"])
+def test_features_of_both_sides_are_collected(kind, tmp_path, monkeypatch):
+    """Of the local images and of the users', each in the order of their table, from the model's server or a file."""
+    numbers = {f"set/{name}.jpg": [ord(name), 1.5] for name in "abcde"}
+    local, users = (pd.DataFrame({"path": [f"set/{name}.jpg" for name in names]}) for names in ("dbe", "ca"))
+    np.savez(tmp_path / "f.npz", paths=list(numbers), features=np.float32(list(numbers.values())))
+    server = SimpleNamespace(embed=lambda paths: np.float32([numbers[path] for path in paths]) + 100)
+    config = SimpleNamespace(victim="trained" if kind == "server" else "bot", features=tmp_path / "f.npz")
+    if kind == "server":
+        monkeypatch.setattr(module, "victim_client", lambda *_: contextlib.nullcontext(server))
+    collect(config, Parts(None, local, users), tmp_path)
+    added = 100 if kind == "server" else 0
+    for collected, names in zip(load(tmp_path), ("dbe", "ca")):
+        np.testing.assert_array_equal(collected, np.float32([[ord(name) + added, 1.5 + added] for name in names]))
+        assert collected.dtype == np.float32

@@ -13,9 +13,8 @@ def test_shuffled_images_come_with_their_companions(tmp_path):
     table, numbers = write_images(tmp_path), {"number": np.arange(24)}
 
     def taken(first_epoch, count):
-        data = shuffled_image_batches(
-            table["path"], numbers, image_size=(16, 8), batch_size=5, seed=1, first_epoch=first_epoch
-        )
+        resumed = {"first_epoch": first_epoch} if first_epoch else {}
+        data = shuffled_image_batches(table["path"], numbers, image_size=(16, 8), batch_size=5, seed=1, **resumed)
         return [(rows["number"].numpy(), images.numpy()) for rows, images in data.take(count)]
 
     pairs = taken(0, 8)  # 4 batches an epoch, without the four images left over

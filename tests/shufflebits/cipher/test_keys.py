@@ -1,7 +1,5 @@
 """Keys: uniform, private, used once."""
 
-import hashlib
-import hmac
 import itertools
 import json
 import os
@@ -10,11 +8,11 @@ import stat
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from scipy import stats
 
 from common.bit_permutation import swap_masks
 from shufflebits.cipher.keys import Key, OneTimeKeys, shuffled
+from tests.common.shuffle_oracle import derived_keys
 
 SECRET = bytes(range(32))
 
@@ -58,20 +56,7 @@ def test_permutation_by_hand():
 
 
 def test_derived_keys_by_the_definition():
-    """HKDF from its two steps (RFC 5869), then bytes of ChaCha20, without the incomplete run of n."""
-    extracted = hmac.digest(bytes(32), SECRET, hashlib.sha256)
-    stream_key = hmac.digest(extracted, b"shufflebits keys 1:person" + bytes([1]), hashlib.sha256)
-    stream = iter(Cipher(algorithms.ChaCha20(stream_key, bytes(16)), None).encryptor().update(bytes(10_000)))
-    expected = []
-    for _ in range(20):
-        key = list(range(32))
-        for n in range(32, 1, -1):
-            byte = next(stream)
-            while byte >= 256 // n * n:
-                byte = next(stream)
-            key[n - 1], key[byte % n] = key[byte % n], key[n - 1]
-        expected.append(key)
-    np.testing.assert_array_equal(Key.derive(SECRET, 20, b"person"), expected)
+    np.testing.assert_array_equal(Key.derive(SECRET, 20, b"person"), derived_keys(SECRET, 20, b"person"))
 
 
 def test_derived_keys_depend_on_secret_and_context_alone():
@@ -80,6 +65,7 @@ def test_derived_keys_depend_on_secret_and_context_alone():
     others = [Key.derive(SECRET, 8, b"x"), Key.derive(SECRET[::-1], 8)]
     assert all(np.mean(np.asarray(other) == key) < 0.2 for other in others)
     assert len(np.unique(key, axis=0)) == 8
+    np.testing.assert_array_equal(Key.derive(bytes(16), 2), derived_keys(bytes(16), 2))  # the shortest secret
 
 
 def test_inverse_undoes():
@@ -93,6 +79,7 @@ def test_masks_are_computed_once():
     for inverse, expected in ((False, key), (True, key.inverse())):
         np.testing.assert_array_equal(key.swap_masks(inverse), swap_masks(expected))
         assert key.swap_masks(inverse) is key.swap_masks(inverse)
+        assert not key.swap_masks(inverse).flags.writeable
 
 
 def test_key_cannot_be_changed_or_seen():
@@ -161,6 +148,7 @@ def test_one_time_key_is_taken_once():
     with pytest.raises(ValueError, match="has been used; ask for a new one"):
         keys.take(first)
     assert keys.take(second) is other and len({first, second}) == 2
+    assert len(first) == 22  # 16 bytes
 
 
 def test_one_time_key_expires():
@@ -177,6 +165,18 @@ def test_one_time_key_expires():
     assert repr(keys) == "OneTimeKeys(2 hidden)"  # the expired one is forgotten
     with pytest.raises(ValueError, match="was never issued"):
         keys.take("something")
+
+
+def test_one_time_keys_live_a_minute():
+    now = 0.0
+    keys = OneTimeKeys(clock=lambda: now)
+    first, second = keys.issue()[0], keys.issue()[0]
+    now = 59.9
+    keys.take(first)
+    now = 60.0
+    with pytest.raises(ValueError, match="has expired"):
+        keys.take(second)
+    assert keys._limit == 10_000
 
 
 def test_one_time_keys_are_limited():

@@ -37,7 +37,9 @@ def test_counts_on_after_a_restart(path):
     with NonceSequence.create(path) as nonces:
         key = nonces.key
         assert [number(nonces.next_nonce()) for _ in range(3)] == [0, 1, 2]
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600 and key.shape == (8,) and key.dtype == np.uint32
+        for file in (path, path.with_name(f"{path.name}.lock")):
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert key.shape == (8,) and key.dtype == np.uint32
     with NonceSequence(path) as nonces:
         assert number(nonces.next_nonce()) == 3
         np.testing.assert_array_equal(nonces.key, key)

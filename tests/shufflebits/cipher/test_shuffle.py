@@ -1,5 +1,8 @@
 """The array path against the definition."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -51,6 +54,25 @@ def test_long_vectors_are_cut_into_pieces():
     some = slice(None, None, 60)
     np.testing.assert_array_equal(encrypted[some], shuffled(words[some], keys))
     np.testing.assert_array_equal(decrypt(encrypted, keys).view(np.uint32), words)
+
+
+@pytest.mark.parametrize("size, threads", [(2**19 - 1, 1), (2**19, 2), (3 * 2**18, 3), (2**20, 3)])
+def test_threads_are_used_for_large_arrays_alone(size, threads, monkeypatch):
+    """One for each 2^18 numbers, but no more than the three processors."""
+    started = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, count):
+            started.append(count)
+            super().__init__(count)
+
+    monkeypatch.setattr(shuffle, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(3) if process == 0 else range(9))
+    words = np.arange(size, dtype=np.uint32)
+    assert encrypt(words.view(np.float32), SIGN_AND_LOWEST)[[0, 1, -1]].tolist() == [
+        int(shuffled(words[n], SIGN_AND_LOWEST)) for n in (0, 1, -1)
+    ]
+    assert started == [threads] * (threads > 1)
 
 
 @pytest.mark.parametrize("count", [None, 12])

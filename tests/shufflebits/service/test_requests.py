@@ -1,5 +1,6 @@
 """Bad requests: each is answered with a sentence, and none takes the server down."""
 
+import asyncio
 import json
 import zlib
 
@@ -7,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import requests
+from starlette.exceptions import HTTPException
 
-from shufflebits.service.requests import decode
+from shufflebits.service import requests as module
+from shufflebits.service.requests import Query, decode
 from shufflebits.service.server import Limits, serving
 from tests.shufflebits.service.tiny_server import (  # fmt: skip
     CHACHA,
@@ -175,3 +178,42 @@ def test_huge_images_are_refused_before_they_are_decoded(small):
         file = PNG[:8] + (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
         sentence = "Image 0, counted from 0, has more than 33554432 pixels; send it smaller."
         assert refusal(post(small, ("images", file), KEY)) == (413, sentence)
+
+
+def test_images_of_just_the_limit_are_taken(monkeypatch):
+    for limit, is_taken in ((16 * 8, True), (16 * 8 - 1, False)):
+        monkeypatch.setattr(module, "_MOST_PIXELS", limit)
+        if is_taken:
+            np.testing.assert_array_equal(decode([PNG], SIZE)[0], IMAGES[0])
+        else:
+            with pytest.raises(HTTPException, match="Image 0, counted from 0, has more than 127 pixels"):
+                decode([PNG], SIZE)
+
+
+def test_fields_of_just_the_limit_are_taken(small):
+    assert post(small, IMAGE, ("key", POSITIONS.ljust(4096))).status_code == 200
+    assert post(small, IMAGE, ("key", POSITIONS.ljust(4097))).status_code == 400
+
+
+@pytest.mark.parametrize("sizes, limit, read", [([2, 1], 3, 2), ([2, 1], 2, 2), ([8, 1], 2, 2), ([9, 1], 2, 1)])
+def test_body_is_read_up_to_four_times_the_limit(sizes, limit, read):
+    """A client that sends more is answered before it has sent all."""
+    taken = []
+
+    class Request:
+        async def stream(self):
+            for size in sizes:
+                taken.append(size)
+                yield bytes(size)
+
+    if sum(sizes) <= limit:
+        assert [len(chunk) for chunk in asyncio.run(module._body(Request(), limit))] == sizes
+    else:
+        with pytest.raises(HTTPException, match="A request may have 2 bytes, got more"):
+            asyncio.run(module._body(Request(), limit))
+    assert len(taken) == read
+
+
+def test_request_shows_no_secret():
+    query = Query([b"image"], "shufflebits", np.arange(32), "identifier", None)
+    assert repr(query) == "Query(cipher='shufflebits', nonce=None)"

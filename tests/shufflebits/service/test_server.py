@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -15,6 +17,7 @@ from common.datasets.images import read_image
 from shufflebits.cipher.keys import Key
 from shufflebits.cipher.nonces import NonceSequence
 from shufflebits.cipher.shuffle import decrypt
+from shufflebits.service import server as module
 from shufflebits.service.client import Client
 from shufflebits.service.encrypted_model import EncryptedEmbedder
 from shufflebits.service.server import Limits, serving
@@ -22,6 +25,7 @@ from tests.common.shuffle_oracle import random_keys, shuffled
 from tests.shufflebits.service.tiny_server import (  # fmt: skip
     CHACHA,
     DIMENSIONS,
+    HEX24,
     HEX64,
     IMAGE,
     IMAGES,
@@ -92,6 +96,7 @@ def test_words_by_the_definition(url):
     assert response.content == shuffled(one.view(np.uint32), key).astype("<u4").tobytes()
     assert (response.headers["X-Rows"], response.headers["X-Dimensions"]) == ("1", str(DIMENSIONS))
     assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_chacha20_counts_requests(small, expected, tmp_path):
@@ -116,6 +121,18 @@ def test_client_stays_within_the_limits(small, expected):
     np.testing.assert_allclose(client.embed(large), expected[[0] * 5], rtol=1e-5)
 
 
+def test_each_request_has_a_fresh_key(small, monkeypatch):
+    """81 images are three requests; a key of one's own goes into all of them."""
+    fields, send = [], Client._post
+    monkeypatch.setattr(Client, "_post", lambda self, files, form: fields.append(form) or send(self, files, form))
+    client, key = Client(small), random_keys(None)
+    features = client.embed(IMAGES[:81])
+    np.testing.assert_allclose(client.embed(IMAGES[:81], key), features, rtol=1e-5)
+    keys = [json.loads(form["key"]) for form in fields]
+    assert all(sorted(each) == [*range(32)] for each in keys) and keys[3:] == [key.tolist()] * 3
+    assert len(set(map(tuple, keys))) == 4 and {len(form) for form in fields} == {1}
+
+
 def test_hundred_clients_at_once(url, expected):
     """Each has its own image and its own key, and gets its own features."""
     start = threading.Barrier(100)
@@ -130,9 +147,15 @@ def test_hundred_clients_at_once(url, expected):
     np.testing.assert_allclose(features, expected[:100], rtol=1e-5)
 
 
-def test_graph_is_compiled_for_few_sizes(embedder):
+def test_graph_is_compiled_for_few_sizes(embedder, monkeypatch):
+    """Batches are filled up to the next power of two, 64 at most."""
     pytest.importorskip("tensorflow")  # counts its graphs
-    encrypted = EncryptedEmbedder(embedder)
+    encrypted, sizes, predict = EncryptedEmbedder(embedder), [], keras.Model.predict_on_batch
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda self, x: sizes.append(len(x[0])) or predict(self, x))
+    for count, filled in ((1, [1]), (2, [2]), (3, [4]), (33, [64]), (64, [64]), (65, [64, 1])):
+        sizes.clear()
+        encrypted.shufflebits(IMAGES[:count], random_keys(None))
+        assert sizes == filled
     for count in range(1, 70, 3):
         encrypted.shufflebits(IMAGES[:count], random_keys(None, seed=count))
         encrypted.chacha20(IMAGES[:count], np.full(8, count, np.uint32), np.full(3, count, np.uint32))
@@ -140,7 +163,9 @@ def test_graph_is_compiled_for_few_sizes(embedder):
         assert model.predict_function.experimental_get_tracing_count() <= 7
 
 
-def test_description(small):
+def test_description(small, url):
+    limits = {"max_images": 256, "max_bytes": 64 * 2**20, "max_keys": 10_000, "key_lifetime": 60.0}
+    assert requests.get(url, timeout=30).json() == {"height": 16, "width": 8, "dimensions": 24, **limits}
     assert requests.get(small, timeout=30).json() == {
         "height": 16, "width": 8, "dimensions": 24,
         "max_images": 40, "max_bytes": 100_000, "max_keys": 2, "key_lifetime": 60.0,
@@ -151,15 +176,20 @@ def test_one_time_keys(embedder, expected):
     """The server's clock is the test's."""
     now = [100.0]
     with serving(embedder, Limits(max_keys=3, key_lifetime=2.0), clock=lambda: now[0]) as url:
-        issued = [post(url, path="/keys").json() for _ in range(3)]
+        answers = [post(url, path="/keys") for _ in range(3)]
+        issued = [answer.json() for answer in answers]
         full = refusal(post(url, path="/keys"))
         name, key = ("key_id", issued[0]["key_id"]), issued[0]["key"]
         assert refusal(post(url, ("images", b"x"), name))[0] == 422  # and does not use it up
-        words = np.frombuffer(post(url, IMAGE, name).content, "<u4")
+        answers.append(post(url, IMAGE, name))
+        answers.append(post(url, IMAGE, CHACHA, ("key", HEX64), ("nonce", HEX24)))
+        words = np.frombuffer(answers[3].content, "<u4")
         again = refusal(post(url, IMAGE, name))
         now[0] += 2
         late = refusal(post(url, IMAGE, ("key_id", issued[1]["key_id"])))
         assert post(url, path="/keys").status_code == 200
+    # Keys and features stay in no cache on the way.
+    assert [(answer.status_code, answer.headers.get("Cache-Control")) for answer in answers] == [(200, "no-store")] * 5
     assert len({entry["key_id"] for entry in issued}) == 3 and sorted(key) == [*range(32)]
     np.testing.assert_allclose(decrypt(words, key), expected[0], rtol=1e-5)
     assert full == (429, "There are 3 one-time keys already; wait 2 seconds until they expire.")
@@ -194,6 +224,7 @@ def test_other_paths_and_methods(url):
     assert post(url, path="/other").json() == {"detail": "Not Found"}
     response = requests.get(f"{url}/embed", timeout=30)
     assert (response.status_code, response.json()) == (405, {"detail": "Method Not Allowed"})
+    assert response.headers["Allow"] == "POST"
 
 
 def test_failure_tells_nothing(embedder, monkeypatch, caplog):
@@ -230,3 +261,19 @@ def test_other_models_are_refused(embedder, shapes):
 def test_limits_are_above_zero():
     with pytest.raises(ValueError, match="max_images must be above zero, got 0"):
         Limits(max_images=0)
+    assert Limits(max_images=1, key_lifetime=0.5).key_lifetime == 0.5
+
+
+def test_as_many_images_are_read_at_once_as_there_are_processors(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(3) if process == 0 else range(9))
+    assert module._Server(None, Limits(), time.monotonic)._pool._max_workers == 3
+
+
+@pytest.mark.parametrize("host, url", [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
+def test_addresses_by_hand(host, url):
+    try:
+        with module._listen(host, 0) as listener:
+            assert module._url(listener) == f"{url}{listener.getsockname()[1]}"
+    except ValueError:
+        pytest.skip(f"this machine has no address {host}")
+    assert module.Arguments().port == 8000
