@@ -12,11 +12,13 @@ import keras
 import numpy as np
 import pytest
 
+from shufflebits.cipher.nonces import NonceSequence
 from shufflebits.service.client import Client
 from shufflebits.service.client import main as client_program
 from shufflebits.service.encrypted_model import EncryptedEmbedder, load_saved_model
 from shufflebits.service.server import main as server_program
-from tests.helpers import start_python
+from tests.common.shuffle_oracle import REVERSAL
+from tests.helpers import run_snippet, start_python
 from tests.shufflebits.service.tiny_server import DIMENSIONS, IMAGES, PNG, build_embedder
 
 
@@ -47,6 +49,11 @@ def test_programs_from_start_to_end(saved_model, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["client", url, *paths, "--out", str(tmp_path / "features.npz")])
         client_program()
         assert capsys.readouterr().out == f"3 × {DIMENSIONS} features: {tmp_path / 'features.npz'}\n"
+        monkeypatch.chdir(tmp_path)
+        for name in ("one.jpg", "two.png"):
+            Path(name).write_bytes(PNG)
+        names = {"nonces": NonceSequence.create("key.json"), "key": np.asarray(REVERSAL)}
+        features, by_chacha20, words = run_snippet("shufflebits", 1, {"http://127.0.0.1:8000": url}, **names)["shown"]
     finally:
         for server, number in zip(servers, (signal.SIGINT, signal.SIGTERM)):
             server.send_signal(number)
@@ -55,6 +62,9 @@ def test_programs_from_start_to_end(saved_model, tmp_path, monkeypatch, capsys):
         assert file["paths"].tolist() == paths and file["features"].dtype == np.float32
         expected = build_embedder().predict_on_batch(IMAGES[:1])
         np.testing.assert_allclose(file["features"], expected[[0] * 3], rtol=1e-5)
+    np.testing.assert_allclose(features, expected[[0] * 2], rtol=1e-5)
+    np.testing.assert_allclose(by_chacha20, expected, rtol=1e-5)
+    assert words.dtype == np.uint32 and (words.view("float32") != by_chacha20).any()
     assert [status for *_, status in ends] == [0, 0]
     assert ['"POST /embed HTTP/1.1" 200' in out for out, *_ in ends] == [True, False]
     for _, error, _ in ends:
