@@ -8,7 +8,7 @@ from l2_autoencoder import model
 from l2_autoencoder.config import PRESETS, Config, Trial
 from l2_autoencoder.model import build, build_autoencoder
 
-SMALL = (8, 8, 16)  # layers of 2000 take most of the time to initialize
+SMALL = (64, 64, 128)  # layers of 2000 take most of the time to initialize
 
 
 @pytest.fixture
