@@ -1,9 +1,13 @@
 """Resume, kill, stop and failure of `training.fit`. Each test trains a network of two small layers with dropout."""
 
+import contextlib
 import gc
+import io
+import os
 import signal
-import time
 import weakref
+from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,8 +17,8 @@ import pytest
 from common.datasets import array_batches
 from common.datasets.batches import shuffled_batches, steps_per_epoch
 from common.experiments import training
-from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done, is_due
-from tests.helpers import run_python, start_python
+from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done, is_due, is_finished
+from tests.helpers import run_python
 
 SAMPLES = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
 STEPS = steps_per_epoch(len(SAMPLES), 8)
@@ -44,34 +48,50 @@ def weights(model):
     return np.concatenate([keras.ops.convert_to_numpy(variable).ravel() for variable in model.weights])
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
-    whole, whole_log = fit(tmp_path / "whole", 5)
-    fit(tmp_path / "parts", 2)
-    parts, parts_log = fit(tmp_path / "parts", 5)  # dropout's seeds, Adam's moments, the order: all go on
-    np.testing.assert_array_equal(weights(whole), weights(parts))
-    pd.testing.assert_frame_equal(whole_log, parts_log)
-    assert (tmp_path / "whole/log.csv").read_text() == (tmp_path / "parts/log.csv").read_text()
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Weights, log and best weights of four epochs that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    model, log = fit(folder, 4)
+    last = weights(model)
+    model.load_weights(folder / BEST_WEIGHTS)
+    return last, log, weights(model)
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, whole):
+    fit(tmp_path, 2)
+    (tmp_path / "log.csv").unlink()  # as a kill leaves it that comes before the log is written
+    parts, log = fit(tmp_path, 4)  # dropout's seeds, Adam's moments, the order: all go on
+    np.testing.assert_array_equal(weights(parts), whole[0])
+    pd.testing.assert_frame_equal(log, whole[1])
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "log.csv"), whole[1])
+    assert list(log.columns) == ["epoch", "loss"] and log["epoch"].tolist() == [1, 2, 3, 4]
+    if keras.backend.backend() == "tensorflow":
+        assert list((tmp_path / "tensorboard").rglob("events*"))
 
 
 def test_finished_training_is_not_touched_again(tmp_path):
     assert epochs_done(tmp_path) == 0
     first, log = fit(tmp_path, 2)
     assert epochs_done(tmp_path) == 2
+    done = [is_finished(SimpleNamespace(epochs=epochs), None, None, tmp_path) for epochs in (1, 2, 3)]
+    assert done == [True, True, False]
     again, log_again = fit(tmp_path, 2)
     np.testing.assert_array_equal(weights(first), weights(again))
     pd.testing.assert_frame_equal(log, log_again)
 
 
-def test_best_weights_are_those_of_the_lowest_loss(tmp_path):
+def test_best_weights_are_the_first_of_the_lowest_loss(tmp_path):
     class Spoil(keras.callbacks.Callback):
         history = []
 
         def on_epoch_end(self, epoch, logs=None):
-            logs["loss"] = [3.0, 1.0, 2.0][epoch]
+            logs["loss"] = [3.0, 1.0, 2.0, 1.0][epoch]
             self.history.append(weights(self.model))
 
     spoil = Spoil()
-    model, _ = fit(tmp_path, 3, callbacks=[spoil])
+    model, _ = fit(tmp_path, 4, callbacks=[spoil])
+    assert not np.array_equal(weights(model), spoil.history[1])
     model.load_weights(tmp_path / BEST_WEIGHTS)
     np.testing.assert_array_equal(weights(model), spoil.history[1])
 
@@ -118,27 +138,84 @@ def test_what_happens_now_and_then_happens_at_the_end_too(every, epochs, due):
     assert [epoch for epoch in range(epochs) if is_due(epoch, every, epochs)] == due
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.7, 1.6])
-def test_killed_and_continued_equals_uninterrupted(tmp_path, seconds):
+def test_killed_and_continued_equals_uninterrupted(tmp_path, whole):
+    """By SIGKILL, in the second of three steps of the third epoch."""
     script = (
-        "import pathlib, sys, time, keras\n"
+        "import os, pathlib, signal, sys, keras\n"
         "from tests.common.experiments.test_training import fit\n"
-        "class Slow(keras.callbacks.Callback):\n"
-        "    def on_train_batch_end(self, batch, logs=None): time.sleep(0.2)\n"
-        "fit(pathlib.Path(sys.argv[1]), 6, callbacks=[Slow()])\n"
+        "class Kill(keras.callbacks.Callback):\n"
+        "    def on_epoch_begin(self, epoch, logs=None): self.epoch = epoch\n"
+        "    def on_train_batch_end(self, batch, logs=None):\n"
+        "        if (self.epoch, batch) == (2, 1): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "fit(pathlib.Path(sys.argv[1]), 4, callbacks=[Kill()])\n"
     )
-    process = start_python("-c", script, str(tmp_path / "killed"))
-    while not (tmp_path / "killed/log.csv").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert len(pd.read_csv(tmp_path / "killed/log.csv")) < 6
-    continued, log = fit(tmp_path / "killed", 6)
-    whole, whole_log = fit(tmp_path / "whole", 6)
-    np.testing.assert_array_equal(weights(whole), weights(continued))
-    pd.testing.assert_frame_equal(whole_log, log)
+    run_python("-c", script, str(tmp_path), status=-signal.SIGKILL)
+    assert len(pd.read_csv(tmp_path / "log.csv")) == 2
+    continued, log = fit(tmp_path, 4)
+    np.testing.assert_array_equal(weights(continued), whole[0])
+    pd.testing.assert_frame_equal(log, whole[1])
+
+
+@pytest.mark.parametrize("name", [BEST_WEIGHTS, "state.npz", "log.csv"])
+def test_stopped_at_any_of_the_writes_of_an_epoch_equals_uninterrupted(tmp_path, monkeypatch, whole, name):
+    """A file of the second epoch is written and about to take its place: until then the old one is there."""
+    path = tmp_path / ("checkpoint" if name == "state.npz" else "") / name
+    replace, seen, first = os.replace, [], []
+
+    def stop_at_the_second(temporary, target):
+        if target == path:
+            seen.append(path.read_bytes() if path.exists() else None)
+            if len(seen) == 2:
+                assert seen == [None, first[0]] and Path(temporary).stat().st_size > 0
+                raise KeyboardInterrupt
+        replace(temporary, target)
+        if target == path:
+            first.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "replace", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, 4)
+    assert path.read_bytes() == first[0]
+    continued, log = fit(tmp_path, 4)
+    np.testing.assert_array_equal(weights(continued), whole[0])
+    pd.testing.assert_frame_equal(log, whole[1])
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "log.csv"), whole[1])
+    continued.load_weights(tmp_path / BEST_WEIGHTS)
+    np.testing.assert_array_equal(weights(continued), whole[2])
+
+
+def test_reader_that_holds_the_old_files_reads_them_whole(tmp_path):
+    """While a training goes on: npz and HDF5 files are read piece by piece."""
+    fit(tmp_path, 1)
+    files = [tmp_path / name for name in ("checkpoint/state.npz", BEST_WEIGHTS, "log.csv")]
+    before = [path.read_bytes() for path in files]
+    with contextlib.ExitStack() as held:
+        opened = [held.enter_context(open(path, "rb")) for path in files]
+        state = held.enter_context(np.load(files[0]))
+        fit(tmp_path, 3)
+        assert [file.read() for file in opened] == before
+        old = {name: state[name] for name in state.files}
+    assert all(path.read_bytes() != content for path, content in zip(files, before))
+    with np.load(io.BytesIO(before[0])) as expected:
+        assert old.keys() == set(expected.files)
+        for name in expected.files:
+            np.testing.assert_array_equal(old[name], expected[name])
+
+
+def test_settings_of_the_process_are_as_before(tmp_path):
+    """Handlers of signals, and the precision of layers."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            assert all(signal.getsignal(n) is not h for n, h in zip((signal.SIGINT, signal.SIGTERM), handlers))
+
+    fit(tmp_path, 1, callbacks=[Look()])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    with pytest.raises(KeyError), training.precision("mixed_bfloat16"):
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+        raise KeyError
+    assert keras.layers.Dense(1).compute_dtype == "float32"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -158,22 +235,27 @@ def test_signals_stop_cleanly(tmp_path, number, status):
     assert len(log) == 3
 
 
-def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_epoch(tmp_path):
-    whole = array_batches.shuffled_batches(SAMPLES, 8, seed=0)
+def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_epoch(tmp_path, whole):
+    arrays = array_batches.shuffled_batches(SAMPLES, 8, seed=0)
 
     def load(epoch, step):
-        x = whole[epoch * STEPS + step]
+        x = arrays[epoch * STEPS + step]
         return x, x * np.float32(np.nan if (epoch, step) == (1, 1) else 1)
 
     def poisoned(first_epoch):
-        return array_batches.ArrayBatches(load, STEPS, first_epoch)
+        if keras.backend.backend() != "tensorflow":
+            return array_batches.ArrayBatches(load, STEPS, first_epoch)
+        import tensorflow as tf  # whose threads would wait for those of Python
+
+        numbered = batches(first_epoch).enumerate(first_epoch * STEPS)
+        return numbered.map(lambda i, xy: (xy[0], xy[1] * tf.where(i == STEPS + 1, np.float32(np.nan), 1)))
 
     with pytest.raises(training.NonFiniteLossError, match=rf"at step {STEPS + 2} \(epoch 2\).*after epoch 1 is saved"):
         fit(tmp_path, 4, data=poisoned)
     assert len(pd.read_csv(tmp_path / "log.csv")) == 1
-    resumed, _ = fit(tmp_path, 3)
-    whole, _ = fit(tmp_path / "whole", 3)
-    np.testing.assert_array_equal(weights(whole), weights(resumed))
+    resumed, log = fit(tmp_path, 4)
+    np.testing.assert_array_equal(weights(resumed), whole[0])
+    pd.testing.assert_frame_equal(log, whole[1])
 
 
 def test_damaged_and_foreign_checkpoints_are_named(tmp_path):
