@@ -1,3 +1,4 @@
+import json
 import os
 import platform
 import shutil
@@ -18,6 +19,27 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
         raise RuntimeError("disk full")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reader_sees_the_old_file_whole_or_the_new_one(tmp_path, monkeypatch):
+    """Also one that had opened it before; the new one is on the disk before it takes the old one's place."""
+    path, calls = tmp_path / "a.json", []
+    write_json(path, ["old"] * 1000)
+    for name in ("fsync", "replace"):
+        call = getattr(os, name)
+
+        def recorded(*arguments, name=name, call=call):
+            calls.append((name, path.read_text()))
+            return call(*arguments)
+
+        monkeypatch.setattr(os, name, recorded)
+    old = path.read_text()
+    with open(path) as held:
+        assert held.read(10) == old[:10]
+        write_json(path, ["new"] * 2000)
+        assert held.read() == old[10:]
+    assert calls == [("fsync", old), ("replace", old)]
+    assert json.loads(path.read_text()) == ["new"] * 2000
 
 
 def test_temporary_name_keeps_the_suffixes(tmp_path):
