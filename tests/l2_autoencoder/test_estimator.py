@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from l2_autoencoder.clustering import kmeans_starts
+from l2_autoencoder.config import PRESETS
 from l2_autoencoder.estimator import AutoencoderClustering
 
 IMAGES = (load_digits().images / 16).astype("float32")[:300]
@@ -128,6 +129,18 @@ def test_best_weights_and_all_parameters_are_used(monkeypatch, normalization):
     assert estimator.predict_anomaly(IMAGES[:40]).sum() == 10  # a quarter
 
 
+def test_defaults_are_those_of_the_publications_presets():
+    preset = PRESETS["mnist_conv_l2"][1]
+    same = ("architecture", "embedding_size", "leaky_relu_slope", "epochs", "batch_size", "learning_rate")
+    expected = {name: getattr(preset, name) for name in same} | {"n_init": preset.kmeans_restarts}
+    expected |= {
+        "normalization": "l2",
+        "n_clusters": 10,
+        "contamination": 0.1,
+    }  # digits; share
+    assert AutoencoderClustering().get_params() == expected | {"image_shape": None, "random_state": None}
+
+
 @pytest.mark.parametrize(
     ("options", "below_zero"),
     [({"architecture": "dense"}, -0.2), ({"architecture": "dense", "leaky_relu_slope": 0.3}, -0.3), ({}, 0)],
@@ -182,9 +195,10 @@ def test_saved_and_loaded_is_the_same(fitted, tmp_path, way):
     [
         (IMAGES[:3], {}, "5 clusters need at least as many samples, got n_samples=3"),
         (np.full((20, 8, 8), np.nan), {}, "contains NaN"),
-        (np.ones((20, 8, 8)), {}, "All 20 images are the same; there is nothing to cluster"),
+        (np.ones((20, 8, 8)), {"n_clusters": 2}, "All 20 images are the same; there is nothing to cluster"),
         (np.repeat(IMAGES[:4], 10, axis=0), {}, "5 clusters need as many distinct embeddings, got 4"),
         (IMAGES.reshape(300, -1), {"image_shape": (9, 8, 1)}, r"image_shape \(9, 8, 1\) does not fit rows of 64"),
+        (IMAGES, {"contamination": 0}, r"contamination must be in \(0, 0.5\], got 0"),
         (IMAGES, {"contamination": 0.7}, r"contamination must be in \(0, 0.5\], got 0.7"),
         (IMAGES, {"normalization": "l1"}, r"Expected normalization \['none'"),
     ],
@@ -194,6 +208,12 @@ def test_bad_input_is_refused(images, options, message, untrained):
         pytest.skip("PyTorch rounds the embedding of an image by its place in a batch")
     with pytest.raises(ValueError, match=message):
         AutoencoderClustering(**{**FAST, **options}).fit(images)
+
+
+def test_one_cluster_of_equal_images_is_their_mean(untrained, monkeypatch):
+    monkeypatch.setattr("l2_autoencoder.model.UNITS", (8, 8, 16))
+    estimator = AutoencoderClustering(**{**FAST, "n_clusters": 1, "architecture": "dense"}).fit(np.ones((20, 8, 8)))
+    np.testing.assert_allclose(estimator.cluster_centers_, estimator.transform(np.ones((1, 8, 8))), atol=1e-6)
 
 
 def test_images_of_another_size_are_refused(fitted):

@@ -1,3 +1,5 @@
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -70,6 +72,13 @@ def test_hidden_layers_have_the_activation_and_no_others(architecture, changes, 
         if hasattr(layer, "activation"):
             expected = below_zero if layer in hidden else -1
             np.testing.assert_allclose(layer.activation(np.float32([-1, 2])), [expected, 2], rtol=1e-6)
+
+
+def test_defaults_are_those_of_the_config():
+    parameters = inspect.signature(build_autoencoder).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    (defaults["normalizations"],) = [(defaults.pop("normalization"),)]
+    assert len(defaults) == 7 and defaults == {name: getattr(Config(), name) for name in defaults}
 
 
 def test_presets_have_the_activations_of_their_publications(small):
