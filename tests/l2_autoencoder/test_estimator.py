@@ -103,7 +103,7 @@ def test_best_weights_and_all_parameters_are_used(monkeypatch, normalization):
         return pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.7]})
 
     def starts(embeddings, clusters, *, restarts, seed):
-        given.update(embeddings=embeddings, clusters=clusters, restarts=restarts)
+        given.update(embeddings=embeddings, clusters=clusters, restarts=restarts, seed_of_starts=seed)
         return kmeans_starts(embeddings, clusters, restarts=restarts, seed=seed)
 
     monkeypatch.setattr("l2_autoencoder.model.UNITS", (8, 8, 16))
@@ -114,6 +114,8 @@ def test_best_weights_and_all_parameters_are_used(monkeypatch, normalization):
     options |= {"embedding_size": 3, "leaky_relu_slope": 0.4, "contamination": 0.25, "random_state": 0}
     estimator = AutoencoderClustering(**options, **parameters).fit(IMAGES[:40])
     assert {name: given[name] for name in parameters} == parameters and (given["clusters"], given["restarts"]) == (4, 2)
+    seed = np.random.RandomState(0).randint(2**31 - 1)  # Keras takes seeds below 2³², scikit-learn their multiples
+    assert (given["seed"], given["seed_of_starts"]) == (seed, seed % 2**20)
     np.testing.assert_array_equal(given["images"], IMAGES[:40, ..., None])
     assert estimator.loss_.tolist() == [0.5, 0.7]
     raw = AutoencoderClustering(architecture="dense", embedding_size=3, leaky_relu_slope=0.4, normalization="none")
