@@ -24,8 +24,8 @@ def test_tenths_are_random_and_those_of_the_class():
     tenths = np.empty((2, 1000), int)
     for abnormal in (0, 1):
         for partition in range(10):
-            kept = keep_a_tenth(labels, abnormal, partition)
-            tenths[abnormal, kept[labels[kept] == abnormal] % 1000] = partition
+            rows = keep_a_tenth(labels, abnormal, partition)
+            tenths[abnormal, rows[labels[rows] == abnormal] % 1000] = partition
     together = (np.diff(tenths) == 0).sum(axis=1)
     assert (np.abs(together - 99.9) < 4 * np.sqrt(99.9 * 0.9)).all()
     assert (np.bincount(tenths[0]) == 100).all()

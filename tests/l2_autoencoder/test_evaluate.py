@@ -57,7 +57,7 @@ def known(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def figures(monkeypatch):
     """File name -> figure, of which no file is made. t-SNE leaves the first two dimensions as they are."""
     figures = {}
     for module in (plots, common_plots):
@@ -75,7 +75,7 @@ def rows_of(run):
     """Cells of the table of a run's report, by heading."""
     lines = [line for line in (run / "report.md").read_text().splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [dict(zip(header, row)) for row in rows], header
+    return [dict(zip(header, row)) for row in rows]
 
 
 def shown(values, decimals):
@@ -90,9 +90,9 @@ def check_numbers(records, expected, fields):
 
 
 @pytest.mark.parametrize("split", ["all", "train"])
-def test_numbers_of_clustering_are_those_of_other_programs(known, drawn, split):
+def test_numbers_of_clustering_are_those_of_other_programs(known, figures, split):
     """Accuracy, NMI, ARI and errors in `metrics.json`, then in the table, for a network that is a known function."""
-    config, run, networks = known(split=split)
+    _, run, networks = known(split=split)
     records = evaluate(run)
     images, labels = (part[: None if split == "all" else oracle.TRAIN] for part in (SCALED, oracle.LABELS))
     planned = [("none", 0), ("l2", 0), ("none", 3), ("l2", 3)]
@@ -109,7 +109,7 @@ def test_numbers_of_clustering_are_those_of_other_programs(known, drawn, split):
             assert oracle.accuracy(labels, arrays["clusters"]) == record["accuracy"]
     if split == "all":  # they are far enough from each other that none can stand for another
         assert len({round(value, 4) for value in expected[0].values()}) == 8 and min(expected[0].values()) > 0
-    table, _ = rows_of(run)
+    table = rows_of(run)
     for cells, name, paper in zip(table[-2:], ("none", "l2"), ("84.83", "95.11"), strict=True):
         mine = [numbers for numbers, (other, _) in zip(expected, planned) if other == name]
         accuracies = [100 * numbers["accuracy"] for numbers in mine]
@@ -125,47 +125,48 @@ def test_numbers_of_clustering_are_those_of_other_programs(known, drawn, split):
     assert [row["normalization"] for row in table[:-2]] == ["CAE of DCEC, k-means", "DCEC"]
 
 
-def test_figures_of_clustering_show_the_first_seed(known, drawn):
+def test_figures_of_clustering_show_the_first_seed(known, figures):
     _, run, _ = known()
     evaluate(run)
     order = np.random.default_rng(0).permutation(len(SCALED))
-    panels = drawn["tsne.png"].axes
+    panels = figures["tsne.png"].axes
     names = ["no normalization", "no normalization, L2 after training", "L2"]
     assert [panel.get_title() for panel in panels] == names
     for panel, normalization in zip(panels, ("none", "l2", "l2")):
         points = np.concatenate([dots.get_offsets() for dots in panel.collections])
         of_class = np.argsort(oracle.LABELS[order], kind="stable")
         np.testing.assert_allclose(points, oracle.embed(SCALED[order][of_class], normalization), rtol=1e-6)
-    for panel, name in zip(drawn["confusion.png"].axes, ("none", "l2"), strict=True):
+    for panel, name in zip(figures["confusion.png"].axes, ("none", "l2"), strict=True):
         with np.load(run / f"{name}-seed0/outputs.npz") as arrays:
             clusters = arrays["clusters"]
         counts = np.array([[int(text.get_text() or 0) for text in panel.texts]]).reshape(4, 4)
         assert np.trace(counts) / 64 == oracle.accuracy(oracle.LABELS, clusters)
         np.testing.assert_array_equal(counts.sum(axis=1), [16] * 4)  # a row for each digit
         np.testing.assert_array_equal(np.sort(counts.sum(axis=0)), np.sort(np.bincount(clusters)))
-    pictures = np.array([axis.images[0].get_array() for axis in drawn["reconstructions.png"].axes]).reshape(3, 12, 2, 2)
+    images = [axis.images[0].get_array() for axis in figures["reconstructions.png"].axes]
+    pictures = np.array(images).reshape(3, 12, 2, 2)
     np.testing.assert_allclose(pictures[0], oracle.IMAGES[:12, ..., 0])  # back in [0, 1]
     for row in pictures[1:]:
         np.testing.assert_allclose(row[:, 1, 0], 0.5)  # the third pixel becomes 0 of [-1, 1]
         np.testing.assert_allclose(row[:, 0], oracle.IMAGES[:12, 0, :, 0], atol=1e-6)
-    labels = [axis.get_ylabel() for axis in drawn["reconstructions.png"].axes if axis.get_ylabel()]
+    labels = [axis.get_ylabel() for axis in figures["reconstructions.png"].axes if axis.get_ylabel()]
     assert labels == ["input", "no normalization", "L2"]
-    lines = {line.get_label(): line.get_ydata().tolist() for line in drawn["loss.png"].axes[0].lines}
+    lines = {line.get_label(): line.get_ydata().tolist() for line in figures["loss.png"].axes[0].lines}
     trained = ["none-seed0", "l2-seed0", "none-seed3", "l2-seed3"]
     assert lines == {name: [0.5, 0.25 + number] for number, name in enumerate(trained)}
 
 
-def test_numbers_of_anomaly_detection_are_those_of_other_programs(known, drawn):
+def test_numbers_of_anomaly_detection_are_those_of_other_programs(known, figures):
     """Areas of each score in `metrics.json`, then in the table: pairs of test images, one normal and one not."""
-    config, run, networks = known(abnormal_digits=(1, 2))
+    _, run, networks = known(abnormal_digits=(1, 2))
     records = evaluate(run)
     planned = [(name, digit, seed) for seed in (0, 3) for digit in (1, 2) for name in ("none", "l2")]
     assert [(r["normalization"], r["abnormal_digit"], r["seed"]) for r in records] == planned
     expected, test = [], SCALED[oracle.TRAIN :]
     for name, digit, seed in planned:
         images, test_images = networks[f"{name}-digit{digit}-seed{seed}"].seen
-        kept = keep_a_tenth(oracle.LABELS[: oracle.TRAIN], digit, seed)
-        np.testing.assert_array_equal(images, SCALED[kept])
+        rows = keep_a_tenth(oracle.LABELS[: oracle.TRAIN], digit, seed)
+        np.testing.assert_array_equal(images, SCALED[rows])
         np.testing.assert_array_equal(test_images, test)
         normal = oracle.LABELS[oracle.TRAIN :] != digit
         expected.append(oracle.anomaly(images, test, normal, name, 6, seed))
@@ -179,7 +180,7 @@ def test_numbers_of_anomaly_detection_are_those_of_other_programs(known, drawn):
             assert np.trapezoid(true_positives, false_positives) == pytest.approx(numbers[f"auc_{score}"], abs=0.01)
     # By their errors the abnormal images of digit 1 are found, and those of digit 2 are the most normal ones.
     assert records[0]["auc_reconstruction"] > 0.8 and records[2]["auc_reconstruction"] < 0.25
-    table, header = rows_of(run)
+    table = rows_of(run)
     columns = {
         "CAE L2 recons": ("l2", "reconstruction", 0), "CAE recons": ("none", "reconstruction", None),
         "CAE cluster": ("none", "cluster", 1), "CAE cluster, cosine": ("none", "cluster_cosine", None),
@@ -194,17 +195,17 @@ def test_numbers_of_anomaly_detection_are_those_of_other_programs(known, drawn):
                 assert cells.pop(f"{heading}, paper") == f"{PAPER_AUC[digit][paper]:.4f}"
         others = dict(zip(("AE recons, paper", "VAE recons, paper"), BORROWED_AUC[digit]))
         assert cells == {heading: f"{value:.3f}" for heading, value in others.items()}
-    assert [panel.get_title() for panel in drawn["roc.png"].axes] == ["abnormal digit 1", "abnormal digit 2"]
-    lines = {line.get_label().split(" (AUC")[0]: line for line in drawn["roc.png"].axes[0].lines}
+    assert [panel.get_title() for panel in figures["roc.png"].axes] == ["abnormal digit 1", "abnormal digit 2"]
+    lines = {line.get_label().split(" (AUC")[0]: line for line in figures["roc.png"].axes[0].lines}
     for record, name in zip(records[:2], ("no normalization", "L2")):
         for score in ("reconstruction", "cluster"):
             line = lines.pop(f"{name}, {score}: {record[f'auc_{score}']:.3f}")
             np.testing.assert_array_equal(line.get_xydata().T, record["roc"][score])
     assert len(lines) == 1  # of chance
-    assert drawn["loss.png"].axes[0].get_ylabel() == "mean squared error"
+    assert figures["loss.png"].axes[0].get_ylabel() == "mean squared error"
 
 
-def test_second_evaluation_keeps_the_numbers_until_the_weights_change(known, drawn, monkeypatch):
+def test_second_evaluation_keeps_the_numbers_until_the_weights_change(known, figures, monkeypatch):
     monkeypatch.setattr(evaluation, "draw_clustering", lambda results: {})
     _, run, networks = known()
     first, path = evaluate(run), run / "l2-seed0/metrics.json"

@@ -175,9 +175,9 @@ def test_training_images_follow_the_protocol():
     assert len(training_images(Config(split="train"), clustering, data)[0]) == 1437
     for split in ("all", "train"):  # the test images are seen by no training of anomaly detection
         images, labels = training_images(Config(split=split, pixel_range="-1..1"), Trial("l2", 3, 5), data)
-        kept = keep_a_tenth(data.train_labels, 5, 3)
-        np.testing.assert_array_equal(images, data.train_images[kept] * 2 - 1)
-        np.testing.assert_array_equal(labels, data.train_labels[kept])
+        rows = keep_a_tenth(data.train_labels, 5, 3)
+        np.testing.assert_array_equal(images, data.train_images[rows] * 2 - 1)
+        np.testing.assert_array_equal(labels, data.train_labels[rows])
         assert images.min() == -1 and images.max() == 1 and np.sum(labels == 5) in (14, 15)
 
 
