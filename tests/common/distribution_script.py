@@ -126,7 +126,8 @@ def trained(kind, run, build, arrays=IMAGES[:320], batch_size=64, epochs=4, run_
     training.seed_everything(0)
     with strategy.scope():
         model, paired = build()
-        model.run_eagerly = run_eagerly
+    if run_eagerly:
+        model.run_eagerly = True
     before = values_of(model)
     distribution.adapt(model)  # as a first stage of training would
     log = training.fit(
