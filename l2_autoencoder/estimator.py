@@ -34,6 +34,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         architecture: "convolutional" or "dense".
         normalization: of the embedding in training: "none", "batch", "layer" or "l2".
         embedding_size: dimensions of the embedding.
+        leaky_relu_slope: below zero, of the dense architecture's LeakyReLU; the convolutional one has ReLU.
         epochs: of training.
         batch_size: of training.
         learning_rate: of Adam.
@@ -57,6 +58,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         architecture: str = "convolutional",
         normalization: str = "l2",
         embedding_size: int = 10,
+        leaky_relu_slope: float = 0.2,
         epochs: int = 200,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
@@ -69,6 +71,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         self.architecture = architecture
         self.normalization = normalization
         self.embedding_size = embedding_size
+        self.leaky_relu_slope = leaky_relu_slope
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -230,6 +233,7 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
             normalization=self.normalization,
             embedding_size=self.embedding_size,
             activation="relu" if self.architecture == "convolutional" else "leaky_relu",
+            leaky_relu_slope=self.leaky_relu_slope,
         )
 
     def _embed(self, images: np.ndarray) -> np.ndarray:

@@ -104,6 +104,59 @@ def test_two_processes_equal_one(result_of, tmp_path):
     assert (tmp_path / "shared/checkpoint/state.npz").exists()
 
 
+@pytest.mark.parametrize(
+    ("task", "workers", "has_chief", "writes"),
+    [
+        ((None, None), 0, False, True),
+        (("chief", 0), 2, True, True),
+        (("worker", 0), 2, True, False),
+        (("worker", 0), 2, False, True),
+        (("worker", 1), 2, False, False),
+        (("evaluator", 0), 2, False, False),
+    ],
+)
+def test_one_process_writes(task, workers, has_chief, writes):
+    cluster = {"worker": ["w"] * workers} | ({"chief": ["c"]} if has_chief else {})
+    spec = SimpleNamespace(as_dict=lambda: cluster)
+    resolver = SimpleNamespace(task_type=task[0], task_id=task[1], cluster_spec=lambda: spec)
+    assert distribution.is_chief(SimpleNamespace(cluster_resolver=resolver)) == writes
+    assert distribution.is_chief(distribution.OneDevice())
+
+
+def test_auto_is_what_the_machine_allows(monkeypatch):
+    """Several GPUs are mirrored, one is one device, and a cluster comes first; CPUs only if they are asked for."""
+    kinds = {"GPU": 0, "CPU": 2}
+    monkeypatch.setattr(
+        distribution.tf.config,
+        "list_logical_devices",
+        lambda kind=None: [
+            SimpleNamespace(name=f"{name}:{i}") for name in kinds for i in range(kinds[name]) if kind in (None, name)
+        ],
+    )
+    monkeypatch.setattr(distribution, "_mirrored", lambda names: names)
+    monkeypatch.setattr(distribution.tf.distribute, "get_strategy", lambda: "one")
+    monkeypatch.setattr(distribution.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "workers")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for gpus, auto, mirrored, one in (
+        (0, "one", ("CPU:0", "CPU:1"), "one"),
+        (1, "one", None, "one"),
+        (2, ("GPU:0", "GPU:1"), ("GPU:0", "GPU:1"), "one"),
+    ):
+        kinds["GPU"] = gpus
+        assert (distribution.strategy("auto"), distribution.strategy("one")) == (auto, one)
+        assert distribution.evaluation_strategy("auto") == auto and distribution.evaluation_strategy("one") == one
+        assert distribution.evaluation_strategy("mirrored") == (mirrored or one)
+        if mirrored:
+            assert distribution.strategy("mirrored") == mirrored
+        else:
+            with pytest.raises(ValueError, match=r"'mirrored' needs at least two devices of one kind, got \['GPU:0'\]"):
+                distribution.strategy("mirrored")
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    assert distribution.strategy("auto") == distribution.strategy("multi_worker") == "workers"
+    assert distribution.strategy("mirrored") == ("GPU:0", "GPU:1")
+    assert distribution.evaluation_strategy("auto") == distribution.evaluation_strategy("multi_worker") == "one"
+
+
 def test_tasks_of_slurm_know_each_other(monkeypatch):
     monkeypatch.setattr(distribution.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "made")
     names = ("NODELIST", "NUM_TASKS", "TASKS_PER_NODE")

@@ -1,4 +1,4 @@
-from dataclasses import replace
+import inspect
 
 import keras
 import numpy as np
@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l2_autoencoder.config import PRESETS, Trial
+from l2_autoencoder import model
+from l2_autoencoder.config import PRESETS, Config, Trial
 from l2_autoencoder.model import build, build_autoencoder
+
+SMALL = (64, 64, 128)  # layers of 2000 take most of the time to initialize
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(model, "UNITS", SMALL)
 
 
 def layers_of(model):
@@ -34,31 +42,85 @@ def test_convolutional_layers_at_28_are_dcecs():
 
 def test_dense_layers_are_decs():
     model = build_autoencoder((28, 28, 1), architecture="dense", activation="leaky_relu").training_model
-    assert [shape[0] for _, shape in layers_of(model)] == [500, 500, 2000, 10, 2000, 500, 500, 784]
-    linear = {"embedding", "decoder_0"}
+    assert layers_of(model) == [
+        *(("encoder_1", (500,)), ("encoder_2", (500,)), ("encoder_3", (2000,)), ("embedding", (10,))),
+        *(("decoder_3", (2000,)), ("decoder_2", (500,)), ("decoder_1", (500,)), ("decoder_0", (784,))),
+    ]
+
+
+@pytest.mark.parametrize("architecture", ["convolutional", "dense"])
+@pytest.mark.parametrize(
+    ("changes", "below_zero"),
+    [
+        ({"activation": "leaky_relu"}, -0.2),  # the preset's slope
+        ({"activation": "leaky_relu", "leaky_relu_slope": 0.3}, -0.3),
+        ({"activation": "relu", "leaky_relu_slope": 0.3}, 0),
+        ({"activation": "elu"}, np.exp(-1) - 1),
+    ],
+)
+@pytest.mark.parametrize("placement", ["embedding", "hidden"])
+def test_hidden_layers_have_the_activation_and_no_others(architecture, changes, below_zero, placement, small):
+    """What becomes of -1 and 2; the embedding and the reconstruction are linear."""
+    config = Config(architecture=architecture, normalizations=("batch",), placement=placement, **changes)
+    model = build(config, Trial("batch", 0, None), (8, 8, 1)).training_model
+    hidden = [layer for layer in model.layers if layer.name.endswith("_activation")]
+    if placement == "embedding":
+        linear = {"embedding", "decoder_0" if architecture == "dense" else "decoder_1"}
+        hidden = [layer for layer in model.layers if hasattr(layer, "kernel") and layer.name not in linear]
+    assert len(hidden) == 6
     for layer in model.layers:
-        if layer.weights:
-            assert (layer.activation is keras.activations.linear) == (layer.name in linear)
+        if hasattr(layer, "activation"):
+            expected = below_zero if layer in hidden else -1
+            np.testing.assert_allclose(layer.activation(np.float32([-1, 2])), [expected, 2], rtol=1e-6)
 
 
-@pytest.mark.parametrize("slope", [0.2, 0.3])
-def test_slope_of_leaky_relu(slope):
-    """By hand: what is below zero of the first layer's sums is multiplied by the slope; 0.2 is the preset's."""
-    preset = PRESETS["mnist_dense_l2"][1]
-    config = preset if slope == 0.2 else replace(preset, leaky_relu_slope=slope)
-    model = build(config, Trial("l2", 0, None), (4, 4, 1)).training_model
-    images = np.random.default_rng(0).random((8, 4, 4, 1), dtype="float32")
-    kernel, bias = (np.asarray(weight) for weight in model.get_layer("encoder_1").weights)
-    sums = images.reshape(8, 16) @ kernel + bias
-    outputs = keras.Model(model.input, model.get_layer("encoder_1").output)(images)
-    assert (sums < 0).any()
-    np.testing.assert_allclose(np.asarray(outputs), np.where(sums < 0, slope * sums, sums), atol=1e-5)
+def test_defaults_are_those_of_the_config():
+    parameters = inspect.signature(build_autoencoder).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    (defaults["normalizations"],) = [(defaults.pop("normalization"),)]
+    assert len(defaults) == 7 and defaults == {name: getattr(Config(), name) for name in defaults}
+
+
+def test_presets_have_the_activations_of_their_publications(small):
+    for preset, below_zero in (("mnist_conv_l2", 0), ("usps_conv_none", 0), ("mnist_dense_l2", -0.2)):
+        config = PRESETS[preset][1]
+        model = build(config, Trial(config.normalizations[0], 0, None), (8, 8, 1)).training_model
+        np.testing.assert_allclose(model.get_layer("encoder_1").activation(np.float32([-1])), [below_zero])
+
+
+@pytest.mark.parametrize("architecture", ["convolutional", "dense"])
+def test_every_kernel_has_the_initializer(architecture, small):
+    for name, kind in (
+        ("he_normal", keras.initializers.HeNormal),
+        ("glorot_uniform", keras.initializers.GlorotUniform),
+    ):
+        config = Config(architecture=architecture, initializer=name)
+        model = build(config, Trial("l2", 0, None), (8, 8, 1)).training_model
+        kernels = [layer for layer in model.layers if hasattr(layer, "kernel")]
+        assert len(kernels) == 8 and all(type(layer.kernel_initializer) is kind for layer in kernels)
+
+
+@pytest.mark.parametrize("architecture", ["convolutional", "dense"])
+@pytest.mark.parametrize("normalization", ["none", "batch", "layer", "l2"])
+def test_decoder_sees_the_normalized_code(architecture, normalization, small):
+    """Eight times the embedding, bias included, is nothing to a decoder behind any of the normalizations."""
+    config = Config(architecture=architecture, normalizations=(normalization,))
+    model = build(config, Trial(normalization, 0, None), (8, 8, 1)).training_model
+    images = np.random.default_rng(0).random((32, 8, 8, 1), dtype="float32")
+    embedding = model.get_layer("embedding")
+    embedding.set_weights([1000 * np.asarray(embedding.kernel), np.linspace(-100, 100, 10)])  # the epsilon is nothing
+    before = np.asarray(model(images, training=True))
+    embedding.set_weights([8 * np.asarray(weight) for weight in embedding.get_weights()])
+    off = np.abs(np.asarray(model(images, training=True)) - before).max() / np.abs(before).max()
+    assert off > 1 if normalization == "none" else off < 1e-3
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 33), st.integers(1, 33), st.sampled_from([1, 3]), st.sampled_from(["convolutional", "dense"]))
 def test_any_image_size_is_reconstructed_at_that_size(height, width, channels, architecture):
-    autoencoder = build_autoencoder((height, width, channels), architecture=architecture)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "UNITS", SMALL)
+        autoencoder = build_autoencoder((height, width, channels), architecture=architecture)
     images = np.random.default_rng(0).random((2, height, width, channels), dtype="float32")
     embeddings, reconstructions = autoencoder.apply(images)
     assert reconstructions.shape == images.shape
@@ -72,7 +134,11 @@ def test_normalization_is_part_of_training_and_inference():
         keras.utils.set_random_seed(0)
         autoencoder = build_autoencoder((8, 8, 1), normalization=name)
         codes[name] = np.asarray(autoencoder.encoder(images, training=True))
-    raw = codes["none"]
+        raw = codes["none"]
+        if name == "batch":  # one batch has moved the statistics by a hundredth, which are those of inference
+            mean, variance = 0.01 * raw.mean(0), 0.99 + 0.01 * raw.var(0)
+            expected = (raw - mean) / np.sqrt(variance + 1e-3)
+            np.testing.assert_allclose(autoencoder.apply(images)[0], expected, atol=1e-4)
     np.testing.assert_allclose(codes["l2"], raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-5)
     np.testing.assert_allclose(codes["batch"], (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-3), atol=1e-4)
     np.testing.assert_allclose(

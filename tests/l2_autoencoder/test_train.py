@@ -1,16 +1,22 @@
 import signal
-import time
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
+from common import distribution
 from common.datasets import digits
+from common.datasets.batches import epoch_order
+from common.experiments import training
+from l2_autoencoder.clustering import keep_a_tenth
 from l2_autoencoder.config import PRESETS, Config, Trial, trials
 from l2_autoencoder.data import training_images
-from l2_autoencoder.train import train
-from tests.helpers import run_python, start_python
+from l2_autoencoder.train import train, train_trial
+from tests.helpers import run_python
 
 SMOKE = replace(PRESETS["smoke"][1], name="run", normalizations=("none", "l2"))
 
@@ -64,27 +70,93 @@ def test_two_runs_agree_and_another_seed_does_not(run, tmp_path):
     assert losses(both, "l2-seed0") == losses(first, "l2-seed0") != losses(both, "l2-seed1")
 
 
-def test_killed_run_ends_with_the_same_weights(tmp_path):
-    options = ["smoke", "--epochs", "6", "--normalizations", "l2", "--name", "run"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    program = "from common.experiments.config import parse; from l2_autoencoder import config, train as t; "
-    command = ("-c", f"{program}t.train(parse(config.PRESETS))")
-    uninterrupted = start_python(*command, *options, "--runs-dir", str(whole))
-    process = start_python(*command, *options, "--runs-dir", str(killed))
-    log = killed / "l2_autoencoder/run/l2-seed0/log.csv"
-    while not log.exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    run_python(*command, *options, "--runs-dir", str(killed))
-    _, err = uninterrupted.communicate(timeout=600)
-    assert uninterrupted.returncode == 0, err
-    assert_same_state(*(state(root / "l2_autoencoder/run", "l2-seed0") for root in (whole, killed)))
+KILLED = """
+import itertools, os, signal
+from common.experiments import training
+from common.experiments.config import parse
+from l2_autoencoder import config, train
+
+steps, progress = itertools.count(1), training._Progress.on_train_batch_end
+
+def kill_in_the_second_epoch(self, batch, logs=None):
+    progress(self, batch, logs)
+    if next(steps) == 11:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+training._Progress.on_train_batch_end = kill_in_the_second_epoch
+train.train(parse(config.PRESETS))
+"""
+
+
+def test_killed_run_ends_with_the_same_weights(run, tmp_path):
+    """By SIGKILL after eleven steps, three of which are of the second epoch of eight."""
+    whole, config = run
+    config = replace(config, runs_dir=tmp_path, normalizations=("l2",))
+    options = ("smoke", "--epochs", "3", "--normalizations", "l2", "--name", "run")
+    run_python("-c", KILLED, *options, "--runs-dir", str(tmp_path), status=-signal.SIGKILL)
+    assert len(losses(tmp_path / "l2_autoencoder/run", "l2-seed0")) == 1
+    resumed = train(config)
+    assert_same_state(state(resumed, "l2-seed0"), state(whole, "l2-seed0"))
+    assert losses(resumed, "l2-seed0") == losses(whole, "l2-seed0")
 
 
 def test_same_name_with_another_config_is_refused(run):
     with pytest.raises(ValueError, match="epochs was 3 and is now 4"):
         train(replace(run[1], epochs=4))
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """What a training would be: `fit`'s arguments, and the arrays of its first epochs."""
+    arguments = {}
+
+    def fit(model, batches, **options):
+        arguments.update(options, model=model, batches=batches)
+        raise SystemExit
+
+    monkeypatch.setattr(training, "fit", fit)
+
+    def arguments_of(config, trial):
+        with pytest.raises(SystemExit):
+            train_trial(config, trial, digits.read_embedded(), distribution.strategy("one"), Path("folder"))
+        return arguments
+
+    return arguments_of
+
+
+def test_settings_reach_the_training(given):
+    """Adam with the config's rate on the mean squared error, of batches in the order of (seed, epoch)."""
+    config = replace(SMOKE, epochs=7, batch_size=500, learning_rate=0.03, pixel_range="-1..1", embedding_size=4)
+    options = given(config, Trial("l2", 5, None))
+    model, images = options["model"], digits.read_embedded().images * 2 - 1
+    assert (options["epochs"], options["steps_per_epoch"], options["folder"]) == (7, 4, Path("folder"))
+    assert (
+        options.get("monitor", "loss") == "loss" and options.get("mode", "min") == "min"
+    )  # the best reconstructs best
+    assert type(model.optimizer) is keras.optimizers.Adam and float(model.optimizer.learning_rate) == float(
+        np.float32(0.03)
+    )
+    assert model.get_layer("embedding").units == 4
+    for first in (0, 2):
+        order = np.concatenate([np.asarray(epoch_order(1797, 5, epoch)) for epoch in (first, first + 1)])
+        taken = list(islice(options["batches"](first), 8))
+        for (inputs, targets), size in zip(taken, (500, 500, 500, 297) * 2):
+            np.testing.assert_array_equal(inputs, images[order[:size]])
+            np.testing.assert_array_equal(targets, inputs)
+            order = order[size:]
+    batch, expected = images[:64], np.square(images[:64] - np.asarray(model(images[:64])))
+    assert float(model.test_on_batch(batch, batch)) == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_initial_weights_and_images_are_those_of_the_trial(given):
+    """The seed decides the weights; an abnormal digit takes images away; 0.001 is the rate of the presets."""
+    models = [given(SMOKE, Trial("none", seed, 1))["model"] for seed in (0, 0, 1)]
+    first, again, other = (model.get_layer("encoder_1").get_weights()[0] for model in models)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).mean() > 0.01
+    options = given(SMOKE, Trial("none", 0, 1))
+    assert options["steps_per_epoch"] == 6  # 1,437 images less nine tenths of 146 are 1,305 or 1,306
+    assert float(options["model"].optimizer.learning_rate) == pytest.approx(0.001)
 
 
 def test_trials_are_every_combination_seed_by_seed():
@@ -101,10 +173,12 @@ def test_training_images_follow_the_protocol():
     clustering = Trial("l2", 0, None)
     assert len(training_images(Config(), clustering, data)[0]) == 1797
     assert len(training_images(Config(split="train"), clustering, data)[0]) == 1437
-    images, labels = training_images(Config(pixel_range="-1..1"), Trial("l2", 3, 5), data)
-    assert images.min() == -1 and images.max() == 1
-    assert np.sum(labels == 5) in (14, 15) and np.sum(data.train_labels == 5) == 145
-    assert np.sum(labels != 5) == np.sum(data.train_labels != 5)
+    for split in ("all", "train"):  # the test images are seen by no training of anomaly detection
+        images, labels = training_images(Config(split=split, pixel_range="-1..1"), Trial("l2", 3, 5), data)
+        rows = keep_a_tenth(data.train_labels, 5, 3)
+        np.testing.assert_array_equal(images, data.train_images[rows] * 2 - 1)
+        np.testing.assert_array_equal(labels, data.train_labels[rows])
+        assert images.min() == -1 and images.max() == 1 and np.sum(labels == 5) in (14, 15)
 
 
 @pytest.mark.parametrize(

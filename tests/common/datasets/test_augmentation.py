@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.datasets.augmentation import Augmentation, augment, draw
+from common.datasets.augmentation import IMAGENET_MEAN, Augmentation, augment, draw
 
 H, W = 256, 128
 NOTHING = Augmentation(mirror=0, padding=0, erasing=0)
@@ -111,6 +111,46 @@ def test_padding_and_crop_equal_numpy():
         np.testing.assert_array_equal(output, padded[7 - down : 47 - down, 7 - right : 27 - right])
 
 
+def test_all_changes_in_their_order_equal_numpy():
+    """Mirror, crop from the padded image, gray patch, erased patch: another order gives other pixels."""
+    augmentation = Augmentation(mirror=0.5, padding=5, padding_color=(200, 30, 60), gray_patch=1, erasing=1)
+    images = np.random.default_rng(3).integers(0, 256, (40, 40, 20, 3), dtype="uint8")
+    draws = draw(augmentation, (40, 20), 40, seed=0, epoch=0)
+    outputs = changed(augmentation, images)
+    assert 10 < draws.mirrored.sum() < 30
+    for i, (image, (down, right)) in enumerate(zip(images, draws.shift)):
+        image = image[:, ::-1] if draws.mirrored[i] else image
+        padded = np.full((50, 30, 3), (200, 30, 60), "uint8")
+        padded[5:45, 5:25] = image
+        image = padded[5 - down : 45 - down, 5 - right : 25 - right].copy()
+        t, s, b, e = draws.gray[i]
+        image[t:b, s:e] = np.rint(image[t:b, s:e] @ np.array([0.299, 0.587, 0.114]))[..., np.newaxis]
+        t, s, b, e = draws.erased[i]
+        image[t:b, s:e] = (124, 116, 104)
+        assert np.abs(outputs[i].astype(int) - image).max() <= 1
+
+
+def test_defaults_are_those_of_the_publications():
+    """Padding of 20 black pixels, a patch in the mean color of ImageNet's images, no gray patches."""
+    np.testing.assert_array_equal(IMAGENET_MEAN, np.rint(255 * np.array([0.485, 0.456, 0.406])))
+    shift = draw(Augmentation(), (H, W), 2000, seed=0, epoch=0).shift
+    assert shift.min(axis=0).tolist() == [-20, -20] and shift.max(axis=0).tolist() == [20, 20]
+    assert not draw(Augmentation(), (H, W), 200, seed=0, epoch=0).gray.any()
+    shifted = changed(Augmentation(mirror=0, erasing=0), np.full((20, 64, 64, 3), 255, "uint8"))
+    assert set(np.unique(shifted)) == {0, 255}
+    erased = changed(Augmentation(mirror=0, padding=0, erasing=1), np.zeros((20, 64, 64, 3), "uint8"))
+    assert {tuple(color) for color in np.unique(erased.reshape(-1, 3), axis=0).tolist()} == {(0, 0, 0), IMAGENET_MEAN}
+
+
+@pytest.mark.parametrize("name", ["mirror", "gray_patch", "erasing"])
+def test_what_has_no_probability_happens_to_no_image_and_to_all_at_one(name):
+    off, on = (draw(Augmentation(**{name: p}), (H, W), 500, seed=0, epoch=0) for p in (0, 1))
+    field = {"mirror": "mirrored", "gray_patch": "gray", "erasing": "erased"}[name]
+    assert not getattr(off, field).any() and getattr(on, field).reshape(500, -1).any(axis=1).all()
+    for other in {"mirrored", "shift", "gray", "erased"} - {field}:  # and nothing else changes with it
+        np.testing.assert_array_equal(getattr(off, other), getattr(on, other))
+
+
 def test_padding_wider_than_the_image():
     output = changed(Augmentation(mirror=0, padding=500, padding_color=(9, 8, 7), erasing=0))
     assert (output == (9, 8, 7)).all()
@@ -152,6 +192,8 @@ def test_epochs_change_images_in_other_ways():
     [
         ({"mirror": 1.5}, "mirror is a probability, expected 0 to 1, got 1.5"),
         ({"erasing": -0.1}, "erasing is a probability"),
+        ({"gray_patch": 1.01}, "gray_patch is a probability, expected 0 to 1, got 1.01"),
+        ({"patch_area": (0.5, 1.01)}, "patch_area must be a range of positive numbers up to 1, got"),
         ({"padding": -1}, "padding must not be negative, got -1"),
         ({"patch_area": (0.4, 0.02)}, "patch_area must be a range of positive numbers up to 1"),
         ({"patch_aspect": (0, 1)}, "patch_aspect must be a range of positive numbers"),
@@ -162,6 +204,15 @@ def test_wrong_settings_are_refused(wrong, message):
         Augmentation(**wrong)
 
 
+def test_bounds_of_settings_are_accepted():
+    Augmentation(mirror=0, gray_patch=1, erasing=1, padding=0, patch_area=(0.3, 1), patch_aspect=(2, 2))
+
+
 def test_wrong_images_are_refused():
-    with pytest.raises(ValueError, match=r"Expected images \(B, H, W, 3\) of uint8, got .* of float32"):
-        changed(Augmentation(), IMAGES.astype("float32"))
+    for images, got in (
+        (IMAGES.astype("float32"), r"\(6, 40, 20, 3\) of float32"),
+        (IMAGES[0], r"\(40, 20, 3\) of uint8"),
+        (IMAGES[..., :1], r"\(6, 40, 20, 1\) of uint8"),
+    ):
+        with pytest.raises(ValueError, match=rf"Expected images \(B, H, W, 3\) of uint8, got {got}"):
+            changed(Augmentation(), images)

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from common.datasets import digits
 
@@ -87,6 +88,10 @@ def test_embedded_digits():
     data = digits.read("digits", None)
     assert data.train_images.shape == (1437, 8, 8, 1) and data.test_images.shape == (360, 8, 8, 1)
     assert data.images.min() == 0 and data.images.max() == 1
+    bunch = load_digits()  # the first images are the training split, 16 is white
+    np.testing.assert_array_equal(data.train_images[..., 0], bunch.images[:1437] / np.float32(16))
+    np.testing.assert_array_equal(data.test_images[..., 0], bunch.images[1437:] / np.float32(16))
+    np.testing.assert_array_equal(data.test_labels, bunch.target[1437:])
     assert np.bincount(data.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 

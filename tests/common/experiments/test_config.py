@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.experiments.config import ImageTrainingConfig, ReIDConfig, RunConfig, from_json, parse, run_command, to_json
+from common.experiments.config import (
+    ImageTrainingConfig,
+    ReIDConfig,
+    RunConfig,
+    SeededTrial,
+    from_json,
+    parse,
+    run_command,
+    to_json,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ def test_preset_and_overrides(tmp_path):
     config = parse(PRESETS, ["other", "--kind", "b", "--seeds", "3", "4", "--data-dir", str(tmp_path)])
     assert config == Example(name="other", rate=2.0, kind="b", seeds=(3, 4), data_dir=tmp_path)
     assert parse(PRESETS, ["demo", "--name", "mine"]).name == "mine"
+    assert parse({"demo": ("named", Example(name="own"))}, ["demo"]).name == "own"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +78,7 @@ def test_json_round_trip_is_exact(rate, names, data_dir, seeds):
         ({"rate": "fast"}, r"must be float, got 'fast' @ \$.rate"),
         ({"kind": "c"}, r"c not in literal .*'a', 'b'.* @ \$.kind"),
         ({"span": [1]}, r"Not enough values in \[1\] .* @ \$.span"),
+        ({"seeds": [True]}, r"must be int, got True @ \$.seeds\[0\]"),
         ({"seeds": [1.5]}, r"must be int, got 1.5 @ \$.seeds\[0\]"),
         ({"names": [1]}, r"must be str, got 1 @ \$.names\[0\]"),
         ({"data_dir": 1}, r"@ \$.data_dir"),
@@ -95,11 +106,56 @@ def test_errors_of_this_repository_are_sentences(tmp_path):
             (folder / "__init__.py").touch()
         if is_project:
             (package.parent / "train.py").touch()
-        source = "def refuse():\n    raise ValueError('unfit')\n"
-        exec(compile(source, str(package / "module.py"), "exec"), namespace)
-        error, message = (SystemExit, "^ValueError: unfit$") if is_project else (ValueError, "^unfit$")
-        with pytest.raises(error, match=message):
-            run_command(namespace["refuse"])
+        for kind in (ValueError, ArithmeticError, MemoryError, KeyError):
+            source = f"def refuse():\n    raise {kind.__name__}('unfit')\n"
+            exec(compile(source, str(package / "module.py"), "exec"), namespace)
+            shown = is_project and kind is not KeyError  # a mistake in the program
+            error, message = (SystemExit, f"^{kind.__name__}: unfit$") if shown else (kind, "^'?unfit'?$")
+            with pytest.raises(error, match=message):
+                run_command(namespace["refuse"])
+
+
+@dataclass(frozen=True)
+class ExampleTrial(SeededTrial):
+    loss: str
+    seed: int
+    weight: float
+    size: int
+
+
+def test_name_of_a_trial_is_its_fields_and_then_its_seed():
+    assert ExampleTrial("triplet", 7, 0.060, 12).name == "triplet-0.06-12-seed7"
+
+
+@pytest.mark.parametrize("kind", [ImageTrainingConfig, ReIDConfig])
+def test_bounds_are_accepted_and_what_is_beyond_them_is_not(kind):
+    bounds = {"epochs": 1, "warmup_epochs": 0, "image_size": (32, 32), "learning_rate": 1e-9, "seeds": (0,)}
+    beyond = [
+        ({"epochs": 0}, "epochs must be above zero, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above zero, got 0.0"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be zero or more, got -1"),
+        ({"image_size": (31, 64)}, r"image_size must be at least 32 × 32 pixels, got \(31, 64\)"),
+        ({"image_size": (64, 31)}, "image_size must be at least 32 × 32"),
+        ({"seeds": ()}, r"seeds must be one or more different integers from 0 on, got \(\)"),
+        ({"seeds": (2, 2)}, "seeds must be one or more different"),
+        ({"seeds": (0, -1)}, "seeds must be one or more different"),
+    ]
+    if kind is ReIDConfig:
+        bounds |= {"held_out": 0, "frozen_epochs": 0, "evaluate_every": 0, "choose_epoch": "last"}
+        bounds |= {"identities_per_batch": 2, "images_per_identity": 2, "steps_per_epoch": 1}
+        beyond += [
+            ({"held_out": -1}, "held_out must be zero or more, got -1"),
+            ({"frozen_epochs": -1}, "frozen_epochs must be zero or more, got -1"),
+            ({"evaluate_every": -1}, "evaluate_every must be zero or more, got -1"),
+            ({"identities_per_batch": 1}, "must be two or more: .* got 1 and 2"),
+            ({"images_per_identity": 1}, "must be two or more: .* got 2 and 1"),
+            ({"choose_epoch": "best_test"}, "choose_epoch best_test needs evaluate_every to be above zero, got 0"),
+        ]
+        kind(**bounds | {"choose_epoch": "best_test", "evaluate_every": 1})
+    kind(**bounds)
+    for change, message in beyond:
+        with pytest.raises(ValueError, match=message):
+            kind(**bounds | change)
 
 
 def test_only_where_an_epoch_may_be_a_pass_are_no_steps_accepted():

@@ -1,12 +1,15 @@
 """The loops over the trainings of a small project, which trains nothing."""
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 
 from common import distribution
+from common.distribution import OneDevice
 from common.experiments import entry
 from common.experiments.config import RunConfig
 from common.report.tables import Report
@@ -86,6 +89,34 @@ def test_trains_every_trial_and_says_what(tmp_path, capsys):
     assert capsys.readouterr().out == f"small: 3 numbers; 2 training(s) on 1 device(s) -> {run}\n"
     assert json.loads((run / "config.json").read_text())["seeds"] == [0, 4]
     assert (run / "environment.json").is_file()
+
+
+def test_a_strategy_that_is_given_is_used_and_graphs_are_released_after_each_training(tmp_path, monkeypatch):
+    events, given = [], OneDevice()
+    monkeypatch.setattr(entry, "release_graphs", lambda: events.append("released"))
+    training = replace(
+        train,
+        train_trial=lambda config, trial, data, strategy, folder: events.append((trial.seed, strategy is given)),
+        check=lambda config, strategy: events.append(strategy is given),
+    )
+    training(replace(CONFIG, runs_dir=tmp_path, strategy="mirrored"), given)
+    assert events == [True, (0, True), "released", (4, True), "released"]
+
+
+def test_evaluation_is_on_the_devices_of_the_run(tmp_path, monkeypatch):
+    entered = []
+
+    @contextlib.contextmanager
+    def scope():
+        entered.append("scope")
+        yield
+        entered.append("left")
+
+    monkeypatch.setattr(distribution, "evaluation_strategy", lambda kind: entered.append(kind) or given)
+    given = SimpleNamespace(scope=scope)
+    run = train(replace(CONFIG, runs_dir=tmp_path, strategy="one"))
+    replace(evaluate, evaluate_trial=lambda *_: entered.append("trial") or {"sum": 1})(run)
+    assert entered == ["one", "scope", "trial", "trial", "left"]
 
 
 @pytest.mark.parametrize(("size", "message"), [(0, "No data"), (11, "Too large for one device")])

@@ -1,6 +1,9 @@
+import importlib.metadata
 import json
 import os
-import re
+import platform
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from common.experiments.run_folder import (
     write_environment,
 )
 from common.files import write_json
+from tests.helpers import ROOT
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ def test_run_folder_opens_again_only_with_the_same_config(tmp_path):
     run = open_run(config, "project")
     assert run == tmp_path / "project" / "run"
     assert open_run(replace(config, data_dir=Path("moved"), strategy="one"), "project") == run
+    assert open_run(config, "project") == run  # and elsewhere, under a copy of its folder
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    elsewhere = replace(config, runs_dir=tmp_path.with_name("copy"))
+    assert load_config(open_run(elsewhere, "project"), Example) == elsewhere
     with pytest.raises(ValueError, match="rate was 0.5 and is now 0.25.*Choose another --name"):
         open_run(replace(config, rate=0.25), "project")
     assert load_config(run, Example).rate == 0.5
@@ -42,7 +50,9 @@ def test_run_folder_takes_more_seeds_and_gives_none_up(tmp_path):
     with pytest.raises(ValueError, match=r"seeds was \[0, 3\] and is now \[0, 1\].*only seeds may be added"):
         open_run(replace(config, seeds=(0, 1)), "project")
     assert load_config(run, Example).seeds == (0, 3)
-    assert open_run(replace(config, seeds=(0, 1, 3)), "project") == run
+    with open(run / "config.json") as held:  # a reader that came before
+        assert open_run(replace(config, seeds=(0, 1, 3)), "project") == run
+        assert json.load(held)["seeds"] == [0, 3]
     assert load_config(run, Example).seeds == (0, 1, 3)
 
 
@@ -88,7 +98,12 @@ def test_environment_names_versions_and_devices(tmp_path):
     write_environment(tmp_path)
     written = json.loads((tmp_path / "environment.json").read_text())
     assert written["keras"] == keras.__version__ and "cpu" in written["devices"][0].lower()
-    assert re.fullmatch("unknown|[0-9a-f]{40}", written["commit"])
+    versions = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")}
+    assert {name: written[name] for name in versions} == versions
+    assert written[keras.backend.backend()] == importlib.metadata.version(keras.backend.backend())
+    assert written["python"] == platform.python_version() and written["command"] == sys.argv
+    tracked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    assert written["commit"] == (tracked.stdout.strip() if tracked.returncode == 0 else "unknown")
 
 
 @pytest.fixture

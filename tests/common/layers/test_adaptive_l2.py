@@ -39,6 +39,18 @@ def test_penalty_and_gradients_by_hand(theta, share, slope):
     np.testing.assert_allclose(by_theta, [0.005 * 5 * slope], rtol=1e-6)
 
 
+def test_defaults_are_the_publications():
+    """A = 0.005, θ from 0 on, so that λ = A/2, and c = 2.5; without learning λ = A, and there is no θ."""
+    regularizer = AdaptiveL2(dense_network())
+    np.testing.assert_allclose(regularizer.factors(), [0.0025])
+    assert [variable.name for variable in regularizer.trainable_variables if variable.name == "theta"] == ["theta"]
+    regularizer.theta.assign([2.0])
+    np.testing.assert_allclose(regularizer.factors(), [0.0045])  # 0.005 · (2 / 5 + 1 / 2)
+    constant = AdaptiveL2(dense_network(), adaptive=False)
+    np.testing.assert_allclose(constant.factors(), [0.005])
+    assert not [variable for variable in constant.variables if variable.name == "theta"]
+
+
 def test_another_bound_changes_the_slope():
     regularizer = AdaptiveL2(dense_network(), 1.0, c=0.5)
     regularizer.theta.assign([0.25])
