@@ -16,8 +16,9 @@ from neural_compression import codec as command
 from neural_compression.bitstream.bit_model import BitModel
 from neural_compression.codec import decode, encode
 from neural_compression.encoder import block_versions
-from neural_compression.encoder.session import EncodeSession
+from neural_compression.encoder.session import EncodeSession, quality_for
 from neural_compression.evaluation.rate_distortion import dataset_psnr, squared_error
+from neural_compression.networks.codec_file import load
 from tests.neural_compression.small_codec import picture, save_codec
 
 
@@ -119,6 +120,36 @@ def test_optimized_codes_are_no_worse(plain, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "options, weight, only",
+    [
+        ({"network": 1}, 0.0, 1),
+        ({"target_psnr": 7.0, "selection": "publication"}, 0.0, None),
+        ({"target_bpp": 0.02}, "of the target", None),
+        ({"target_bpp": 9.0}, np.exp(-5), None),  # out of reach before, perhaps not with the optimized codes
+    ],
+)
+def test_optimization_weighs_bits_as_the_choice_does(plain, monkeypatch, options, weight, only):
+    class OptimizedError(Exception):
+        pass
+
+    def optimize(self, *arguments):
+        calls.append(arguments)
+        raise OptimizedError
+
+    image, calls = picture(200, 230), []
+    if weight == "of the target":
+        session = EncodeSession(plain, image, "context")
+        weight = float(np.exp(quality_for(session, "lagrangian", None, 0.02, may_miss=True)))
+    monkeypatch.setattr(EncodeSession, "optimize", optimize)
+    for how in ("code", "encoder"):
+        with pytest.raises(OptimizedError):
+            encode(plain, image, optimize=how, **options)
+    assert calls == [(pytest.approx(weight), how, only) for how in ("code", "encoder")]
+    if options.get("target_bpp") != 9:
+        encode(plain, image, **options)  # "off" optimizes nothing
+
+
+@pytest.mark.parametrize(
     ("image", "options", "sentence"),
     [
         (np.zeros((4, 4, 3), np.uint16), {}, "8 bits a sample are coded, the image has uint16; convert"),
@@ -144,7 +175,7 @@ def test_foreign_and_damaged_files_are_refused(codec, plain):
     data = encode(codec, picture(100, 70), network=1)[0]
     other_version = data[:3] + b"\2" + data[4:]
     for bad, sentence in (
-        (b"", "NBC|ends|empty|bytes"),
+        (b"", "The file is empty; write it again"),
         (b"\x89PNG\r\n\x1a\n" + bytes(80), "that pack wrote"),
         (other_version, "version 1 are read, got version 2"),
         (data[:-1], "damaged or cut short"),
@@ -216,6 +247,22 @@ def test_command_line(codec, codec_path, tmp_path, monkeypatch, capsys):
     run(monkeypatch, "decode", file, out, "--overwrite", *model)
     assert cv2.imread(str(out), cv2.IMREAD_UNCHANGED).shape == (40, 40)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nbc", "gray.png", "in.png", "out.png"]
+
+
+def test_command_line_aims_at_the_publications_rate_unless_told_otherwise(codec_path, tmp_path, monkeypatch):
+    options, png = [], tmp_path / "in.png"
+    cv2.imwrite(str(png), picture(40, 40))
+    encoded = encode(load(codec_path), picture(40, 40), network=0)
+    monkeypatch.setattr(command, "encode", lambda codec, image, **given: options.append(given) or encoded)
+    for arguments in ((), ("--target-bpp", 0.4), ("--target-psnr", 30, "--mode", "publication", "--optimize", "code")):
+        run(monkeypatch, "encode", png, tmp_path / "a.nbc", "--overwrite", "--model", codec_path, *arguments)
+    plain = {"target_psnr": None, "target_bpp": None, "network": None}
+    plain |= {"selection": "lagrangian", "optimize": "off", "mode": "context"}
+    assert options == [
+        plain | {"target_bpp": 0.15},
+        plain | {"target_bpp": 0.4},
+        plain | {"target_psnr": 30, "mode": "publication", "optimize": "code"},
+    ]
 
 
 def test_command_line_refuses_in_a_sentence(codec_path, tmp_path, monkeypatch):

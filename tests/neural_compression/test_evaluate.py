@@ -2,7 +2,9 @@
 
 import functools
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -36,7 +38,7 @@ def flat_codec():
     def decode(file):
         return IMAGES[file[0]] + np.uint8(18 - (len(file) - 26) // 16)
 
-    return classical.Codec("flat", range(1, 18), encode, decode)
+    return classical.Codec("JPEG", range(1, 18), encode, decode)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def evaluated(tmp_path_factory):
     (run / "seed0/deblocking/log.csv").write_text("epoch,loss\n1,0.5\n2,0.25\n")
     mean_codec.save_codec(run / "seed0" / CODEC)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classical, "installed", lambda: ({"flat": flat_codec()}, []))
+        patch.setattr(classical, "installed", lambda: ({"JPEG": flat_codec()}, []))
         patch.setattr(evaluate, "load", functools.cache(load))
         for module in (plots, common_plots):
             patch.setattr(module, "save", lambda figure, path: figures.update({path.name: figure}))
@@ -184,7 +186,9 @@ def test_tables_have_these_numbers(evaluated):
     run, record, _ = evaluated
     evaluate.evaluate(run)
     text = (run / "report.md").read_text()
-    assert text.startswith("# run: 3 principal components, (3, 45, 189) bits\n\n## Paper and this run (1 of 1 trainings)")
+    assert text.startswith(
+        "# run: 3 principal components, (3, 45, 189) bits\n\n## Paper and this run (1 of 1 trainings)"
+    )
 
     def cells(point):
         return [f"{point['dataset_psnr']:.2f}", f"{point['mean_psnr']:.2f}", f"{point['bits_per_pixel']:.3f}"]
@@ -203,7 +207,7 @@ def test_tables_have_these_numbers(evaluated):
     grid = np.linspace(low, high, 20_001)
     curves = [pchip_interpolate(q, np.log(r), grid) for q, r in ((theirs, (0.12, 0.148, 0.18, 0.22)), ours)]
     more = 100 * np.expm1(np.mean(curves[1] - curves[0]))
-    flat = ["flat", *[f"{theirs[1]:.2f}"] * 2, "0.148", f"{more:.0f}"]
+    flat = ["JPEG", *[f"{theirs[1]:.2f}"] * 2, "0.148", f"{more:.0f}"]
     rows = sorted([["ours", *cells(record["at_rate"]), "–"], flat], key=lambda row: float(row[1]))
     assert rows_of(text, "At 0.148 bits per pixel\n") == rows
 
@@ -215,27 +219,46 @@ def test_figures_show_these_numbers(evaluated):
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("pass", "loss")
     (axis,) = figures["rate_distortion.png"].axes
     ours, theirs = axis.lines
-    assert (ours.get_label(), theirs.get_label()) == ("ours, seed0", "flat")
+    assert (ours.get_label(), theirs.get_label()) == ("ours, seed0", "JPEG")
     for name, values in (("bits_per_pixel", ours.get_xdata()), ("dataset_psnr", ours.get_ydata())):
         assert list(values) == [point[name] for point in record["curve"]]
     np.testing.assert_allclose(theirs.get_xdata(), [0.12, 0.148, 0.18, 0.22])
     np.testing.assert_allclose(theirs.get_ydata(), [flat_point(rate) for rate in (0.12, 0.148, 0.18, 0.22)])
     choice = ORACLES[0].by_weight(np.exp(record["at_rate"]["setting"]))
-    original, decoded = figures["crops.png"].axes
+    original, decoded, other = figures["crops.png"].axes
     box = np.s_[61 // 3 : 61, 90 // 3 : 90]
     np.testing.assert_array_equal(original.images[0].get_array(), IMAGES[0][box])
     np.testing.assert_array_equal(decoded.images[0].get_array(), ORACLES[0].reconstruction(choice)[box])
     point = mean_codec.point(ORACLES[:1], [choice])
     title = f"ours\n{point['bits_per_pixel']:.3f} bpp, {point['dataset_psnr']:.2f} dB"
     assert [axis.get_title() for axis in (original, decoded)] == ["original", title]
+    # The largest of its files with at most our bits.
+    setting = max(s for s in range(1, 18) if 8 * (26 + 16 * s) / (61 * 90) <= point["bits_per_pixel"])
+    quality = 20 * np.log10(255 / (18 - setting))
+    assert other.get_title() == f"JPEG\n{8 * (26 + 16 * setting) / (61 * 90):.3f} bpp, {quality:.2f} dB"
+    np.testing.assert_array_equal(other.images[0].get_array(), IMAGES[0][box] + (18 - setting))
     labels = [text.get_text() for text in figures["networks.png"].legends[0].get_texts()]
     shares = [np.mean(choice == n) for n in range(3)]
     assert labels == [f"{length} bits: {share:.0%} of the blocks" for length, share in zip(LENGTHS, shares)]
     report = json.loads((run / "report.json").read_text())
-    assert report["trials"] == [record] and list(report["classical"]) == ["flat"]
+    assert report["trials"] == [record] and list(report["classical"]) == ["JPEG"]
 
 
 def test_nothing_is_computed_twice(evaluated, monkeypatch):
     run, record, _ = evaluated
     monkeypatch.setattr(evaluate, "sessions_for", None)
     assert evaluate.evaluate(run) == [record]
+
+
+def test_command_line_evaluates_a_run(evaluated, monkeypatch):
+    """Also where a codec ships, as long as there is a run."""
+    run, called = evaluated[0], []
+    (run / "environment.json").write_text("{}")
+    monkeypatch.setattr(evaluate, "evaluate", lambda **options: called.append(options))
+    monkeypatch.setattr(evaluate, "compare", None)
+    for arguments in (["--runs-dir", str(run.parents[1])], [str(run), "--optimize", "encoder", "--publish"]):
+        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+        evaluate.main()
+    given = {"run": None, "runs_dir": run.parents[1], "publish": False, "optimize": "off"}
+    other = {"run": run, "runs_dir": Path("runs"), "publish": True, "optimize": "encoder"}
+    assert called == [given, other]

@@ -114,7 +114,9 @@ def test_gradients_pass_as_if_nothing_were_changed(kind, training):
     """Also none through the width of the noise."""
     codes, weights = keras.Variable([[0.2, 0.45, 0.7]]), np.array([[1.0, -2.0, 3.0]], "float32")
     layer = Binarization(kind)
-    _, (gradient,) = value_and_gradients(lambda: keras.ops.sum(layer(codes.value, training=training) * weights), [codes])
+    _, (gradient,) = value_and_gradients(
+        lambda: keras.ops.sum(layer(codes.value, training=training) * weights), [codes]
+    )
     np.testing.assert_array_equal(gradient, weights)
 
 

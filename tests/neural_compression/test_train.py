@@ -223,7 +223,14 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
         ),
         *(
             ({name: -1}, f"{name} must be zero or more, got -1")
-            for name in ("entropy_weight", "expert_epochs", "decoder_epochs", "deblocking_epochs", "chain", "components")
+            for name in (
+                "entropy_weight",
+                "expert_epochs",
+                "decoder_epochs",
+                "deblocking_epochs",
+                "chain",
+                "components",
+            )
         ),
     ],
 )

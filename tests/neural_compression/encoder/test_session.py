@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neural_compression.encoder.session import Target, bisect
+from neural_compression.encoder.session import Target, bisect, mean_channel
 
 
 def bisected(target, at_most, **options):
@@ -30,3 +30,8 @@ def test_bisection_gives_the_value_or_the_side_that_keeps_the_promise():
         bisected(9, True)
     with pytest.raises(ValueError, match="is 1, got the target 0.5"):
         bisected(0.5, False)
+
+
+def test_mean_of_channels_is_rounded():
+    image = np.array([[[0, 0, 1], [1, 1, 0], [255, 255, 255], [254, 255, 255], [10, 20, 60]]], np.uint8)
+    assert mean_channel(image).tolist() == [[0, 1, 255, 255, 30]] and mean_channel(image).dtype == np.uint8

@@ -188,7 +188,9 @@ def test_crops_are_parts_of_the_images(drawn, tmp_path):
     plots.crops(tmp_path / "crops.png", {"a": first, "b": second}, [(0, 0, 20, 30), (50, 40, 70, 50)])
     ((figure, _),) = drawn
     parts = [axis.images[0].get_array() for axis in figure.axes]
-    for part, expected in zip(parts, (first[:30, :20], second[:30, :20], first[40:, 50:], second[40:, 50:]), strict=True):
+    for part, expected in zip(
+        parts, (first[:30, :20], second[:30, :20], first[40:, 50:], second[40:, 50:]), strict=True
+    ):
         np.testing.assert_array_equal(part, expected)
     assert [axis.get_title() for axis in figure.axes] == ["a", "b", "", ""]
     assert [axis.images[0].get_interpolation() for axis in figure.axes] == ["nearest"] * 4

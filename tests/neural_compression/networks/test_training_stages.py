@@ -141,7 +141,9 @@ def test_codes_are_binary_in_passes_of_the_decoder_alone(networks, kind, alone):
         assert (encoder.trainable, layer.actual) == (not decoder_only, decoder_only)
         functions.append(model.train_function)
     assert made == [(True, not decoder_only) for decoder_only in dict.fromkeys(alone)]
-    assert [functions.index(function) for function in functions] == [alone.index(decoder_only) for decoder_only in alone]
+    assert [functions.index(function) for function in functions] == [
+        alone.index(decoder_only) for decoder_only in alone
+    ]
     passes.on_train_end()
     assert encoder.trainable and not layer.actual
 
