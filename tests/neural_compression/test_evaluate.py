@@ -17,7 +17,7 @@ from neural_compression import evaluate
 from neural_compression.codec import decode, encode
 from neural_compression.config import PRESETS
 from neural_compression.encoder import block_versions
-from neural_compression.evaluation import classical, plots
+from neural_compression.evaluation import classical, compare, plots
 from neural_compression.networks.codec_file import CODEC, load
 from tests.neural_compression import mean_codec
 from tests.neural_compression.mean_codec import LENGTHS, Expected, photograph
@@ -242,6 +242,18 @@ def test_figures_show_these_numbers(evaluated):
     assert labels == [f"{length} bits: {share:.0%} of the blocks" for length, share in zip(LENGTHS, shares)]
     report = json.loads((run / "report.json").read_text())
     assert report["trials"] == [record] and list(report["classical"]) == ["JPEG"]
+
+
+def test_a_comparison_has_the_numbers_of_an_evaluation(evaluated, tmp_path, monkeypatch):
+    """Of a codec by itself; its report has the classical codecs as well."""
+    run, record, _ = evaluated
+    monkeypatch.setattr(compare, "load", evaluate.load)
+    compared = compare.compare(run / "seed0" / CODEC, IMAGES, tmp_path / "new", "off")
+    assert compared == {name: record[name] for name in ("at_rate", "curve")}
+    report = json.loads((tmp_path / "new/report.json").read_text())
+    assert {**report, "classical": None} == {**compared, "classical": None} and list(report["classical"]) == ["JPEG"]
+    text = (tmp_path / "new/report.md").read_text()
+    assert text.startswith("# codec.npz on 2 photographs\n\n## At 0.148 bits per pixel\n")
 
 
 def test_nothing_is_computed_twice(evaluated, monkeypatch):
