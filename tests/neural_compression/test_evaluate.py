@@ -57,6 +57,7 @@ def evaluated(tmp_path_factory):
         components=3,
         target_psnr=TARGET_PSNR,
         scale=0.1,  # of the training photographs, and of none of these
+        seeds=(0, 1),  # the second is not trained yet
     )
     run, figures = open_run(config, "neural_compression"), {}
     (run / "seed0/deblocking").mkdir(parents=True)
@@ -187,7 +188,7 @@ def test_tables_have_these_numbers(evaluated):
     evaluate.evaluate(run)
     text = (run / "report.md").read_text()
     assert text.startswith(
-        "# run: 3 principal components, (3, 45, 189) bits\n\n## Paper and this run (1 of 1 trainings)"
+        "# run: 3 principal components, (3, 45, 189) bits\n\n## Paper and this run (1 of 2 trainings)"
     )
 
     def cells(point):
@@ -256,10 +257,16 @@ def test_a_comparison_has_the_numbers_of_an_evaluation(evaluated, tmp_path, monk
     assert text.startswith("# codec.npz on 2 photographs\n\n## At 0.148 bits per pixel\n")
 
 
-def test_nothing_is_computed_twice(evaluated, monkeypatch):
+def test_nothing_is_computed_twice_from_the_same_codec_and_code(evaluated, monkeypatch):
     run, record, _ = evaluated
     monkeypatch.setattr(evaluate, "sessions_for", None)
     assert evaluate.evaluate(run) == [record]
+    calls = []
+    monkeypatch.setattr(evaluate, "cached_json", lambda *given: calls.append(given[:3]) or record | {"encoder": {}})
+    evaluate.evaluate_trial(None, None, None, run / "seed0", evaluate.Arguments(optimize="encoder"))
+    files, code = [run / "seed0" / CODEC], "neural_compression.evaluate"
+    names = ("metrics.json", "optimized-encoder.json")
+    assert calls == [(run / "seed0" / name, files, code) for name in names]
 
 
 def test_command_line_evaluates_a_run(evaluated, monkeypatch):

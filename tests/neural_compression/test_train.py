@@ -188,6 +188,7 @@ def test_codec_holds_the_trained_networks(run):
     np.testing.assert_allclose(trained.encoders[0](blocks), model.encoder(blocks), atol=2e-3)  # float16
     codes = np.rint(np.asarray(model.encoder(blocks)))
     np.testing.assert_allclose(trained.decoders[0](codes), model.decoder(codes), atol=2e-3)
+    assert {trained.arrays[name].dtype for name in ("encoder0/0", "decoder0/0", "deblocking/0")} == {np.dtype("f2")}
     assert trained.code_lengths == (8,) and trained.deblocking is not None
     image = read(config)[1][0]
     data, encoded = codec.encode(trained, image, network=0)

@@ -187,6 +187,14 @@ def test_fit_is_reproducible(sampled):
     assert np.any(first.left != other.left)
 
 
+@pytest.mark.parametrize("grids, options, blocks", [(20, {}, 18), (4, {}, 3), (4, {"held_out": 0.5}, 2)])
+def test_a_tenth_of_the_grids_is_held_out(grids, options, blocks):
+    """One at least."""
+    codes = list(np.random.default_rng(0).integers(0, 2, (grids, 1, 5, 2)).astype(np.uint8))
+    report = fit(codes, [np.zeros((1, 5), np.uint8)] * grids, 0, 2, epochs=1, **options)[1]
+    assert report.blocks == 5 * blocks
+
+
 def test_fit_knows_the_first_bits_of_neighbors_only(sampled):
     _, networks, codes = sampled
     model = fit(codes, networks, 0, 6, epochs=3, neighbor_bits=2)[0]

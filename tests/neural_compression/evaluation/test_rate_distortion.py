@@ -1,5 +1,7 @@
 """Rates, the two PSNRs, Bjøntegaard's measures, and their figures."""
 
+import warnings
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -36,7 +38,9 @@ def test_two_psnrs_by_hand():
     assert dataset_psnr([100, 30_000], [100, 300]) == pytest.approx(peak - 10 * np.log10(75.25))
     assert mean_psnr([100, 30_000], [100, 300]) == pytest.approx(peak - 10)
     assert dataset_psnr([0, 300], [300, 300]) == pytest.approx(peak - 10 * np.log10(0.5))
-    assert mean_psnr([0, 300], [300, 300]) == dataset_psnr([0], [300]) == np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mean_psnr([0, 300], [300, 300]) == dataset_psnr([0], [300]) == np.inf
 
 
 def test_rate_is_that_of_all_files():
@@ -77,6 +81,13 @@ def test_straight_lines_of_two_slopes():
     assert bd_rate(first, second) == pytest.approx(100 * np.expm1(0.5))
     assert bd_rate(second, first) == pytest.approx(100 * np.expm1(-0.5))
     assert bd_psnr(first, second) == pytest.approx(-1)
+
+
+def test_a_short_curve_within_a_long_one():
+    """It shares its whole range, which is a tenth of the other's."""
+    wide, narrow = np.linspace(20, 40, 9), np.linspace(24, 26, 5)
+    long, short = curve(np.exp(wide / 3), wide), curve(0.7 * np.exp(narrow / 3), narrow)
+    assert bd_rate(long, short) == pytest.approx(-30) and bd_rate(short, long) == pytest.approx(100 * (1 / 0.7 - 1))
 
 
 def single_cubic(x, y, other_x, other_y):
