@@ -264,6 +264,10 @@ def test_command_line(codec, codec_path, loaded, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel" in printed and "mode context" in printed
     assert "bits: 176 header, 8 networks, 96 codes" in printed and "100 % with 16 bits" in printed
+    for ships, shares in ((codec_path, True), (tmp_path / "none.npz", False)):
+        monkeypatch.setattr(command, "MODEL", ships)
+        run(monkeypatch, "info", file)
+        assert ("100 % with 16 bits" in capsys.readouterr().out) == shares
     gray = tmp_path / "gray.png"
     cv2.imwrite(str(gray), picture(40, 40, channels=0))
     run(monkeypatch, "encode", gray, file, "--overwrite", "--target-psnr", 6, "--selection", "publication", *model)
@@ -312,6 +316,8 @@ def test_command_line_refuses_in_a_sentence(codec_path, loaded, tmp_path, monkey
         (("encode", png, tmp_path / "b", "--model", tmp_path / "none.npz"), "There is no trained codec"),
         (("encode", png, tmp_path / "b", "--model", tmp_path / "shipped.npz"), "No codec ships here"),
         (("decode", file, tmp_path / "b.xyz", *model), "suffix of no image format"),
+        (("decode", file, png, *model), "in.png exists; pass --overwrite"),
+        (("decode", file, tmp_path / "no" / "b.png", *model), "its folder does not exist"),
         (("decode", tmp_path / "none", tmp_path / "b.png", *model), "none cannot be read"),
         (("decode", tmp_path / "cut.nbc", tmp_path / "b.png", *model), "damaged or cut short"),
         (("info", tmp_path / "cut.nbc"), "damaged or cut short"),

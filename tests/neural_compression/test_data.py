@@ -27,17 +27,17 @@ def test_training_blocks_overlap_by_half():
 
 
 def test_photographs_of_folders_are_read_by_name_and_made_smaller(tmp_path):
-    """Of half the size, a pixel is the mean of four."""
+    """Of a quarter of the size, a pixel is the mean of sixteen."""
     (tmp_path / "more").mkdir()
     for name, value in (("b.png", 40), ("more/a.PNG", 80), ("notes.txt", 0)):
-        image = np.full((60, 90, 3), value, "uint8")
-        image[::2, ::2] += 40
+        image = np.full((60, 88, 3), value, "uint8")
+        image[::4, ::4] += 160
         image[..., 2] = 7  # OpenCV's red
         cv2.imwrite(str(tmp_path / "x.png"), image)
         (tmp_path / "x.png").rename(tmp_path / name)
-    images = read_photographs(tmp_path, 0.5)
-    np.testing.assert_array_equal(images, [np.full((30, 45, 3), (7, value, value)) for value in (50, 90)])
-    assert [image.shape for image in read_photographs(tmp_path)] == [(60, 90, 3)] * 2
+    images = read_photographs(tmp_path, 0.25)
+    np.testing.assert_array_equal(images, [np.full((15, 22, 3), (7, value, value)) for value in (50, 90)])
+    assert [image.shape for image in read_photographs(tmp_path)] == [(60, 88, 3)] * 2
     assert [image.shape for image in read_photographs(None)] == [(427, 640, 3)] * 2
 
 

@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -60,8 +61,9 @@ def evaluated(tmp_path_factory):
         seeds=(0, 1),  # the second is not trained yet
     )
     run, figures = open_run(config, "neural_compression"), {}
-    (run / "seed0/deblocking").mkdir(parents=True)
-    (run / "seed0/deblocking/log.csv").write_text("epoch,loss\n1,0.5\n2,0.25\n")
+    for place in ("deblocking", "bits8", "bits16", "adapted"):
+        (run / "seed0" / place).mkdir(parents=True)
+        (run / "seed0" / place / "log.csv").write_text(f"epoch,loss\n1,0.5\n2,{0.01 * len(place)}\n")
     mean_codec.save_codec(run / "seed0" / CODEC)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classical, "installed", lambda: ({"JPEG": flat_codec()}, []))
@@ -216,7 +218,10 @@ def test_tables_have_these_numbers(evaluated):
 def test_figures_show_these_numbers(evaluated):
     run, record, figures = evaluated
     (axis,) = figures["loss.png"].axes
-    assert [(line.get_label(), *line.get_ydata()) for line in axis.lines] == [("deblocking, seed0", 0.5, 0.25)]
+    lines = [(line.get_label(), *line.get_ydata()) for line in axis.lines]
+    assert lines == [
+        (f"{place}, seed0", 0.5, 0.01 * len(place)) for place in ("adapted", "bits16", "bits8", "deblocking")
+    ]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("pass", "loss")
     (axis,) = figures["rate_distortion.png"].axes
     ours, theirs = axis.lines
@@ -246,10 +251,13 @@ def test_figures_show_these_numbers(evaluated):
 
 
 def test_a_comparison_has_the_numbers_of_an_evaluation(evaluated, tmp_path, monkeypatch):
-    """Of a codec by itself; its report has the classical codecs as well."""
-    run, record, _ = evaluated
+    """Of a codec by itself; its report has the classical codecs as well, and shows the first photograph."""
+    run, record, figures = evaluated
     monkeypatch.setattr(compare, "load", evaluate.load)
+    (tmp_path / "new").mkdir()
+    figures.pop("crops.png")
     compared = compare.compare(run / "seed0" / CODEC, IMAGES, tmp_path / "new", "off")
+    np.testing.assert_array_equal(figures["crops.png"].axes[0].images[0].get_array(), IMAGES[0][61 // 3 :, 90 // 3 :])
     assert compared == {name: record[name] for name in ("at_rate", "curve")}
     report = json.loads((tmp_path / "new/report.json").read_text())
     assert {**report, "classical": None} == {**compared, "classical": None} and list(report["classical"]) == ["JPEG"]
@@ -267,6 +275,23 @@ def test_nothing_is_computed_twice_from_the_same_codec_and_code(evaluated, monke
     files, code = [run / "seed0" / CODEC], "neural_compression.evaluate"
     names = ("metrics.json", "optimized-encoder.json")
     assert calls == [(run / "seed0" / name, files, code) for name in names]
+
+
+def test_the_title_says_what_the_networks_are(monkeypatch):
+    for name in ("run_table", "comparison_table", "draw_losses", "draw_codec"):
+        monkeypatch.setattr(evaluate, name, lambda *_: {})
+    monkeypatch.setattr(classical, "curves", lambda *_: {})
+    for name, title in (
+        ("narrow_multiple", "narrow_multiple: width 8, 2 epochs, (64, 216, 368) bits"),
+        ("shipped", "shipped: 800 principal components, (512, 1024, 1760, 2560) bits"),
+    ):
+        config = replace(PRESETS[name][1], name=name)
+        data = SimpleNamespace(test=IMAGES)
+        results = SimpleNamespace(config=config, data=data, run=Path("run"), heading="Heading", records=[])
+        report = evaluate.report(results)
+        assert report.title == title and list(report.sections) == [
+            "Heading, 2 photographs", "At 0.148 bits per pixel"
+        ]  # fmt: skip
 
 
 def test_command_line_evaluates_a_run(evaluated, monkeypatch):

@@ -29,6 +29,11 @@ def test_widths_and_code_length_of_the_publication():
     kernels = [w.shape for w in model.decoder.weights if w.name == "kernel"]
     assert [shape[-1] for shape in kernels] == [1024, 512, 256, 128, 64, 3]
     assert model.encoder.output_shape == (None, 216) and model.decoder.output_shape == (None, 32, 32, 3)
+    assert model.binarization.kind == "noise" and EntropyFriendly().weight == 0.001
+    assert model.training_model.get_layer("entropy_friendly").weight == 0.001
+    assert [layer.name for layer in model.decoder.layers[:3]] == ["code", "normalized", "scale"]
+    # XLA takes seconds for each shape.
+    assert not any(network.jit_compile for network in (model.encoder, model.decoder, build_deblocking(1)))
 
 
 def parameters(model):

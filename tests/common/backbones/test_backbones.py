@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
+from common import backbones
 from common.backbones import build_backbone, keras_applications
 from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
@@ -77,7 +78,24 @@ def test_blocks_end_where_the_stages_of_he_et_al_do():
         ends = [f"conv{stage}_block{count}_out" for stage, count in enumerate(counts, 2)]
         assert keras_applications.NETWORKS[f"resnet{depth}"].ends == ("pool1_pool", *ends)
     for width in (0.25, 0.5, 0.75, 1.0):
+        assert backbones._FEATURE_SCALES[f"mobilenet_{width}"] == 0.4  # as measured of the narrowest
         assert keras_applications.NETWORKS[f"mobilenet_{width}"].options == {"alpha": width}
+
+
+def test_activations_of_the_small_network_stand_where_those_of_a_resnet_do():
+    """After the first of two convolutions, and after the sum."""
+    for stage, block in enumerate(untrained("small_resnet").blocks[1:], 1):
+        activations = [layer.name for layer in block.layers if isinstance(layer, keras.layers.ReLU)]
+        assert activations == [f"stage{stage}_a_relu", f"stage{stage}_out"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **options: InstanceBatchNormalization(**options), lambda **options: SplitAttention(4, **options)]
+)
+def test_inner_layers_have_the_precision_of_the_outer_one(make):
+    layer = make(dtype="mixed_bfloat16")
+    inner = [value for value in vars(layer).values() if isinstance(value, keras.layers.Layer)]
+    assert len(inner) >= 2 and {part.dtype_policy.name for part in inner} == {"mixed_bfloat16"}
 
 
 def test_images_of_any_dtype_give_the_same_maps():

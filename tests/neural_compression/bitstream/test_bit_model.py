@@ -266,6 +266,15 @@ def test_steps_of_the_regression():
     np.testing.assert_allclose(weights, ends[best][1], atol=1e-3)
 
 
+def test_loss_of_many_blocks():
+    """In parts, each block once."""
+    features, weights = regression_features(5000, 2), np.random.default_rng(3).normal(size=(3, 8)).astype("float32")
+    expected = np.log2(1 + np.exp(-features[:, :3] * (features @ weights.T))).mean()
+    assert regression.loss_of(weights, features, 3) == pytest.approx(expected, rel=1e-6)
+    start = regression.logistic_regression(features, features, 3, np.random.default_rng(0), epochs=0)
+    assert start[1:] == (np.inf, 0) and not start[0][:, :-1].any()
+
+
 def test_regression_stops_when_nothing_improves_and_gives_the_best(monkeypatch):
     features, kept, totals = regression_features(1025, 0), [], []
 

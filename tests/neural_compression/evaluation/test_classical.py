@@ -139,6 +139,16 @@ def test_other_codecs_are_their_recipes(images, tmp_path, name, settings, settin
     assert CODECS[name].encode(image, setting) == path.read_bytes()
 
 
+@pytest.mark.skipif("HEVC intra" not in CODECS, reason="pillow-heif is not installed")
+def test_hevc_is_its_recipe(images, tmp_path):
+    import pillow_heif
+
+    image, path = images[0][:64, :64], tmp_path / "a.heif"
+    parameters = {"preset": "slow", "tune": "psnr"}
+    pillow_heif.from_pillow(Image.fromarray(image)).save(path, quality=30, chroma=420, enc_params=parameters)
+    assert CODECS["HEVC intra"].encode(image, 30) == path.read_bytes() and CODECS["HEVC intra"].settings == range(101)
+
+
 def test_container_of_a_heif_file():
     """Boxes of 12 and 8 bytes, and one `mdat` whose 5 of 13 bytes are the coded image."""
     boxes = b"\0\0\0\x0cftypmif1" + b"\0\0\0\x08free" + b"\0\0\0\x0dmdatimage"

@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import numpy as np
+import pytest
 
 from neural_compression import evaluate
 from neural_compression.evaluation import classical, compare
+from neural_compression.evaluation.rate_distortion import Point
 from neural_compression.tables import FIGURES
 from tests.neural_compression.small_codec import picture
 
@@ -17,7 +21,7 @@ IMAGES = [picture(96, 160, 1), picture(70, 64, 2)]
 def test_report_of_a_folder(codec_path, one_classical_codec, tmp_path, monkeypatch, capsys):
     for number, image in enumerate(IMAGES):
         cv2.imwrite(str(tmp_path / f"{number}.png"), image[..., ::-1])
-    out = tmp_path / "out"
+    out = tmp_path / "new/out"
     arguments = [str(tmp_path), "--model", str(codec_path), "--out", str(out), "--optimize", "off"]
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     compare.main()
@@ -53,6 +57,33 @@ def test_command_line_compares_what_ships_unless_told_otherwise(tmp_path, monkey
         (shipped, None, Path("runs/comparison"), "code"),
         (Path("a.npz"), tmp_path, Path("out"), "encoder"),
     ]
+
+
+def test_crops_are_of_the_middle_of_an_image(tmp_path, monkeypatch):
+    """192 pixels from a third on, in both directions, or what there is of them."""
+    boxes = []
+    session = SimpleNamespace(
+        choose=lambda *_: np.zeros((1, 1), int),
+        file=lambda _: b"",
+        bits_per_pixel=lambda _: 1.0,
+        decoded=lambda _: image,
+    )
+    monkeypatch.setattr(compare, "EncodeSession", lambda *_: session)
+    monkeypatch.setattr(compare.classical, "installed", lambda: ({}, []))
+    monkeypatch.setattr(compare.plots, "rate_distortion", lambda *_: None)
+    monkeypatch.setattr(compare.plots, "network_map", lambda *_: None)
+    monkeypatch.setattr(compare.plots, "crops", lambda path, columns, box: boxes.extend(box))
+    for shape in ((300, 600, 3), (600, 240, 3)):
+        image = np.zeros(shape, "uint8")
+        compare.draw(tmp_path, SimpleNamespace(code_lengths=(8,)), image, 1.0, {}, {})
+    assert boxes == [(200, 100, 392, 292), (80, 200, 240, 392)]
+
+
+def test_known_errors_are_not_measured_again():
+    """10 bytes for 20 pixels, and an error of one in each sample; an image is not decoded for that."""
+    session = SimpleNamespace(file=lambda networks: bytes(10), image=np.zeros((4, 5, 3), "uint8"))
+    point = compare.measured([session], [np.zeros((1, 1), "uint8")], 3.0, [60])
+    assert point == Point(3.0, 4.0, pytest.approx(20 * np.log10(255)), pytest.approx(20 * np.log10(255)))
 
 
 def test_classical_codecs_have_points_at_the_rates_that_they_reach(tmp_path):
