@@ -63,13 +63,12 @@ def test_layers_by_hand():
 
 
 def test_convolutions_begin_as_he_proposes():
-    """A standard deviation of √(2 / inputs), of a normal distribution that is cut off at two of its own."""
+    """With a standard deviation of √(2 / inputs), and biases of zero."""
     model = build_autoencoder(16, width=16, normalization="none")
     for layer in (*model.encoder.layers, *model.decoder.layers):
         if layer.name.startswith(("down", "up")) and "prelu" not in layer.name and layer.kernel.shape[2] > 16:
             kernel = np.asarray(layer.kernel)
             np.testing.assert_allclose(kernel.std(), np.sqrt(2 / kernel[..., 0].size), rtol=0.05)
-            assert np.abs(kernel).max() < 2.3 * np.sqrt(2 / kernel[..., 0].size)
             np.testing.assert_array_equal(layer.bias, 0 * layer.bias)
 
 
@@ -119,9 +118,11 @@ def test_gradients_pass_as_if_nothing_were_changed(kind, training):
     """Also none through the width of the noise."""
     codes, weights = keras.Variable([[0.2, 0.45, 0.7]]), np.array([[1.0, -2.0, 3.0]], "float32")
     layer = Binarization(kind)
-    _, (gradient,) = value_and_gradients(
-        lambda: keras.ops.sum(layer(codes.value, training=training) * weights), [codes]
-    )
+
+    def total():
+        return keras.ops.sum(keras.ops.multiply(layer(codes.value, training=training), weights))
+
+    _, (gradient,) = value_and_gradients(total, [codes])
     np.testing.assert_array_equal(gradient, weights)
 
 
