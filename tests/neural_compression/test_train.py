@@ -121,16 +121,19 @@ def test_rounds_of_a_chain_begin_with_the_weights_of_the_network_before(tmp_path
 class Stages:
     """In place of the stages of a training: what each is called with."""
 
+    network = SimpleNamespace(encoder="encoder", decoder="decoder")
+
     def __init__(self, monkeypatch):
         self.calls = {}
-        for name, result in (("train_networks", ["network"]), ("fit", None), ("fit_bit_models", ["bits"])):
+        for name, result in (
+            ("train_networks", [self.network]),
+            ("deblocking_pairs", "pairs"),
+            ("fit", None),
+            ("fit_bit_models", ["bits"]),
+        ):
             monkeypatch.setattr(training_program, name, self.stage(name, result))
-        monkeypatch.setattr(training_program, "deblocking_pairs", self.stage("deblocking_pairs", "pairs"))
         monkeypatch.setattr(training_program.components, "fitted", self.stage("fitted", [self.network]))
-        monkeypatch.setattr(training_program, "train_networks", self.stage("train_networks", [self.network]))
         monkeypatch.setattr(training_program.codec_file, "save", self.stage("save", None))
-
-    network = SimpleNamespace(encoder="encoder", decoder="decoder")
 
     def stage(self, name, result):
         def record(*arguments):
