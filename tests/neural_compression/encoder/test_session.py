@@ -65,12 +65,12 @@ def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rat
         decoded=lambda networks: f"image of {networks}",
         psnr=lambda image: f"PSNR of {image}",
     )
-    found = f"quality of map by {selection}"
-    assert session.quality_for(known, selection, 30.0, None) == found
+    quality = f"quality of map by {selection}"
+    assert session.quality_for(known, selection, 30.0, None) == quality
     target = Target(30.0, 0.02, "a PSNR of {:.2f} dB", False)
     assert searches == [("PSNR of image of map", ends, target, False)]
     searches.clear()
-    assert session.quality_for(known, selection, None, 0.2, may_miss=True) == found
+    assert session.quality_for(known, selection, None, 0.2, may_miss=True) == quality
     near, whole = (Target(0.2, tolerance, "{:.4f} bits per pixel", True) for tolerance in (0.001, 0.002))
     expected = [("expected of map", ends, near)]
     if rate > 0.2 * 1.01:

@@ -45,7 +45,7 @@ def test_the_shipped_codec_is_evaluated_where_no_run_is(codec_path, tmp_path, mo
     assert "the codec that ships with the repository" in capsys.readouterr().out
 
 
-def test_command_line_compares_what_ships_unless_told_otherwise(tmp_path, monkeypatch):
+def test_command_line_compares_what_ships_by_default(tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(compare, "compare", lambda *arguments: called.append(arguments))
     monkeypatch.setattr(compare, "read_photographs", lambda folder: folder)

@@ -166,18 +166,18 @@ def test_bad_input_is_named(call, message):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def figures(monkeypatch):
     """The figures that would be written, in their order, with their paths."""
     figures = []
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.append((figure, path)))
     return figures
 
 
-def test_curves_are_drawn_against_the_rate(drawn, tmp_path):
+def test_curves_are_plotted_against_the_rate(figures, tmp_path):
     unordered = [RISING[i] for i in (2, 0, 3, 1)]
     plots.rate_distortion(tmp_path / "rd.png", {"JPEG": unordered}, {"a": RISING[0], "b": RISING[1]}, "mean_psnr")
     plots.rate_distortion(tmp_path / "other.png", {"JPEG": RISING})
-    (figure, path), (other, _) = drawn
+    (figure, path), (other, _) = figures
     (axis,), (plain,) = figure.axes, other.axes
     assert path == tmp_path / "rd.png" and len(plain.lines) == 1
     assert [line.get_label() for line in axis.lines] == ["JPEG", "a", "b"]
@@ -192,12 +192,12 @@ def test_curves_are_drawn_against_the_rate(drawn, tmp_path):
     assert list(ticks) == [0.1, 0.15, 0.2, 0.3] and axis.xaxis.get_major_formatter()(0.15) == "0.15"  # to 0.43 or so
 
 
-def test_crops_are_parts_of_the_images(drawn, tmp_path):
+def test_crops_are_parts_of_the_images(figures, tmp_path):
     random = np.random.default_rng(0)
     first, second = random.integers(0, 256, (2, 50, 70, 3), dtype="uint8")
     assert plots.caption("JPEG", 0.14799, 23.857) == "JPEG\n0.148 bpp, 23.86 dB"
     plots.crops(tmp_path / "crops.png", {"a": first, "b": second}, [(0, 0, 20, 30), (50, 40, 70, 50)])
-    ((figure, _),) = drawn
+    ((figure, _),) = figures
     parts = [axis.images[0].get_array() for axis in figure.axes]
     for part, expected in zip(
         parts, (first[:30, :20], second[:30, :20], first[40:, 50:], second[40:, 50:]), strict=True
@@ -208,12 +208,12 @@ def test_crops_are_parts_of_the_images(drawn, tmp_path):
     assert figure.axes[0].get_gridspec().get_height_ratios() == [1.5, 0.5]
 
 
-def test_network_map_tints_each_block(drawn, tmp_path):
+def test_network_map_tints_each_block(figures, tmp_path):
     """Gray 100 and the ends of the color map, half each; 64 bits are bluish, 216 reddish. The image ends in blocks."""
     image = np.full((50, 70, 3), (90, 100, 110), "uint8")
     networks = np.array([[0, 1, 1], [1, 1, 0]])
     plots.network_map(tmp_path / "map.png", image, networks, (64, 216))
-    ((figure, _),) = drawn
+    ((figure, _),) = figures
     ends = (100 / 255 + np.array([[0.2298, 0.2987, 0.7537], [0.7057, 0.0156, 0.1502]])) / 2
     shown = figure.axes[0].images[0].get_array()
     np.testing.assert_allclose(shown, ends[networks].repeat(32, 0).repeat(32, 1)[:50, :70], atol=1e-3)
