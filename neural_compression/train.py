@@ -49,6 +49,7 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
         settings = {name: getattr(config, name) for name in codec_file.SETTINGS}
         parts = [(network.encoder, network.decoder) for network in networks]
         bits = fit_bit_models(networks, data.training, components.NEIGHBOR_BITS if config.components else None)
+        folder.mkdir(exist_ok=True)  # no stage has made it where nothing needs passes
         codec_file.save(folder / CODEC, settings, parts, bits, deblocking)
 
 

@@ -34,7 +34,7 @@ def logistic_regression(
         (K, K + 2M + 1) float32 weights, natural logits; their bits per code bit on `checked`; and their epoch.
     """
     weights, mask = _start(fitted, length), visible_features(length, fitted.shape[1])
-    best, since = (weights, math.inf, 0), 0
+    best = weights, math.inf, 0
     adam = _Adam(weights, learning_rate, epochs * -(-len(fitted) // batch_size))
     for epoch in range(1, epochs + 1):
         order = generator.permutation(len(fitted))
@@ -43,11 +43,9 @@ def logistic_regression(
             adam.apply(gradient(weights, batch, mask) + l2 * weights)
         loss = loss_of(weights, checked, length)
         if loss < best[1]:
-            best, since = (weights.copy(), loss, epoch), 0
-        else:
-            since += 1
-            if since == patience:
-                break
+            best = weights.copy(), loss, epoch
+        elif epoch - best[2] == patience:
+            break
     return best
 
 

@@ -66,7 +66,8 @@ def _improve(networks, errors, costs):
         changed = False
         for r in range(rows):
             for c in range(columns):
-                now, best, least = networks[r, c], 0, np.inf
+                now = best = networks[r, c]
+                least = np.inf
                 for n in range(len(errors)):
                     alike = c > 0 and networks[r, c - 1] == n, r > 0 and networks[r - 1, c] == n
                     total = errors[n, r, c] + costs[n, int(alike[0]), int(alike[1]), r, c]

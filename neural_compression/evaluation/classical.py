@@ -215,7 +215,7 @@ def _webp() -> Codec:
 
 def _jpeg_2000() -> Codec:
     """Its setting is the compression ratio: 24 bits per pixel by the rate."""
-    fixed = {"quality_mode": "rates", "irreversible": True, "mct": 1}
+    fixed = {"quality_mode": "rates", "irreversible": True, "mct": True}
     return _pillow("JPEG 2000", "JPEG2000", range(2000, 0, -1), lambda ratio: {"quality_layers": [ratio], **fixed})
 
 

@@ -152,7 +152,7 @@ def levels_of(coefficients: np.ndarray, which: np.ndarray, thresholds: np.ndarra
 
 def _principal(flat: np.ndarray, count: int) -> Components:
     # scikit-learn's PCA wants all blocks as floats at once: 1.4 GB for those of the codec that ships.
-    mean = flat.mean(axis=0, dtype=np.float64) / 255
+    mean = flat.mean(axis=0) / 255
     covariance = np.zeros((_SAMPLES, _SAMPLES))
     for part in _parts(flat):
         centered = (part / 255 - mean).astype(np.float32)

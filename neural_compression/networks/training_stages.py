@@ -139,7 +139,7 @@ def fit_bit_models(
         maps = [
             np.where(random.random(c.shape[:2]) < s, number, len(models)).astype("uint8") for c, s in zip(codes, shares)
         ]
-        length = codes[0].shape[-1]
+        length = model.encoder.output_shape[-1]
         # Products of short codes are so small that threads of BLAS would wait for each other.
         with threadpool_limits(1 if length < 512 else None, "blas"):
             bits, _ = bit_model.fit(codes, maps, number, length, neighbor_bits=neighbor_bits)

@@ -1,11 +1,14 @@
-"""The tables: rows of the publication, and ours next to classical codecs."""
+"""The tables: rows of the publication, ours next to classical codecs, and what is published of a run."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 
+from common.report.tables import published
 from neural_compression import tables
-from neural_compression.config import DATA, PRESETS, ROWS, SHIPPED
+from neural_compression.config import DATA, DEMO, PRESETS, ROWS, SHIPPED
+from neural_compression.evaluation import classical
 from neural_compression.evaluation.rate_distortion import Point, bd_rate
 from neural_compression.paper_results import LEFT_OUT, PAPER, TARGET_BPP
 
@@ -43,3 +46,92 @@ def test_comparison_is_sorted_and_has_the_rate_difference():
     assert rows[0][-1] == f"{bd_rate(theirs, ours):.0f}" == "-21"  # 1 dB by this line is a factor of 10^0.1
     few = tables.comparison_table([record], {"JPEG": [asdict(theirs[1])]})
     assert few.splitlines()[2].split("|")[-2].strip() == "–"
+
+
+def point(start):
+    """Numbers that are all different."""
+    return {"setting": None, "bits_per_pixel": start / 100, "dataset_psnr": start, "mean_psnr": start + 0.5}
+
+
+def record(lengths, start, **more):
+    networks = {
+        str(length): {"publication": point(start + 10 * i), "context": point(start + 10 * i + 5)}
+        for i, length in enumerate(lengths)
+    }
+    return {"seed": 0, "networks": networks, "by_quality": point(start + 50), "at_rate": point(start + 60)} | more
+
+
+def rows_of(text):
+    """Of the first table in a text, its first line aside."""
+    lines = [line for line in text.split("\n\n")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+
+
+def test_table_of_a_run_has_the_mean_of_its_codecs():
+    """Two of them, 1 dB apart: a deviation of 0.71."""
+    optimized = {"optimized": {"code": point(80), "encoder": point(90)}}
+    records = [record((64, 216), 20, **optimized), record((64, 216), 21, **optimized)]
+    rows = rows_of(tables.run_table(replace(DEMO, target_psnr=26.0), records))
+    assert [row[:2] for row in rows] == [
+        ["64 bits for each block", "publication"],
+        ["64 bits for each block", "context"],
+        ["216 bits for each block", "publication"],
+        ["216 bits for each block", "context"],
+        ["the shortest that reaches 26.0 dB", "publication"],
+        ["one λ for all photographs", "context"],
+        ["one λ, codes optimized", "context"],
+        ["one λ, encoder optimized per block", "context"],
+    ]
+    middles = [20.5, 25.5, 30.5, 35.5, 70.5, 80.5]
+    expected = [[f"{m:.2f} ± 0.71", f"{m + 0.5:.2f} ± 0.71", f"{m / 100:.3f} ± 0.007"] for m in middles]
+    expected += [[f"{m:.2f} ± 0.00", f"{m + 0.5:.2f} ± 0.00", f"{m / 100:.3f} ± 0.000"] for m in (80, 90)]
+    assert [row[2:] for row in rows] == expected
+
+
+def test_table_of_a_row_has_the_publications_number():
+    """One network has no choices."""
+    for name, sentence in (
+        ("narrow_baseline", "The publication has 27.055 dB at 0.151 bits per pixel on CLIC 2018."),
+        ("batch_normalization", "The publication has 26.882 dB on CLIC 2018."),
+    ):
+        text = tables.run_table(PRESETS[name][1], [record((216,), 20)])
+        assert [row[0] for row in rows_of(text)] == ["216 bits for each block"] * 2
+        assert text.endswith(f"\n\n{sentence}")
+    assert "The publication" not in tables.run_table(DEMO, [record((64, 216), 20)])
+
+
+def test_classical_codecs_without_a_point_at_the_rate_are_left_out():
+    line = [asdict(Point(None, rate, 20 + rate, 21.0)) for rate in (0.12, 0.18, 0.22, 0.3)]
+    text = tables.comparison_table([{"at_rate": point(15), "curve": line}], {"JPEG": line})
+    assert [row[0] for row in rows_of(text)] == ["ours"]
+
+
+def test_published_runs_stand_in_the_readme(tmp_path, monkeypatch):
+    """Rows of one network have its numbers in the publication's way, others those of its choice of networks."""
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    copied, others = [], {"JPEG": [point(14.8) | {"bits_per_pixel": TARGET_BPP}]}
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    monkeypatch.setattr(classical, "curves", lambda images, folder: others if folder == tmp_path else None)
+    monkeypatch.setattr(tables.tables, "copy_figures", lambda *arguments: copied.append(arguments))
+    for name, lengths in (("narrow_baseline", (216,)), ("multiple", (64, 216, 368)), ("shipped", SHIPPED.code_lengths)):
+        config = replace(PRESETS[name][1], name=name)
+        records = [record(lengths, 20, curve=[]), record(lengths, 22, curve=[])]
+        data, run = SimpleNamespace(test=[]), tmp_path / name
+        tables.publish(SimpleNamespace(run=run, config=config, data=data, records=records))
+    assert copied == [(tmp_path / "shipped", tmp_path, tables.FIGURES)]
+    trials = published(tmp_path)["shipped"]["trials"]
+    assert trials[0]["classical"] == others and "classical" not in trials[1]
+    assert not {"data_dir", "test_dir", "runs_dir"} & published(tmp_path)["shipped"]["config"].keys()
+    text = (tmp_path / "README.md").read_text()
+    parts = [text.index(f"**Preset `{name}`**") for name in ("shipped", "convolutions", "demo")]
+    assert parts[0] < parts[1] < text.index("**Tables 4.1 and 4.2**") < parts[2]
+    assert "**Preset `convolutions`**: not run." in text and "**Preset `demo`**: not run." in text
+    assert all(f"](figures/{name})" in text for name in tables.FIGURES)
+    rows = {row[0]: row[1:] for row in rows_of(text.split("**Tables 4.1 and 4.2**\n\n")[1])}
+    assert list(rows) == [f"`{name}`" for name in ROWS]
+    baseline = ["Tables 4.1 and 4.2: baseline", "27.055", "0.151", "not run", "–", "21.00 ± 1.41", "0.210 ± 0.014"]
+    multiple = ["27.691", "–", "71.00 ± 1.41", "0.710 ± 0.014", "not run", "–"]
+    assert rows["`baseline`"] == baseline and rows["`multiple`"][1:] == multiple
+    shipped = rows_of(text.split("**Preset `shipped`**\n\n")[1])
+    assert [row[0] for row in shipped[:8:2]] == [f"{length} bits for each block" for length in SHIPPED.code_lengths]
+    assert "| JPEG " in text and "| ours " in text

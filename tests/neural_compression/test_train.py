@@ -1,29 +1,29 @@
-"""Training, resuming and evaluating two tiny networks on the photographs that scikit-learn ships."""
+"""Training one tiny network with all its stages, a kill in the midst of it, and what each setting changes."""
 
-import json
 import shutil
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from common import distribution
-from common.experiments.entry import Results
-from common.report.tables import published
-from neural_compression import codec, evaluate, tables
+from neural_compression import codec
 from neural_compression import train as training_program
 from neural_compression.config import PRESETS, Trial
-from neural_compression.data import read
+from neural_compression.data import Photographs, read
 from neural_compression.model import build
-from neural_compression.networks.codec_file import CODEC, load
-from neural_compression.train import train, train_networks
-from tests.helpers import assert_figures
-from tests.resuming import stopping
+from neural_compression.networks.codec_file import CODEC, SETTINGS, load
+from neural_compression.train import train, train_networks, train_trial
+from tests.helpers import run_python
+from tests.resuming import assert_same_checkpoints
 
 SMOKE = replace(
     PRESETS["smoke"][1],
     name="run",
+    code_lengths=(8,),
     binarization="noise",
     alternate=True,
     chain=1,
@@ -34,11 +34,9 @@ SMOKE = replace(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, one_classical_codec):
+def run(tmp_path_factory):
     config = replace(SMOKE, runs_dir=tmp_path_factory.mktemp("runs"))
-    folder = train(config)
-    evaluate.evaluate(folder)
-    return folder, config
+    return train(config), config
 
 
 # Of the last pass of each stage of the first network, from seed 0. A change of these is a change of results.
@@ -59,22 +57,44 @@ def test_stages_have_their_passes(run):
     assert passes == {".": 2, "expert": 2, "decoder": 1}  # a joint pass and one of the decoder, twice
 
 
-def test_stopped_between_passes_it_ends_with_the_same_codec(run, tmp_path):
-    """The first network is done, and of the second the pass of the decoder alone comes next.
+KILLED = """
+import os, signal
+from common.experiments.config import parse
+from neural_compression.config import PRESETS
+from neural_compression.networks import training_stages
+from neural_compression.train import train
+
+class KillInSecondPass(training_stages.Passes):
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch)
+        self.number = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.number == 1 and batch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+training_stages.Passes = KillInSecondPass
+train(parse(PRESETS))
+"""
+
+
+def test_killed_in_the_midst_of_a_stage_it_ends_with_the_same_codec(run, tmp_path):
+    """The first stage is done, and of the second the joint pass: the one of the decoder alone is under way.
 
     The resumed training knows that by the number of the pass.
     """
     whole, config = run
-    config = replace(config, runs_dir=tmp_path)
     place = tmp_path / "neural_compression/run"
-    shutil.copytree(whole / "seed0/bits8", place / "seed0/bits8")
+    stage = place / "seed0/bits8"
+    shutil.copytree(whole / "seed0/bits8", stage, ignore=shutil.ignore_patterns("expert", "decoder"))
     shutil.copy(whole / "config.json", place)
-    with stopping(lambda folder: folder.name == "bits16", after_epochs=1) as fitted:
-        train(config)
-    assert fitted == ["bits8", "expert", "decoder", "bits16"]
-    resumed = load(train(config) / "seed0" / CODEC)
-    expected = load(whole / "seed0" / CODEC)
-    assert resumed.fingerprint == expected.fingerprint
+    settings = ["smoke", "--name", "run", "--runs-dir", str(tmp_path), "--code-lengths", "8", "--binarization", "noise"]
+    settings += ["--alternate", "--chain", "1", "--expert-epochs", "1", "--decoder-epochs", "1", "--target-psnr", "8"]
+    run_python("-c", KILLED, *settings, status=-signal.SIGKILL)
+    assert len(pd.read_csv(stage / "expert/log.csv")) == 1 and not (place / "seed0" / CODEC).exists()
+    resumed = train(replace(config, runs_dir=tmp_path))
+    assert load(resumed / "seed0" / CODEC).fingerprint == load(whole / "seed0" / CODEC).fingerprint
+    assert_same_checkpoints(resumed / "seed0/bits8", whole / "seed0/bits8", ".", "expert", "decoder")
 
 
 def test_rounds_of_a_chain_begin_with_the_weights_of_the_network_before(tmp_path, monkeypatch):
@@ -89,13 +109,77 @@ def test_rounds_of_a_chain_begin_with_the_weights_of_the_network_before(tmp_path
 
     monkeypatch.setattr(training_program, "train_network", add_one)
     strategy = distribution.strategy("one")
-    networks = train_networks(replace(SMOKE, chain=2), Trial(0), np.zeros(0), strategy, tmp_path)
+    networks = train_networks(replace(SMOKE, chain=2, code_lengths=(8, 16)), Trial(0), np.zeros(0), strategy, tmp_path)
     assert places == ["earlier1/bits8", "earlier1/bits16", "bits8", "bits16"]
     np.testing.assert_array_equal(first, [[0] * 3, [1] * 3, [2] * 3, [3] * 3])
     assert [network.encoder.output_shape[1] for network in networks] == [8, 16]  # those of the last round
     first.clear()
-    train_networks(replace(SMOKE, chain=0), Trial(0), np.zeros(0), strategy, tmp_path)
+    train_networks(replace(SMOKE, chain=0, code_lengths=(8, 16)), Trial(0), np.zeros(0), strategy, tmp_path)
     np.testing.assert_array_equal(first, np.zeros((2, 3)))
+
+
+class Stages:
+    """In place of the stages of a training: what each is called with."""
+
+    network = SimpleNamespace(encoder="encoder", decoder="decoder")
+
+    def __init__(self, monkeypatch):
+        self.calls = {}
+        for name, result in (
+            ("train_networks", [self.network]),
+            ("deblocking_pairs", "pairs"),
+            ("fit", None),
+            ("fit_bit_models", ["bits"]),
+        ):
+            monkeypatch.setattr(training_program, name, self.stage(name, result))
+        monkeypatch.setattr(training_program.components, "fitted", self.stage("fitted", [self.network]))
+        monkeypatch.setattr(training_program.codec_file, "save", self.stage("save", None))
+
+    def stage(self, name, result):
+        def record(*arguments):
+            self.calls[name] = arguments
+            return result
+
+        return record
+
+
+PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype="uint8")], [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"half_overlapping": False}, {"deblocking_epochs": 0}, {"components": 5, "deblocking_width": 3}],
+)
+def test_settings_of_a_training(monkeypatch, tmp_path, changes):
+    stages, config = Stages(monkeypatch), replace(SMOKE, deblocking_epochs=7, target_psnr=29.0)
+    config, strategy = replace(config, **changes), distribution.strategy("one")
+    train_trial(config, Trial(4), PHOTOGRAPHS, strategy, tmp_path)
+    if config.components:  # all that is trained are the thresholds and the deblocking network
+        blocks, *rest = stages.calls["fitted"]
+        assert rest == [5, (8,)] and "train_networks" not in stages.calls
+    else:
+        *rest, blocks, used, folder = stages.calls["train_networks"]
+        assert rest == [config, Trial(4)] and used is strategy and folder == tmp_path and "fitted" not in stages.calls
+    assert len(blocks) == (3 * 5 if config.half_overlapping else 2 * 3)
+    # Long codes count the first 128 bits of a neighbor, and their deblocking network sees no choice of networks.
+    components = bool(config.components)
+    assert stages.calls["fit_bit_models"] == ([Stages.network], PHOTOGRAPHS.training, 128 if components else None)
+    path, settings, parts, bits, deblocking = stages.calls["save"]
+    assert path == tmp_path / "codec.npz" and settings == {name: getattr(config, name) for name in SETTINGS}
+    assert parts == [("encoder", "decoder")] and bits == ["bits"]
+    if not config.deblocking_epochs:
+        assert deblocking is None and "fit" not in stages.calls
+        return
+    target = None if components else 29.0
+    assert stages.calls["deblocking_pairs"] == ([Stages.network], PHOTOGRAPHS.training, target)
+    assert stages.calls["fit"] == (config, Trial(4), deblocking, "pairs", tmp_path / "deblocking", 7)
+    assert deblocking.get_layer("down0_conv1").filters == config.deblocking_width
+
+
+def test_a_finished_training_is_not_done_again(run, monkeypatch):
+    folder, config = run
+    monkeypatch.setattr(training_program, "training_blocks", None)
+    assert train(config) == folder
 
 
 def test_codec_holds_the_trained_networks(run):
@@ -107,9 +191,10 @@ def test_codec_holds_the_trained_networks(run):
     np.testing.assert_allclose(trained.encoders[0](blocks), model.encoder(blocks), atol=2e-3)  # float16
     codes = np.rint(np.asarray(model.encoder(blocks)))
     np.testing.assert_allclose(trained.decoders[0](codes), model.decoder(codes), atol=2e-3)
-    assert trained.code_lengths == (8, 16) and trained.deblocking is not None
+    assert {trained.arrays[name].dtype for name in ("encoder0/0", "decoder0/0", "deblocking/0")} == {np.dtype("f2")}
+    assert trained.code_lengths == (8,) and trained.deblocking is not None
     image = read(config)[1][0]
-    data, encoded = codec.encode(trained, image, network=1)
+    data, encoded = codec.encode(trained, image, network=0)
     np.testing.assert_array_equal(codec.decode(trained, data), encoded.reconstruction)
 
 
@@ -129,60 +214,30 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
         load(tmp_path / "foreign.npz")
 
 
-def test_numbers_are_those_of_files_and_decoded_images(run):
-    folder, config = run
-    images = read(config)[1]
-    trained = load(folder / "seed0" / CODEC)
-    record = json.loads((folder / "seed0" / evaluate.METRICS).read_text())
-    for mode in ("publication", "context"):
-        files = [codec.encode(trained, image, network=1, mode=mode)[0] for image in images]
-        decoded = [codec.decode(trained, data) for data in files]
-        error = np.mean(np.concatenate([np.square(np.float64(a) - b).ravel() for a, b in zip(images, decoded)]))
-        point = record["networks"]["16"][mode]
-        assert point["dataset_psnr"] == pytest.approx(20 * np.log10(255) - 10 * np.log10(error))  # Eq. 2 (pub)
-        pixels = sum(image[..., 0].size for image in images)
-        assert point["bits_per_pixel"] == pytest.approx(8 * sum(map(len, files)) / pixels)
-    assert record["at_rate"]["bits_per_pixel"] <= evaluate.TARGET_BPP
-    rates = [point["bits_per_pixel"] for point in record["curve"]]
-    assert rates == sorted(rates)
-
-
-def test_report_has_its_tables_and_figures(run):
-    folder, _ = run
-    text = (folder / "report.md").read_text()
-    assert "16 bits for each block" in text and "| JPEG 2000 " in text and "one λ for all photographs" in text
-    assert_figures(folder, "loss", "rate_distortion", "crops", "networks")
-
-
-def test_finished_trainings_are_not_done_again(run, monkeypatch):
-    folder, config = run
-    monkeypatch.setattr(training_program, "train_network", None)
-    monkeypatch.setattr(evaluate, "measured", None)
-    monkeypatch.setattr(evaluate, "draw_codec", lambda *_: {})
-    assert train(config) == folder
-    assert len(evaluate.evaluate(folder)) == 1
-
-
-def test_publishing_writes_the_numbers_and_the_readme(run, tmp_path, monkeypatch):
-    folder, trained_config = run
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
-    monkeypatch.setattr(tables, "HERE", tmp_path)
-    record = json.loads((folder / "seed0" / evaluate.METRICS).read_text())
-    record["networks"] = {"216": record["networks"]["16"]}
-    config = replace(PRESETS["narrow_baseline"][1], name="narrow_baseline")
-    tables.publish(Results(folder, config, read(trained_config), 1, [Trial(0)], [record], evaluate.Arguments()))
-    text = (tmp_path / "README.md").read_text()
-    row = [cell.strip() for cell in next(line for line in text.splitlines() if "`baseline`" in line).split("|")[1:-1]]
-    point = record["networks"]["216"]["publication"]
-    assert row[2:4] == ["27.055", "0.151"] and row[4:6] == ["not run", "–"]
-    assert row[6:] == [f"{point['dataset_psnr']:.2f}", f"{point['bits_per_pixel']:.3f}"]
-    assert "data_dir" not in published(tmp_path)["narrow_baseline"]["config"]
-
-
-def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="scale makes photographs smaller, expected at most 1, got 2"):
-        replace(SMOKE, scale=2.0)
-    with pytest.raises(ValueError, match="code_lengths must be above zero and increase"):
-        replace(SMOKE, code_lengths=(16, 8))
-    with pytest.raises(ValueError, match="epochs must be above zero"):
-        replace(SMOKE, epochs=0)
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"scale": 2.0}, "scale makes photographs smaller, expected at most 1, got 2"),
+        ({"code_lengths": (16, 8)}, r"code_lengths must be above zero and increase, got \(16, 8\)"),
+        ({"code_lengths": (0, 8)}, r"code_lengths must be above zero and increase, got \(0, 8\)"),
+        ({"code_lengths": (8, 8)}, "code_lengths must be one or more different ones"),
+        *(
+            ({name: 0}, f"{name} must be above zero, got 0")
+            for name in ("scale", "width", "epochs", "batch_size", "learning_rate", "deblocking_width")
+        ),
+        *(
+            ({name: -1}, f"{name} must be zero or more, got -1")
+            for name in (
+                "entropy_weight",
+                "expert_epochs",
+                "decoder_epochs",
+                "deblocking_epochs",
+                "chain",
+                "components",
+            )
+        ),
+    ],
+)
+def test_bad_settings_are_named(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        replace(SMOKE, **changes)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from common.backbones import build_backbone
+from common import backbones
+from common.backbones import build_backbone, keras_applications
 from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
 
@@ -41,6 +42,60 @@ def test_stride_of_the_last_block_keeps_all_weights(name, channels, weights):
         assert backbone.blocks[3].output_shape[1:3] == (4, 2)
         assert backbone.last_block.output_shape == (None, *size, channels)
         assert sum(block.count_params() for block in backbone.blocks) == weights
+
+
+def normalizations_and_convolutions(layers):
+    """Of all layers, those inside of others too."""
+    for layer in layers:
+        inner = getattr(layer, "layers", None) or [v for v in vars(layer).values() if isinstance(v, keras.layers.Layer)]
+        yield from normalizations_and_convolutions(inner)
+        if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Conv2D)):
+            yield layer
+
+
+@pytest.mark.parametrize(
+    "name, momentum, epsilon",
+    [
+        # PyTorch's, whose momentum of 0.1 is the other part; then TensorFlow's; a small network's trainings are short.
+        ("torch_resnet50", 0.9, 1e-5),
+        ("ibn_resnet50", 0.9, 1e-5),
+        ("resnest50", 0.9, 1e-5),
+        ("efficientnet_lite0", 0.99, 1e-3),
+        ("small_resnet", 0.9, 1e-3),
+    ],
+)
+def test_constants_of_batch_normalization_and_first_weights(name, momentum, epsilon):
+    layers = list(normalizations_and_convolutions(untrained(name).blocks))
+    constants = {(x.momentum, x.epsilon) for x in layers if isinstance(x, keras.layers.BatchNormalization)}
+    convolutions = [x for x in layers if isinstance(x, keras.layers.Conv2D)]
+    begun = {type(x.kernel_initializer).__name__ for x in convolutions if not x.name.startswith("fc2")}
+    assert constants == {(momentum, epsilon)} and begun == {"HeNormal"}
+
+
+def test_blocks_end_where_the_stages_of_he_et_al_do():
+    """Their table 1: so many bottlenecks in each of the first three stages."""
+    for depth, counts in ((50, (3, 4, 6)), (101, (3, 4, 23)), (152, (3, 8, 36))):
+        ends = [f"conv{stage}_block{count}_out" for stage, count in enumerate(counts, 2)]
+        assert keras_applications.NETWORKS[f"resnet{depth}"].ends == ("pool1_pool", *ends)
+    for width in (0.25, 0.5, 0.75, 1.0):
+        assert backbones._FEATURE_SCALES[f"mobilenet_{width}"] == 0.4  # as measured of the narrowest
+        assert keras_applications.NETWORKS[f"mobilenet_{width}"].options == {"alpha": width}
+
+
+def test_activations_of_the_small_network_stand_where_those_of_a_resnet_do():
+    """After the first of two convolutions, and after the sum."""
+    for stage, block in enumerate(untrained("small_resnet").blocks[1:], 1):
+        activations = [layer.name for layer in block.layers if isinstance(layer, keras.layers.ReLU)]
+        assert activations == [f"stage{stage}_a_relu", f"stage{stage}_out"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **options: InstanceBatchNormalization(**options), lambda **options: SplitAttention(4, **options)]
+)
+def test_inner_layers_have_the_precision_of_the_outer_one(make):
+    layer = make(dtype="mixed_bfloat16")
+    inner = [value for value in vars(layer).values() if isinstance(value, keras.layers.Layer)]
+    assert len(inner) >= 2 and {part.dtype_policy.name for part in inner} == {"mixed_bfloat16"}
 
 
 def test_images_of_any_dtype_give_the_same_maps():
@@ -146,6 +201,7 @@ def test_bad_names_and_files_are_reported(mobilenet_file, tmp_path, monkeypatch)
         build_backbone("vgg", (64, 32), None)
     with pytest.raises(ValueError, match="last_stride must be 1 or 2, got 4"):
         build_backbone("small_resnet", (64, 32), None, last_stride=4)
+    assert build_backbone("small_resnet", (64, 32), "none").feature_scale == 1
     with pytest.raises(ValueError, match="small_resnet has no pretrained weights"):
         build_backbone("small_resnet", (64, 32), "imagenet")
     with pytest.raises(ValueError, match="There is no weights file .*missing.h5"):

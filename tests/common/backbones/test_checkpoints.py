@@ -96,6 +96,17 @@ def test_files_of_both_layouts_are_read_without_pytorch(layout):
         np.testing.assert_array_equal(content["model"][name], value)
 
 
+def test_a_tensor_is_a_view_of_its_storage():
+    """The last of six numbers may be in it, and no other."""
+    storage = np.arange(6, dtype="float32")
+    np.testing.assert_array_equal(torch_files._array(storage, 1, (2, 2), (3, 1)), [[1, 2], [4, 5]])
+    np.testing.assert_array_equal(torch_files._array(storage, 5, (), ()), 5)
+    assert torch_files._array(storage, 6, (0, 3), (3, 1)).shape == (0, 3)
+    for place in ((2, (2, 2), (3, 1)), (-1, (2,), (1,)), (3, (2,), (-1,)), (6, (), ()), (0, (-1,), (1,))):
+        with pytest.raises(ValueError, match="a tensor lies outside of its storage"):
+            torch_files._array(storage, *place)
+
+
 def test_nothing_in_a_file_is_run(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -61,3 +61,24 @@ def test_update_between_marks(tmp_path):
     assert path.read_text() == "a\n<!-- results:begin -->\nnewer\n<!-- results:end -->\nb\n"
     with pytest.raises(ValueError, match="must have the marks <!-- other:begin -->"):
         tables.update_between(path, "other", "new")
+
+
+def test_a_mark_must_stand_there_once_and_in_order(tmp_path):
+    path = tmp_path / "README.md"
+    begin, end = "<!-- results:begin -->", "<!-- results:end -->"
+    for content in (f"{begin}\n", f"{end}\n{begin}\n", f"{begin}{begin}{end}", f"{begin}{end}{end}"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="once each, in that order"):
+            tables.update_between(path, "results", "new")
+        assert path.read_text() == content
+
+
+def test_figures_of_a_run_are_copied_and_shown(tmp_path):
+    (tmp_path / "run/figures").mkdir(parents=True)
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / "run/figures" / name).write_text(name)
+    (tmp_path / "project").mkdir()
+    tables.copy_figures(tmp_path / "run", tmp_path / "project", ["a.png", "c.png"])
+    copied = {path.name: path.read_text() for path in (tmp_path / "project/figures").iterdir()}
+    assert copied == {"a.png": "a.png", "c.png": "c.png"}
+    assert tables.pictures({"a.png": "What."}) == ["![What.](figures/a.png)\n\n*What.*"]

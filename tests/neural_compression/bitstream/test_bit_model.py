@@ -187,6 +187,14 @@ def test_fit_is_reproducible(sampled):
     assert np.any(first.left != other.left)
 
 
+@pytest.mark.parametrize("grids, options, blocks", [(20, {}, 18), (4, {}, 3), (4, {"held_out": 0.5}, 2)])
+def test_a_tenth_of_the_grids_is_held_out(grids, options, blocks):
+    """One at least."""
+    codes = list(np.random.default_rng(0).integers(0, 2, (grids, 1, 5, 2)).astype(np.uint8))
+    report = fit(codes, [np.zeros((1, 5), np.uint8)] * grids, 0, 2, epochs=1, **options)[1]
+    assert report.blocks == 5 * blocks
+
+
 def test_fit_knows_the_first_bits_of_neighbors_only(sampled):
     _, networks, codes = sampled
     model = fit(codes, networks, 0, 6, epochs=3, neighbor_bits=2)[0]
@@ -211,22 +219,6 @@ def test_regression_equals_scikit_learn(sampled):
         assert ours < np.logaddexp(0, -own * oracle.decision_function(X[:, :-1])).mean() * 1.002
     first = np.logaddexp(0, -features[:, 0] * (features @ weights[0])).mean()
     assert loss == pytest.approx((expected + first) / 10 / math.log(2), rel=2e-3)
-
-
-def test_gradient_is_that_of_the_loss():
-    generator = np.random.default_rng(0)
-    features = np.pad(generator.choice([-1, 1], (50, 9)), ((0, 0), (0, 1)), constant_values=1).astype(np.float64)
-    weights = generator.normal(0, 0.3, (3, 10))
-    weights[:, :3] = np.tril(weights[:, :3], -1)
-    gradient = regression.gradient(weights, features, regression.visible_features(3, 10))
-    for k, j in np.ndindex(gradient.shape):
-        if j < 3 and j >= k:
-            assert gradient[k, j] == 0
-            continue
-        step = np.zeros_like(weights)
-        step[k, j] = 1e-5
-        above, below = (regression.loss_of(weights + s, features, 3) for s in (step, -step))
-        assert gradient[k, j] == pytest.approx((above - below) / 2e-5 * 3 * math.log(2), abs=1e-4)
 
 
 def test_fit_wants_two_grids(sampled):

@@ -196,8 +196,8 @@ def mutated(data, generator):
     return bytes(broken)
 
 
-@pytest.mark.parametrize("forged", [False, True], ids=["damaged", "checksum_fits"])
-def test_ten_thousand_mutations(forged):
+@pytest.mark.parametrize("forged, number", [(False, 10_000), (True, 4_000)], ids=["damaged", "checksum_fits"])
+def test_thousands_of_mutations(forged, number):
     """Only ValueErrors, at any stage, in bounded time and memory; those whose checksum fits may decode to something."""
     generator = np.random.default_rng(5)
     shapes = ((2, 3), (1, 1))  # few blocks, as each file whose checksum fits is decoded
@@ -206,7 +206,7 @@ def test_ten_thousand_mutations(forged):
     opened(files[1])
     tracemalloc.start()
     try:
-        for n in range(10_000):
+        for n in range(number):
             data = files[n % 4]
             broken = sealed(mutated(data[:-4], generator)) if forged else mutated(data, generator)
             start = time.process_time()
@@ -221,4 +221,4 @@ def test_ten_thousand_mutations(forged):
         assert tracemalloc.get_traced_memory()[1] < 64e6
     finally:
         tracemalloc.stop()
-    assert refused > (5_000 if forged else 9_900) and slowest < 5
+    assert refused > number * (0.5 if forged else 0.99) and slowest < 5

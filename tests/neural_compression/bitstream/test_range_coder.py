@@ -37,13 +37,39 @@ def test_words_are_little_endian_and_native_to_the_library():
     decoder.finish()
 
 
-@pytest.mark.parametrize("bad", [np.array([0.5, np.nan]), np.array([0, 5]), np.array([4096]), np.array([0.5])])
-def test_no_nan_reaches_the_coder(bad):
+@pytest.mark.parametrize(
+    "bad, got",
+    [
+        ([0.5, np.nan], "float64 from nan to nan"),
+        ([0.5], "float64 from 0.5 to 0.5"),
+        ([0, 5], "int64 from 0 to 5"),
+        ([5, 4096], "int64 from 5 to 4096"),
+    ],
+)
+def test_no_nan_reaches_the_coder(bad, got):
     """There it would abort past every `except Exception`."""
-    with pytest.raises(
-        ValueError, match="must be integers from 1 to 4095, got (int|float)64 from .*; take them from a"
-    ):
-        range_coder.encode(np.zeros(len(bad), np.int32), bad)
+    with pytest.raises(ValueError, match=f"must be integers from 1 to 4095, got {got}; take them from a bit model"):
+        range_coder.encode(np.zeros(len(bad), np.int32), np.array(bad))
+
+
+def test_a_stream_is_refused_for_more_decisions_than_it_can_hold():
+    """The likeliest take log2(4096 / 4095) bits, and the coder may leave out 64: 181,680 of them come in no byte."""
+    most = 64 / np.log2(4096 / 4095)
+    range_coder.Decoder(b"", int(most))
+    range_coder.Decoder(bytes(8), int(2 * most))
+    for data, count in ((b"", int(most) + 1), (bytes(8), int(2 * most) + 1)):
+        with pytest.raises(ValueError, match=f"{len(data)} bytes cannot hold {count} decisions; pass the stream whole"):
+            range_coder.Decoder(data, count)
+
+
+def test_bits_are_stored_where_a_stream_is_no_shorter():
+    """The length tells which of both it is, so a stream of as many bytes would be taken for the bits."""
+    bits = np.tile(np.uint8([1, 0, 0, 1, 1, 1, 0, 0]), 4)
+    assert range_coder.shorter(bytes(4), bits) == b"\x9c" * 4 and range_coder.shorter(
+        bytes(4), np.tile(bits, 2)
+    ) == bytes(4)
+    assert range_coder.stored(bytes(3), 32) is None
+    np.testing.assert_array_equal(range_coder.stored(b"\x9c" * 4, 32), bits)
 
 
 def test_all_fractions_are_exact():

@@ -1,13 +1,18 @@
 """Code optimization, on networks with random weights whose decoders still answer to every bit."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
 from neural_compression.bitstream.bit_model import BitModel
+from neural_compression.config import PAPER
+from neural_compression.encoder import code_optimization
 from neural_compression.encoder.code_optimization import logit_search, optimize_by_encoder, optimize_codes
 from neural_compression.model import build_autoencoder
 from neural_compression.networks.codec_file import TrainedCodec
+from tests.helpers import value_and_gradients
 from tests.neural_compression.bitstream.synthetic_codes import random_model
 from tests.neural_compression.small_codec import save_codec
 
@@ -21,7 +26,7 @@ def likes_zeros(length):
     return BitModel(nothing, nothing, nothing, np.full(length, -266))
 
 
-def random_codec(normalization="l2", bit_models=None):
+def random_codec(normalization="l2"):
     keras.utils.set_random_seed(3)
     networks = [build_autoencoder(length, width=2, normalization=normalization) for length in LENGTHS]
     for network in networks:
@@ -29,7 +34,7 @@ def random_codec(normalization="l2", bit_models=None):
         # Strong enough that decoded blocks of two codes are far apart.
         network.decoder.set_weights([1.5 * weight if weight.ndim == 4 else weight for weight in weights])
     encoders, decoders = [n.encoder for n in networks], [n.decoder for n in networks]
-    models = bit_models or [random_model(length, length) for length in LENGTHS]
+    models = [random_model(length, length) for length in LENGTHS]
     return TrainedCodec(LENGTHS, encoders, decoders, models, None, {}, {})
 
 
@@ -121,9 +126,9 @@ def test_close_to_the_best_of_all_codes(codec, blocks):
     assert (reached - errors.min(1)).mean() < 0.5 * (first - errors.min(1)).mean()
 
 
-def test_rate_lowers_the_bits(blocks):
+def test_rate_lowers_the_bits(codec, blocks):
     """A model to which ones are dear: the more a bit counts, the fewer ones there are."""
-    codec = random_codec(bit_models=[likes_zeros(length) for length in LENGTHS])
+    codec = replace(codec, bit_models=[likes_zeros(length) for length in LENGTHS])
     starts = encoded(codec, 1, blocks)
     ones, bits = [], []
     for rate_weight in (0, 3.0, 300.0):
@@ -135,12 +140,11 @@ def test_rate_lowers_the_bits(blocks):
     assert ones[2] <= 0.1 * ones[0]
 
 
-def test_neighbors_say_what_is_cheap(blocks):
+def test_neighbors_say_what_is_cheap(codec, blocks):
     """A bit that equals the left block's is nearly free; at a high price codes become their left neighbors'."""
     nothing = np.zeros((16, 16), int)
-    codec = random_codec(
-        bit_models=[likes_zeros(8), BitModel(nothing, 400 * np.eye(16, dtype=int), nothing, nothing[0])]
-    )
+    same = BitModel(nothing, 400 * np.eye(16, dtype=int), nothing, nothing[0])
+    codec = replace(codec, bit_models=[likes_zeros(8), same])
     left = np.random.default_rng(4).choice(np.int8([-1, 1]), (len(blocks), 16))
     codes, _ = optimize_codes(
         codec, 1, blocks, encoded(codec, 1, blocks), rate_weight=300.0, left=left, batch_size=BATCH
@@ -149,24 +153,46 @@ def test_neighbors_say_what_is_cheap(blocks):
 
 
 @pytest.mark.parametrize("normalization", ["l2", "batch"])
-def test_networks_stay_as_they_are(blocks, normalization):
-    codec = random_codec(normalization)
+def test_networks_stay_as_they_are(codec, blocks, normalization):
+    codec = codec if normalization == "l2" else random_codec(normalization)
     before = all_weights(codec)
-    optimize_codes(codec, 0, blocks, encoded(codec, 0, blocks), steps=3, rate_weight=0.1, batch_size=BATCH)
-    codes, errors = optimize_by_encoder(codec, 0, blocks[:2], steps=3, learning_rate=0.1)
-    np.testing.assert_allclose(errors, decoded_errors(codec, 0, blocks[:2], codes), rtol=1e-5)
+    optimize_codes(codec, 1, blocks, encoded(codec, 1, blocks), steps=3, rate_weight=0.1, batch_size=BATCH)
+    codes, errors = optimize_by_encoder(codec, 1, blocks[:2], steps=3, learning_rate=0.1)
+    np.testing.assert_allclose(errors, decoded_errors(codec, 1, blocks[:2], codes), rtol=1e-5)
     assert all(n.trainable for n in (*codec.encoders, *codec.decoders))
     for old, new in zip(before, all_weights(codec), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_new_weights_of_a_network_count(blocks):
-    codec = random_codec()
-    starts = encoded(codec, 0, blocks)
+def test_new_weights_of_a_network_count(codec, blocks):
+    starts, weights = encoded(codec, 0, blocks), codec.decoders[0].get_weights()
     optimize_codes(codec, 0, blocks, starts, steps=1, batch_size=BATCH)
-    codec.decoders[0].set_weights([-weight for weight in codec.decoders[0].get_weights()])
-    codes, errors = optimize_codes(codec, 0, blocks, starts, steps=1, batch_size=BATCH)
-    np.testing.assert_allclose(errors, decoded_errors(codec, 0, blocks, codes), rtol=1e-5)
+    codec.decoders[0].set_weights([-weight for weight in weights])
+    try:
+        codes, errors = optimize_codes(codec, 0, blocks, starts, steps=1, batch_size=BATCH)
+        np.testing.assert_allclose(errors, decoded_errors(codec, 0, blocks, codes), rtol=1e-5)
+    finally:
+        codec.decoders[0].set_weights(weights)
+
+
+def test_first_logits_by_hand():
+    """log(p / (1 - p)), at most 3.9 from zero; only what is above a half is above zero."""
+    above = np.nextafter(np.float32(0.5), np.float32(1))
+    codes = np.array([[0.2, 0.9, 0.0, 1.0, 0.5, above]], "float32")
+    logits = code_optimization._first_logits(codes)
+    np.testing.assert_allclose(logits, [[-np.log(4), np.log(9), -3.9, 3.9, 0, 1e-6]], rtol=1e-4)
+    assert logits.dtype == np.float32 and (logits[0, 4] <= 0) and 1 / (1 + np.exp(-logits[0, 5])) > 0.5
+
+
+def test_first_step_moves_each_logit_by_the_learning_rate(codec, blocks):
+    """So Adam does, whatever the gradients are; that of an encoder is fine-tuned with the rate of its training."""
+    starts = np.random.default_rng(8).choice(np.float32([0.4, 0.6]), (BATCH, 16))
+    optimize_codes(codec, 1, blocks[:BATCH], starts, steps=1, batch_size=BATCH)
+    logits = keras.ops.convert_to_numpy(logit_search(codec.decoders[1], BATCH, False).source.logits)
+    moved = np.abs(logits - np.log(starts / (1 - starts)))
+    assert (moved > 1e-3).mean() > 0.5
+    np.testing.assert_allclose(moved[moved > 1e-3], 0.1, rtol=1e-2)
+    assert optimize_by_encoder.__kwdefaults__["learning_rate"] == PAPER.learning_rate
 
 
 def test_a_result_is_the_blocks_own(codec, blocks):
@@ -210,6 +236,27 @@ def test_bits_are_the_coders(codec):
     search.set_rate(1.0, model, left, up)
     rates = keras.ops.convert_to_numpy(search.rates(keras.ops.convert_to_tensor(np.float32(own > 0))))
     np.testing.assert_allclose(rates, model.costs(own, left, up), rtol=1e-5)
+
+
+def test_gradient_of_the_rate_is_what_the_bits_cost(codec):
+    """Of Σ c·(-log2 p) + (1 - c)·(-log2 (1 - p)) by all codes c, which p depend on as well, by differences in NumPy."""
+    model = random_model(16, 9, scale=20)
+    own, left, up = np.random.default_rng(7).choice(np.int8([-1, 1]), (3, BATCH, 16))
+    search = logit_search(codec.decoders[1], BATCH, True)
+    search.set_rate(1.0, model, left, up)
+
+    def bits(codes):
+        units = model.bias + left @ model.left.T.astype(float) + up @ model.up.T + (2 * codes - 1) @ model.weights.T
+        p = 1 / (1 + np.exp(-units / 64))
+        return -(codes * np.log2(p) + (1 - codes) * np.log2(1 - p)).sum()
+
+    codes = (own > 0).astype(float)
+    variable = keras.Variable(codes.astype("float32"))
+    _, (gradient,) = value_and_gradients(lambda: keras.ops.sum(search.rates(variable.value)), [variable])
+    for n, k in np.ndindex(3, 16):
+        step = np.zeros_like(codes)
+        step[n, k] = 1e-4
+        assert gradient[n, k] == pytest.approx((bits(codes + step) - bits(codes - step)) / 2e-4, rel=1e-3, abs=1e-4)
 
 
 def test_no_blocks(codec, blocks):

@@ -1,9 +1,12 @@
 """The bisection that brings a rate or a quality to its target."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from neural_compression.encoder.session import Target, bisect
+from neural_compression.encoder import session
+from neural_compression.encoder.session import Target, bisect, mean_channel
 
 
 def bisected(target, at_most, **options):
@@ -30,3 +33,53 @@ def test_bisection_gives_the_value_or_the_side_that_keeps_the_promise():
         bisected(9, True)
     with pytest.raises(ValueError, match="is 1, got the target 0.5"):
         bisected(0.5, False)
+
+
+def test_bisection_ends_after_twelve_steps():
+    measured = []
+
+    def measure(networks):
+        measured.append(float(networks[0]))
+        return float(networks[0])
+
+    quality = bisect(lambda q: np.array([q]), measure, (0.0, 1.0), Target(np.pi / 4, 0.0, "{:g}", at_most=True))
+    assert len(measured) == 2 + 12 and quality == np.floor(4096 * np.pi / 4) / 4096
+
+
+@pytest.mark.parametrize("selection, ends", [("lagrangian", (25.0, -5.0)), ("publication", (0.0, 100.0))])
+@pytest.mark.parametrize("rate", [0.2019, 0.2021])
+def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rate):
+    """PSNRs to 0.02 dB. Rates to 1 %: half of it of what is expected, and where a file differs of files themselves."""
+    searches = []
+
+    def record(choose, measure, *rest, may_miss=False):
+        searches.append((measure("map"), *rest[:2], may_miss))
+        return f"quality of {choose(3)}"
+
+    monkeypatch.setattr(session, "bisect", record)
+    known = SimpleNamespace(
+        choose=lambda selection, quality: f"map by {selection}",
+        expected=lambda networks: f"expected of {networks}",
+        file=lambda networks: f"file of {networks}",
+        bits_per_pixel=lambda file: rate if file.startswith("file of map") else None,
+        decoded=lambda networks: f"image of {networks}",
+        psnr=lambda image: f"PSNR of {image}",
+    )
+    quality = f"quality of map by {selection}"
+    assert session.quality_for(known, selection, 30.0, None) == quality
+    target = Target(30.0, 0.02, "a PSNR of {:.2f} dB", False)
+    assert searches == [("PSNR of image of map", ends, target, False)]
+    searches.clear()
+    assert session.quality_for(known, selection, None, 0.2, may_miss=True) == quality
+    near, whole = (Target(0.2, tolerance, "{:.4f} bits per pixel", True) for tolerance in (0.001, 0.002))
+    expected = [("expected of map", ends, near)]
+    if rate > 0.2 * 1.01:
+        expected.append((rate, ends, whole))
+    assert [search[:3] for search in searches] == expected
+    with pytest.raises(ValueError, match="A target is needed: pass psnr or bpp"):
+        session.quality_for(known, selection, None, None)
+
+
+def test_mean_of_channels_is_rounded():
+    image = np.array([[[0, 0, 1], [1, 1, 0], [255, 255, 255], [254, 255, 255], [10, 20, 60]]], np.uint8)
+    assert mean_channel(image).tolist() == [[0, 1, 255, 255, 30]] and mean_channel(image).dtype == np.uint8

@@ -109,6 +109,46 @@ def test_jpeg_is_the_recipe(images, tmp_path):
         assert [layer[1:3] for layer in file.layer] == [(2, 2), (1, 1), (1, 1)] and "progressive" not in file.info
 
 
+@pytest.mark.parametrize(
+    "name, settings, setting, file_format, options",
+    [
+        ("WebP", range(101), 30, "WEBP", {"quality": 30, "method": 6}),
+        (
+            "JPEG 2000",
+            range(2000, 0, -1),
+            50,
+            "JPEG2000",
+            {"quality_layers": [50], "quality_mode": "rates", "irreversible": True, "mct": 1},
+        ),
+        ("AVIF", range(101), 30, "AVIF", {"quality": 30, "speed": 6, "subsampling": "4:2:0"}),
+        (
+            "AVIF 4:4:4, tuned",
+            range(101),
+            30,
+            "AVIF",
+            {"quality": 30, "speed": 4, "subsampling": "4:4:4", "advanced": {"tune": "psnr"}},
+        ),
+    ],
+)
+def test_other_codecs_are_their_recipes(images, tmp_path, name, settings, setting, file_format, options):
+    if name not in CODECS:
+        pytest.skip(f"this Pillow has no {name}")
+    assert CODECS[name].settings == settings and CODECS["JPEG"].settings == range(1, 96)
+    path, image = tmp_path / "a", images[0][:64, :64]
+    Image.fromarray(image).save(path, file_format, **options)
+    assert CODECS[name].encode(image, setting) == path.read_bytes()
+
+
+@pytest.mark.skipif("HEVC intra" not in CODECS, reason="pillow-heif is not installed")
+def test_hevc_is_its_recipe(images, tmp_path):
+    import pillow_heif
+
+    image, path = images[0][:64, :64], tmp_path / "a.heif"
+    parameters = {"preset": "slow", "tune": "psnr"}
+    pillow_heif.from_pillow(Image.fromarray(image)).save(path, quality=30, chroma=420, enc_params=parameters)
+    assert CODECS["HEVC intra"].encode(image, 30) == path.read_bytes() and CODECS["HEVC intra"].settings == range(101)
+
+
 def test_container_of_a_heif_file():
     """Boxes of 12 and 8 bytes, and one `mdat` whose 5 of 13 bytes are the coded image."""
     boxes = b"\0\0\0\x0cftypmif1" + b"\0\0\0\x08free" + b"\0\0\0\x0dmdatimage"

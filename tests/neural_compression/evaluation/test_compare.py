@@ -1,24 +1,27 @@
 """A codec and classical ones on a set of images, and what is cached of it."""
 
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from neural_compression import evaluate
-from neural_compression.codec import decode
 from neural_compression.evaluation import classical, compare
+from neural_compression.evaluation.rate_distortion import Point
 from neural_compression.tables import FIGURES
 from tests.neural_compression.small_codec import picture
 
+JPEG = classical.installed()[0]["JPEG"]
 IMAGES = [picture(96, 160, 1), picture(70, 64, 2)]
 
 
-def test_report_of_a_folder(codec_path, tmp_path, monkeypatch, capsys):
+def test_report_of_a_folder(codec_path, one_classical_codec, tmp_path, monkeypatch, capsys):
     for number, image in enumerate(IMAGES):
         cv2.imwrite(str(tmp_path / f"{number}.png"), image[..., ::-1])
-    out = tmp_path / "out"
+    out = tmp_path / "new/out"
     arguments = [str(tmp_path), "--model", str(codec_path), "--out", str(out), "--optimize", "off"]
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     compare.main()
@@ -42,32 +45,51 @@ def test_the_shipped_codec_is_evaluated_where_no_run_is(codec_path, tmp_path, mo
     assert "the codec that ships with the repository" in capsys.readouterr().out
 
 
-def test_points_at_a_rate_are_those_of_files(codec):
-    sessions = compare.sessions_for(codec, IMAGES)
-    point = compare.at_rate(sessions, 0.2)
-    networks = compare.chosen(sessions, point.setting)
-    sizes = [len(s.file(n)) for s, n in zip(sessions, networks)]
-    pixels = sum(image[..., 0].size for image in IMAGES)
-    assert point.bits_per_pixel == 8 * sum(sizes) / pixels <= 0.2
-    decoded = [decode(codec, s.file(n)) for s, n in zip(sessions, networks)]
-    error = sum(np.square(np.float64(a) - b).sum() for a, b in zip(IMAGES, decoded)) / (3 * pixels)
-    assert point.dataset_psnr == pytest.approx(10 * np.log10(255**2 / error))
-    rates = [p.bits_per_pixel for p in compare.curve(sessions)]
-    assert rates == sorted(rates)
+def test_command_line_compares_what_ships_by_default(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(compare, "compare", lambda *arguments: called.append(arguments))
+    monkeypatch.setattr(compare, "read_photographs", lambda folder: folder)
+    for arguments in ([], [str(tmp_path), "--model", "a.npz", "--out", "out", "--optimize", "encoder"]):
+        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+        compare.main()
+    shipped = Path(compare.__file__).parents[1] / "weights/shipped.npz"
+    assert called == [
+        (shipped, None, Path("runs/comparison"), "code"),
+        (Path("a.npz"), tmp_path, Path("out"), "encoder"),
+    ]
 
 
-def test_optimized_codes_are_better_at_the_rate(codec):
-    pytest.importorskip("tensorflow")  # the initial weights of other backends are others
-    before = compare.at_rate(compare.sessions_for(codec, IMAGES), 0.2)
-    after = compare.optimized_at_rate(compare.sessions_for(codec, IMAGES), 0.2, "code", before.setting)
-    assert after.bits_per_pixel <= 0.2 and after.dataset_psnr > before.dataset_psnr
+def test_crops_are_of_the_middle_of_an_image(tmp_path, monkeypatch):
+    """192 pixels from a third on, in both directions, or what there is of them."""
+    boxes = []
+    session = SimpleNamespace(
+        choose=lambda *_: np.zeros((1, 1), int),
+        file=lambda _: b"",
+        bits_per_pixel=lambda _: 1.0,
+        decoded=lambda _: image,
+    )
+    monkeypatch.setattr(compare, "EncodeSession", lambda *_: session)
+    monkeypatch.setattr(compare.classical, "installed", lambda: ({}, []))
+    monkeypatch.setattr(compare.plots, "rate_distortion", lambda *_: None)
+    monkeypatch.setattr(compare.plots, "network_map", lambda *_: None)
+    monkeypatch.setattr(compare.plots, "crops", lambda path, columns, box: boxes.extend(box))
+    for shape in ((300, 600, 3), (600, 240, 3)):
+        image = np.zeros(shape, "uint8")
+        compare.draw(tmp_path, SimpleNamespace(code_lengths=(8,)), image, 1.0, {}, {})
+    assert boxes == [(200, 100, 392, 292), (80, 200, 240, 392)]
+
+
+def test_known_errors_are_not_measured_again():
+    """10 bytes for 20 pixels, and an error of one in each sample; an image is not decoded for that."""
+    session = SimpleNamespace(file=lambda networks: bytes(10), image=np.zeros((4, 5, 3), "uint8"))
+    point = compare.measured([session], [np.zeros((1, 1), "uint8")], 3.0, [60])
+    assert point == Point(3.0, 4.0, pytest.approx(20 * np.log10(255)), pytest.approx(20 * np.log10(255)))
 
 
 def test_classical_codecs_have_points_at_the_rates_that_they_reach(tmp_path):
     image = picture(96, 128, 3)
-    jpeg = classical.installed()[0]["JPEG"]
-    points = classical.points_at(jpeg, [image], (0.01, 1.0, 1.5))
-    assert points == [classical.at_rate(jpeg, [image], rate).interpolated for rate in (1.0, 1.5)]
+    points = classical.points_at(JPEG, [image], (0.01, 1.0, 1.5))
+    assert points == [classical.at_rate(JPEG, [image], rate).interpolated for rate in (1.0, 1.5)]
     curves = classical.curves([image], tmp_path)
     (cached,) = tmp_path.iterdir()
     written = cached.stat().st_mtime_ns

@@ -1,5 +1,7 @@
 """Rates, the two PSNRs, Bjøntegaard's measures, and their figures."""
 
+import warnings
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -36,7 +38,9 @@ def test_two_psnrs_by_hand():
     assert dataset_psnr([100, 30_000], [100, 300]) == pytest.approx(peak - 10 * np.log10(75.25))
     assert mean_psnr([100, 30_000], [100, 300]) == pytest.approx(peak - 10)
     assert dataset_psnr([0, 300], [300, 300]) == pytest.approx(peak - 10 * np.log10(0.5))
-    assert mean_psnr([0, 300], [300, 300]) == dataset_psnr([0], [300]) == np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mean_psnr([0, 300], [300, 300]) == dataset_psnr([0], [300]) == np.inf
 
 
 def test_rate_is_that_of_all_files():
@@ -77,6 +81,13 @@ def test_straight_lines_of_two_slopes():
     assert bd_rate(first, second) == pytest.approx(100 * np.expm1(0.5))
     assert bd_rate(second, first) == pytest.approx(100 * np.expm1(-0.5))
     assert bd_psnr(first, second) == pytest.approx(-1)
+
+
+def test_a_short_curve_within_a_long_one():
+    """It shares its whole range, which is a tenth of the other's."""
+    wide, narrow = np.linspace(20, 40, 9), np.linspace(24, 26, 5)
+    long, short = curve(np.exp(wide / 3), wide), curve(0.7 * np.exp(narrow / 3), narrow)
+    assert bd_rate(long, short) == pytest.approx(-30) and bd_rate(short, long) == pytest.approx(100 * (1 / 0.7 - 1))
 
 
 def single_cubic(x, y, other_x, other_y):
@@ -154,26 +165,70 @@ def test_bad_input_is_named(call, message):
         call()
 
 
-def test_figures(tmp_path):
-    image = np.full((50, 70, 3), 100, "uint8")
-    plots.rate_distortion(tmp_path / "new/rd.png", {"JPEG": RISING}, {"a": RISING[0], "b": RISING[1]}, "mean_psnr")
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that would be written, in their order, with their paths."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append((figure, path)))
+    return figures
+
+
+def test_curves_are_plotted_against_the_rate(figures, tmp_path):
+    unordered = [RISING[i] for i in (2, 0, 3, 1)]
+    plots.rate_distortion(tmp_path / "rd.png", {"JPEG": unordered}, {"a": RISING[0], "b": RISING[1]}, "mean_psnr")
+    plots.rate_distortion(tmp_path / "other.png", {"JPEG": RISING})
+    (figure, path), (other, _) = figures
+    (axis,), (plain,) = figure.axes, other.axes
+    assert path == tmp_path / "rd.png" and len(plain.lines) == 1
+    assert [line.get_label() for line in axis.lines] == ["JPEG", "a", "b"]
+    points = [[list(values) for values in line.get_data()] for line in axis.lines]
+    assert points == [[[0.1, 0.2, 0.3, 0.4], [21, 25, 27, 28]], [[0.1], [21]], [[0.2], [25]]]  # the mean is 1 dB more
+    assert list(plain.lines[0].get_ydata()) == [20, 24, 26, 27]
+    assert [line.get_marker() for line in axis.lines] == ["o", "*", "P"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["JPEG", "a", "b"]
+    assert axis.get_xscale() == "log" and (axis.get_xlabel(), axis.get_ylabel()) == ("bits per pixel", "mean PSNR (dB)")
+    assert plain.get_ylabel() == "PSNR of the whole set (dB)"
+    ticks = axis.get_xticks()
+    assert list(ticks) == [0.1, 0.15, 0.2, 0.3] and axis.xaxis.get_major_formatter()(0.15) == "0.15"  # to 0.43 or so
+
+
+def test_crops_are_parts_of_the_images(figures, tmp_path):
+    random = np.random.default_rng(0)
+    first, second = random.integers(0, 256, (2, 50, 70, 3), dtype="uint8")
     assert plots.caption("JPEG", 0.14799, 23.857) == "JPEG\n0.148 bpp, 23.86 dB"
-    plots.crops(tmp_path / "crops.png", {"a": image, "b": image}, [(0, 0, 20, 30), (50, 40, 70, 50)])
-    # Two blocks down, three across; the outermost are cut off by the border of the image.
-    plots.network_map(tmp_path / "map.png", image, np.array([[0, 1, 1], [1, 1, 0]]), (64, 216))
-    for name in ("new/rd", "crops", "map"):
-        assert min(imread(tmp_path / f"{name}.png").shape[:2]) > 300
+    plots.crops(tmp_path / "crops.png", {"a": first, "b": second}, [(0, 0, 20, 30), (50, 40, 70, 50)])
+    ((figure, _),) = figures
+    parts = [axis.images[0].get_array() for axis in figure.axes]
+    for part, expected in zip(
+        parts, (first[:30, :20], second[:30, :20], first[40:, 50:], second[40:, 50:]), strict=True
+    ):
+        np.testing.assert_array_equal(part, expected)
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "", ""]
+    assert [axis.images[0].get_interpolation() for axis in figure.axes] == ["nearest"] * 4
+    assert figure.axes[0].get_gridspec().get_height_ratios() == [1.5, 0.5]
 
 
-def test_network_map_tints_each_block(tmp_path):
-    """Gray 100 and the ends of the color map, half each; 64 bits are bluish, 216 reddish."""
-    image = np.full((64, 64, 3), 100, "uint8")
-    plots.network_map(tmp_path / "map.png", image, np.array([[0, 1], [1, 0]]), (64, 216))
-    pixels = imread(tmp_path / "map.png")[..., :3]
+def test_network_map_tints_each_block(figures, tmp_path):
+    """Gray 100 and the ends of the color map, half each; 64 bits are bluish, 216 reddish. The image ends in blocks."""
+    image = np.full((50, 70, 3), (90, 100, 110), "uint8")
+    networks = np.array([[0, 1, 1], [1, 1, 0]])
+    plots.network_map(tmp_path / "map.png", image, networks, (64, 216))
+    ((figure, _),) = figures
+    ends = (100 / 255 + np.array([[0.2298, 0.2987, 0.7537], [0.7057, 0.0156, 0.1502]])) / 2
+    shown = figure.axes[0].images[0].get_array()
+    np.testing.assert_allclose(shown, ends[networks].repeat(32, 0).repeat(32, 1)[:50, :70], atol=1e-3)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "64 bits: 33% of the blocks", "216 bits: 67% of the blocks"
+    ]  # fmt: skip
+    np.testing.assert_allclose([patch.get_facecolor()[:3] for patch in legend.get_patches()], ends, atol=0.06)
+
+
+def test_figures_are_written(tmp_path):
+    plots.crops(tmp_path / "new/crops.png", {"a": np.full((50, 70, 3), 100, "uint8")}, [(0, 0, 20, 30)])
+    pixels = imread(tmp_path / "new/crops.png")[..., :3]
     height, width = pixels.shape[:2]
-    blue, red = (100 / 255 + np.array([[0.2298, 0.2987, 0.7537], [0.7057, 0.0156, 0.1502]])) / 2
-    np.testing.assert_allclose(pixels[height // 5, width // 4], blue, atol=0.01)
-    np.testing.assert_allclose(pixels[height // 5, 3 * width // 4], red, atol=0.01)
+    np.testing.assert_allclose(pixels[height // 2, width // 2], 100 / 255, atol=1e-3)
 
 
 @pytest.mark.parametrize(

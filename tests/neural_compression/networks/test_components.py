@@ -1,5 +1,6 @@
 """Networks of principal components: against scikit-learn, the definition of a quantizer, and files that come back."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,6 @@ from sklearn.decomposition import PCA
 from neural_compression import codec
 from neural_compression.config import PRESETS
 from neural_compression.data import read, read_photographs, training_blocks
-from neural_compression.evaluate import evaluate
 from neural_compression.networks import components as program
 from neural_compression.networks.codec_file import CODEC, load
 from neural_compression.networks.components import Components, fitted, levels_of, thresholds_of
@@ -28,18 +28,38 @@ def blocks():
 
 @pytest.fixture(scope="module", autouse=True)
 def _components_once():
-    """The eigenvectors of the same blocks are computed once, as that takes most of the time; fewer are the first."""
-    compute, known = program._principal, {}
+    """By a decomposition of the few blocks themselves, as that of 3072 × 3072 covariances takes seconds."""
+
+    @functools.cache
+    def compute(flat):
+        blocks = np.frombuffer(flat, "uint8").reshape(-1, 3072) / 255
+        return blocks.mean(0), np.linalg.svd(blocks - blocks.mean(0), full_matrices=False)[2]
 
     def principal(flat, count):
-        blocks = flat.tobytes()
-        if blocks not in known:
-            known[blocks] = compute(flat, COUNT)
-        return Components(known[blocks].mean, known[blocks].basis[:, :count])
+        mean, rows = compute(flat.tobytes())
+        return Components(mean.astype("float32"), rows[:count].T.astype("float32"))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "_principal", principal)
         yield
+
+
+PRINCIPAL = program._principal
+
+
+def test_components_are_those_of_scikit_learn(monkeypatch):
+    """Of blocks with 48 samples and falling variances, 64 at once."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(300, 48)) * np.geomspace(60, 1, 48) @ np.linalg.qr(random.normal(size=(48, 48)))[0]
+    flat = np.clip(np.rint(128 + values), 0, 255).astype(np.uint8)
+    monkeypatch.setattr(program, "_SAMPLES", 48)
+    monkeypatch.setattr(program, "_AT_ONCE", 64)
+    components, oracle = PRINCIPAL(flat, 5), PCA(5, svd_solver="full").fit(flat / 255)
+    np.testing.assert_allclose(components.mean, oracle.mean_, atol=1e-6)
+    assert components.basis.shape == (48, 5) and components.basis.dtype == components.mean.dtype == np.float32
+    np.testing.assert_allclose(np.abs(oracle.components_ @ components.basis), np.eye(5), atol=1e-3)
+    expected = (flat / 255 - components.mean) @ components.basis
+    np.testing.assert_allclose(program._coefficients(flat, components), expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +67,17 @@ def networks(blocks):
     return fitted(blocks, COUNT, LENGTHS)
 
 
-def test_components_are_those_of_scikit_learn(blocks, networks):
-    oracle = PCA(COUNT, svd_solver="full").fit(blocks.reshape(len(blocks), -1) / 255)
+def test_networks_share_the_components(blocks, networks):
+    """Coefficients of the encoder are those that the decoder undoes."""
+    flat = blocks.reshape(len(blocks), -1) / np.float32(255)
+    for network in networks:
+        assert network.encoder.get_layer("components") is networks[0].encoder.get_layer("components")
+        assert network.decoder.get_layer("pixels") is networks[0].decoder.get_layer("pixels")
     basis, mean = networks[0].decoder.get_layer("pixels").get_weights()
-    np.testing.assert_allclose(mean, oracle.mean_, atol=1e-6)
-    np.testing.assert_allclose(np.abs(basis @ oracle.components_.T), np.eye(COUNT), atol=2e-3)
-    assert all(network.decoder.get_layer("pixels") is networks[0].decoder.get_layer("pixels") for network in networks)
+    np.testing.assert_allclose(mean, flat.mean(0), atol=1e-5)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(COUNT), atol=1e-5)
+    coefficients = networks[0].encoder.get_layer("components")(flat[:9])
+    np.testing.assert_allclose(coefficients, (flat[:9] - mean) @ basis.T, atol=1e-4)
 
 
 def test_thresholds_by_hand():
@@ -72,6 +97,11 @@ def test_bits_say_what_is_beyond_thresholds(blocks, networks):
     which, thresholds, _ = thresholds_of(coefficients, LENGTHS[1])
     expected = np.sign(thresholds) * coefficients[:, which] > np.abs(thresholds)
     bits = encode_blocks(networks[1].encoder, blocks)
+    # A step, which is 1 / 0.7 of the first threshold, changes a logit by 64.
+    kernel, bias = networks[1].encoder.get_layer("bits").get_weights()
+    slopes = kernel[which, np.arange(LENGTHS[1])]
+    np.testing.assert_allclose(slopes, np.sign(thresholds) * 64 * 0.7 / np.abs(thresholds[0]), rtol=1e-5)
+    np.testing.assert_allclose(bias, -np.abs(slopes * thresholds), rtol=1e-5)
     assert (bits == expected).mean() > 0.9999  # a coefficient may lie on a threshold, up to rounding
     assert bits.mean() < 0.35
 
@@ -104,16 +134,15 @@ def test_longer_codes_and_more_components_are_better(blocks, networks):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, one_classical_codec):
-    folder = train(replace(CONFIG, runs_dir=tmp_path_factory.mktemp("runs")))
-    evaluate(folder)
-    return folder
+def run(tmp_path_factory):
+    return train(replace(CONFIG, runs_dir=tmp_path_factory.mktemp("runs"), deblocking_epochs=0))
 
 
 def test_codec_in_a_file_has_the_components_once(run):
     trained = load(run / "seed0" / CODEC)
     assert sum(array.size >= 3072 * COUNT for array in trained.arrays.values()) == 1
     assert [model.neighbor_bits for model in trained.bit_models] == list(LENGTHS)  # short codes count as a whole
+    assert not list(run.glob("seed0/*/log.csv"))  # nothing that needs passes
     image = read_photographs(None, 0.3)[1]
     for settings in (
         {"target_psnr": 17.0},
@@ -122,12 +151,6 @@ def test_codec_in_a_file_has_the_components_once(run):
     ):
         data, encoded = codec.encode(trained, image, **settings)
         np.testing.assert_array_equal(codec.decode(trained, data), encoded.reconstruction)
-
-
-def test_run_is_evaluated(run):
-    text = (run / "report.md").read_text()
-    assert "60 bits for each block" in text and (run / "figures/loss.png").exists()
-    assert not list(run.glob("seed0/bits*"))  # nothing that needs passes but the deblocking network
 
 
 def test_what_cannot_be_fitted_is_named(blocks):

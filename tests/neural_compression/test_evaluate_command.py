@@ -1,0 +1,42 @@
+"""What the command line evaluates, and the title of its report."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+from neural_compression import evaluate
+from neural_compression.config import PRESETS
+from neural_compression.evaluation import classical
+
+
+def test_the_title_says_what_the_networks_are(monkeypatch):
+    for name in ("run_table", "comparison_table", "draw_losses", "draw_codec"):
+        monkeypatch.setattr(evaluate, name, lambda *_: {})
+    monkeypatch.setattr(classical, "curves", lambda *_: {})
+    for name, title in (
+        ("narrow_multiple", "narrow_multiple: width 8, 2 epochs, (64, 216, 368) bits"),
+        ("shipped", "shipped: 800 principal components, (512, 1024, 1760, 2560) bits"),
+    ):
+        config = replace(PRESETS[name][1], name=name)
+        data = SimpleNamespace(test=[None] * 2)
+        results = SimpleNamespace(config=config, data=data, run=Path("run"), heading="Heading", records=[])
+        report = evaluate.report(results)
+        assert report.title == title and list(report.sections) == [
+            "Heading, 2 photographs", "At 0.148 bits per pixel"
+        ]  # fmt: skip
+
+
+def test_command_line_evaluates_a_run(tmp_path, monkeypatch):
+    """Also where a codec ships, as long as there is a run."""
+    run, called = tmp_path / "neural_compression/run", []
+    run.mkdir(parents=True)
+    (run / "environment.json").write_text("{}")
+    monkeypatch.setattr(evaluate, "evaluate", lambda **options: called.append(options))
+    monkeypatch.setattr(evaluate, "compare", None)
+    for arguments in (["--runs-dir", str(tmp_path)], [str(run), "--optimize", "encoder", "--publish"]):
+        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+        evaluate.main()
+    given = {"run": None, "runs_dir": tmp_path, "publish": False, "optimize": "off"}
+    other = {"run": run, "runs_dir": Path("runs"), "publish": True, "optimize": "encoder"}
+    assert called == [given, other]
