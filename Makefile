@@ -26,7 +26,7 @@ export PYTHONUNBUFFERED ?= 1
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test test-jax test-torch test-exhaustive test-slow bench lint format golden new-project
+.PHONY: help smoke test test-jax test-torch test-exhaustive test-slow test-mutation bench lint format golden new-project
 
 help: ## list the commands
 	@printf 'Projects: %s\n\n' '$(PROJECTS)'
@@ -62,6 +62,9 @@ test-exhaustive: $(VENV)/.installed ## run the tests on all 2^32 numbers, in abo
 
 test-slow: $(VENV)/.installed ## kill every project again and again, and train copies, on an otherwise idle machine
 	$(PY) -m pytest -m slow $(ARGS)
+
+test-mutation: $(VENV)/.installed ## plant small faults in the code and count those that the tests notice; ARGS="common --count 5"
+	$(PY) -m tests.mutation $(ARGS)
 
 bench: $(VENV)/.installed ## run the benchmarks on an otherwise idle machine
 	$(PY) -m pytest tests/benchmarks -m bench -s $(ARGS)

@@ -87,8 +87,10 @@ def _run(arguments: tuple[str, ...], cwd: str, environment: dict[str, str], out,
     own = {str(ROOT), ""}
     path = [entry for entry in environment["PYTHONPATH"].split(os.pathsep) if entry]
     sys.path[:] = [cwd, *path, *(entry for entry in sys.path if entry not in own)]
-    for name in [name for name in sys.modules if name == "tests" or name.startswith("tests.")]:
-        del sys.modules[name]
+    # What the parent's own start has imported of the repository here: the child's copy may be another.
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "") or "").startswith(f"{ROOT}{os.sep}") and ".venv" not in module.__file__:
+            del sys.modules[name]
     kind, *rest = arguments
     try:
         if kind == "-c":
