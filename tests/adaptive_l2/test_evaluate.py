@@ -29,15 +29,13 @@ MEDIANS = {"conv_kernel": [0.02, 0.01], "conv_bias": [0.02, 0.015]}
 
 
 def known_features(model):
-    """The function of one image that a network with mirror is: images are averaged over branches on the half."""
+    """The function of one image that a network is: the mean of its features and of those of its mirror."""
     layers = {
         "mix": model.frozen_blocks[0].get_layer("mix"),
         "neighbors": model.frozen_blocks[1].get_layer("neighbors"),
         "regional": model.frozen_blocks[2].get_layer("neighbors"),
-        **{
-            f"{region}_reduced": model.inference_model.get_layer(f"{region}_reduced") for region in known_people.REGIONS
-        },
     }
+    layers |= {name: model.inference_model.get_layer(name) for name in ("upper_reduced", "lower_reduced")}
 
     def pool(branch, maps):
         return maps.mean(axis=(0, 1))

@@ -1,10 +1,10 @@
-"""Tables: which paper number a run is compared with, and which constant factor is chosen."""
+"""Tables: which paper number a run is compared with."""
 
 from dataclasses import replace
 
 import pytest
 
-from adaptive_l2 import digit_classifier, tables
+from adaptive_l2 import tables
 from adaptive_l2.config import DATA, EVALUATION_ARGUMENTS, PRESETS, ROWS
 from common.experiments.entry import Arguments, Results
 from common.report.tables import published
@@ -83,33 +83,3 @@ def test_every_row_of_tables_2_2_and_3_is_planned():
                 planned.append(tables.PAPER_RERANKED[dataset])
     published_values = [values for row in tables.PAPER.values() for values in row.values()]
     assert sorted(planned) == sorted([*published_values, *tables.PAPER_RERANKED.values()]) and len(planned) == 30
-
-
-def test_constant_factor_is_chosen_by_validation_not_by_test():
-    config = digit_classifier.Config(grid=(0.1, 0.2), seeds=(0, 1))
-    values = {("none", 0.0): (0.5, 0.5), ("adaptive", 0.005): (0.6, 0.9), ("constant", 0.1): (0.7, 0.6)}
-    values["constant", 0.2] = (0.6, 0.99)  # better on the test set, worse on the validation set
-    records = [
-        {"method": method, "factor": factor, "seed": seed, "validation": validation, "test": test}
-        for (method, factor), (validation, test) in values.items()
-        for seed in (0, 1)
-    ]
-    row = cells(digit_classifier.results_table(config, records), 1)
-    assert row == ["constant L2, λ = 0.1, the best of 2", "70.00 ± 0.00", "60.00 ± 0.00", "60.00 60.00", "2"]
-
-
-def test_classifiers_are_trained_once_and_apart(tmp_path, monkeypatch):
-    def run_program(options):
-        monkeypatch.setattr("sys.argv", ["digit_classifier", *options.split(), "--runs-dir", str(tmp_path)])
-        digit_classifier.main()
-
-    options = "--train-images 40 --validation-images 40 --epochs 2 --grid 0.001 --seeds 0"
-    run_program(options)
-    run = tmp_path / "adaptive_l2/digit_classifier/comparison"
-    files = {path: path.stat().st_mtime_ns for path in run.glob("*/metrics.json")}
-    assert {path.parent.name for path in files} == {"none-0-seed0", "adaptive-0.005-seed0", "constant-0.001-seed0"}
-    assert "factor_conv_kernel" in (run / "adaptive-0.005-seed0/log.csv").read_text()
-    run_program(options)
-    assert {path: path.stat().st_mtime_ns for path in files} == files
-    with pytest.raises(ValueError, match="train_images and validation_images must be"):
-        run_program("--train-images 9000")

@@ -153,7 +153,7 @@ def cells(text, first):
 
 
 def camera_rows(query, gallery):
-    """The rows of the table of mAP per pair of cameras: of query camera q against gallery camera g, a dash for q = g."""
+    """The rows of the table of mAP per pair of cameras: the query's, and the gallery's in the columns."""
     rows = []
     for own in (1, 2, 3):
         row = [str(own)]

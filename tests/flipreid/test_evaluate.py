@@ -37,8 +37,8 @@ def known_features(model, method):
         "mix": model.frozen_blocks[0].get_layer("mix"),
         "neighbors": model.frozen_blocks[1].get_layer("neighbors"),
         "regional": model.frozen_blocks[2].get_layer("neighbors"),
-        **{f"{region}_reduced": extractor.get_layer(f"{region}_reduced") for region in known_people.REGIONS},
     }
+    layers |= {name: extractor.get_layer(name) for name in ("upper_reduced", "lower_reduced")}
 
     def pool(branch, maps):
         power = float(extractor.get_layer(f"{branch}_pooled").trained_power)

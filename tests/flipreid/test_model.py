@@ -10,6 +10,7 @@ from adaptive_l2.model import build_model as build_adaptive_model
 from common.backbones import build_backbone
 from common.experiments.training import precision
 from flipreid.model import build_model, flipping_loss, losses
+from tests.common.project_trainings import ARRAYS, backbone
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 64, 32, 3), dtype="uint8")
 MIRRORED = IMAGES[:, :, ::-1]
@@ -31,14 +32,6 @@ def models():
 
 def embeddings(outputs):
     return np.concatenate([outputs[f"{branch}_embedding"] for branch in BRANCHES], axis=1)
-
-
-def test_resnet50_gives_4096_features_of_three_branches():
-    model = build_model(build_backbone("resnet50", (64, 32), None), 751)
-    assert model.single.output_shape == model.double.output_shape == (None, 4096)  # 2048 + 1024 + 1024
-    kinds = {"logits": [751] * 3, "embedding": [2048, 1024, 1024], "difference": [2048, 1024, 1024]}
-    widths = {f"{b}_{kind}": widths[i] for i, b in enumerate(BRANCHES) for kind, widths in kinds.items()}
-    assert {name: output.shape[1] for name, output in model.training_model.output.items()} == widths
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -157,13 +150,14 @@ def test_learned_aggregate_begins_as_the_mean_and_is_symmetric_after_training(mo
 
 
 def test_total_loss_is_the_sum_of_all_losses_and_the_penalty():
-    model = small("flipping_loss", l2_factor=0.005)
+    keras.utils.set_random_seed(0)
+    model, images = build_model(backbone(), 4, l2_factor=0.005), ARRAYS[0][:4]
     by_output = losses(model)
     assert len(by_output) == 9
     model.training_model.compile(keras.optimizers.SGD(0.0), by_output, jit_compile=False)
     labels = np.array([0, 0, 1, 1])
-    total = model.training_model.train_on_batch(IMAGES, dict.fromkeys(by_output, labels), return_dict=True)["loss"]
-    outputs = model.training_model(IMAGES, training=True)
+    outputs = model.training_model(images, training=True)
+    total = model.training_model.train_on_batch(images, dict.fromkeys(by_output, labels), return_dict=True)["loss"]
     parts = 0.0
     for name, output in outputs.items():
         output = np.asarray(output, "float64")

@@ -53,8 +53,8 @@ def test_map_and_shares_by_hand(data, capsys):
 
 
 def test_shares_of_branches_by_hand():
-    features = np.array([[0, 1, 0.5, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0.5, 1, 1e-6, 0.2]])
-    expected = {"global": (4 / 8, 3 / 8), "upper": (3 / 4, 0), "lower": (0, 3 / 4)}
+    features = np.array([[-1, 1.5, 0.5, 1, 1, 0.99, 0, 2e-5], [0, 1, 1, 0, 0.5, 1, 1e-5, 9e-6]])
+    expected = {"global": (4 / 8, 3 / 8), "upper": (2 / 4, 0), "lower": (0, 3 / 4)}
     shares = clipped_shares(features, regional_branches=True)
     assert shares == {
         f"{branch}_{name}": share

@@ -226,11 +226,25 @@ def test_embeddings_refuse_bad_input(arguments, message):
         (ONE, {"distances": []}, "distances must have a row for each of the 1 queries, got 0 rows"),
         (ONE, {"distances": np.full((1, 1), np.nan)}, "distances must not be NaN"),
         (Embeddings([[1e-20, 0.0]], [1], [1]), {}, "lengths in .1e-15, 1e.15., got 1e-20 to 1e-20; scale all"),
+        (Embeddings([[9.9e-16, 0.0]], [1], [1]), {}, "got 9.9e-16 to 9.9e-16; scale all"),
+        (Embeddings([[1.01e15, 0.0]], [1], [1]), {}, "got 1.01e.15 to 1.01e.15; scale all"),
     ],
 )
 def test_score_refuses_bad_input(gallery, options, message):
     with pytest.raises(ValueError, match=message):
         score(ONE, gallery, **options)
+
+
+@pytest.mark.parametrize("length", [1.01e-15, 9.9e14])
+def test_lengths_up_to_the_bounds_are_ranked(length):
+    assert score(ONE, Embeddings([[length, 0.0]], [1], [1])).mean_average_precision == 1
+
+
+def test_bad_features_are_counted_beyond_the_first_block():
+    features = np.ones((5000, 1))
+    features[[4500, 4999]] = np.inf
+    with pytest.raises(ValueError, match="in 2 of 5000 rows, first in row 4500"):
+        Embeddings(features, np.zeros(5000, int), np.zeros(5000, int))
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
