@@ -217,7 +217,7 @@ def test_calibration_error_by_hand():
     """
     rates = Verification(np.array([1e-9, 1.0]), np.array([3, 4]), np.array([1, 4]))
     verifier = Verifier(0.5, -2 * np.log(3), np.log(3), {})
-    assert analysis_of(verifier, rates) == pytest.approx([0.75, 0.25, 0.75, 0])
+    assert analysis_of(verifier, rates) == pytest.approx([0.75, 0.25, 0.75, 0], abs=1e-8)
     moved = replace(verifier, intercept=2 * np.log(3), threshold=1.0)
     assert analysis_of(moved, rates) == pytest.approx([1, 1, 0.75, 0.2])
     assert verifier.probability(0.5) == pytest.approx(0.5) and verifier.probability(0, 0.25) == pytest.approx(0.5)
