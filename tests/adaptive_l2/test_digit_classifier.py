@@ -32,6 +32,31 @@ def test_images_are_split_at_random_without_overlap():
     assert again.tolist() == training.tolist() and other.tolist() != training.tolist()
 
 
+def test_settings_are_those_of_the_published_table():
+    """Of the README: 500 images, 60 epochs, three seeds; the grid has the half decades from 10⁻⁵ to 10⁻²."""
+    config = Config()
+    assert config.grid == pytest.approx([1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
+    assert (config.train_images, config.validation_images, config.epochs, config.batch_size) == (500, 500, 60, 50)
+    assert (config.seeds, config.amplitude, config.learning_rate, config.publish) == ((0, 1, 2), 0.005, 0.001, False)
+
+
+def test_publishing_is_no_setting_of_the_training(monkeypatch):
+    calls = []
+    monkeypatch.setattr(digit_classifier, "train", lambda config: calls.append(config.publish) or "run")
+    monkeypatch.setattr(digit_classifier, "evaluate", lambda run, publish: calls.append((run, publish)))
+    for options in ([], ["--publish"]):
+        monkeypatch.setattr("sys.argv", ["digit_classifier", *options])
+        digit_classifier.main()
+    assert calls == [False, ("run", False), False, ("run", True)]
+
+
+def test_all_training_images_may_be_used():
+    images = len(digit_classifier.read(Config()).train_images)
+    digit_classifier.read(Config(train_images=images - 500))
+    with pytest.raises(ValueError, match=f"must be {images} or fewer together, got {images - 499} and 500"):
+        digit_classifier.read(Config(train_images=images - 499))
+
+
 def test_trainings_are_whole_seeds():
     config = Config(seeds=(1, 2), grid=(0.1, 0.2), amplitude=0.3)
     one = [("none", 0.0), ("adaptive", 0.3), ("constant", 0.1), ("constant", 0.2)]
@@ -75,11 +100,14 @@ def test_training(tmp_path):
         assert (call.folder, call.epochs, call.steps_per_epoch, call.monitor) == (tmp_path / trial.name, 4, 10, None)
         assert type(call.optimizer) is keras.optimizers.Adam and float(call.optimizer.learning_rate) == 0.25
         np.testing.assert_allclose(call.loss(np.zeros(1), 2 * np.eye(10)[:1]), np.log(np.exp(2) + 9) - 2, rtol=1e-6)
+        assert call.jit_compile is distribution.jit()
         assert [type(callback) for callback in call.callbacks] == [FactorLog] * (method == "adaptive")
         if keras.backend.backend() == "tensorflow":
             batches = [(images.numpy(), labels.numpy()) for images, labels in call.batches(0).take(10)]
             images, labels = (np.concatenate(parts) for parts in zip(*batches))
             assert len(batches[9][0]) == 30
+            (other, _), *_ = call.batches(1).take(1)
+            assert not np.array_equal(other, batches[0][0])
             np.testing.assert_array_equal(np.sort(images[:, 0, 0, 0]), chosen.images)
             np.testing.assert_array_equal(np.sort(labels), chosen.labels)
             assert (images[:, 0, 0, 0] != labels).sum() == (rows % 4 == 0).sum()
@@ -91,12 +119,13 @@ def test_accuracies_are_those_of_the_validation_and_of_the_test_images(tmp_path,
     def build(trial, shape):
         image = keras.Input(shape)
         pixel = keras.layers.Flatten()(image)[:, :1]
-        logits = keras.layers.Dense(10, name="logits")(pixel)
+        unchanged = keras.layers.BatchNormalization(epsilon=1e-12, name="bn")(pixel)  # unless it is trained
+        logits = keras.layers.Dense(10, name="logits")(unchanged)
         return keras.Model(image, logits), None
 
     # -(k - p)²/2 without p²/2, which moves all logits of an image alike.
     model, _ = build(None, (2, 2, 1))
-    model.set_weights([np.arange(10.0)[None], -np.square(np.arange(10.0)) / 2])
+    model.get_layer("logits").set_weights([np.arange(10.0)[None], -np.square(np.arange(10.0)) / 2])
     model.save_weights(tmp_path / BEST_WEIGHTS)
     monkeypatch.setattr(digit_classifier, "build", build)
     record = digit_classifier.evaluate_trial(CONFIG, Trial("constant", 0.1, 3), DATA, tmp_path, None)
@@ -117,6 +146,9 @@ def test_constant_factor_is_chosen_by_validation_not_by_test():
     ]
     row = cells(digit_classifier.results_table(config, records), 1)
     assert row == ["constant L2, λ = 0.1, the best of 2", "70.00 ± 0.00", "60.00 ± 0.00", "60.00 60.00", "2"]
+    table = digit_classifier.results_table(config, records)
+    assert cells(table, 0) == ["no L2", "50.00 ± 0.00", "50.00 ± 0.00", "50.00 50.00", "1"]
+    assert cells(table, 2) == ["adaptive L2, A = 0.005", "60.00 ± 0.00", "90.00 ± 0.00", "90.00 90.00", "1"]
 
 
 def test_classifiers_are_trained_once_and_apart(tmp_path, monkeypatch):

@@ -79,7 +79,10 @@ def evaluated(tmp_path_factory):
             (reid.plots, "ranked_lists"),
         ):
             patch.setattr(module, name, lambda *values, name=name, **options: drawn.update({name: (values, options)}))
-        records = evaluation.evaluate(run, rerank=True)
+        plain = evaluation.evaluate(run)
+        records = evaluation.evaluate(run, rerank=True)  # adds to the cached numbers
+        for record, other in zip(records, plain):
+            assert record == other | {name: value for name, value in record.items() if name.startswith("reranked_")}
     return SimpleNamespace(run=run, records=records, drawn=drawn, expected=expected)
 
 
@@ -89,6 +92,7 @@ def test_scores_are_those_of_the_known_network(evaluated):
         saved = json.loads((evaluated.run / trial.name / evaluation.METRICS).read_text())
         assert saved == record and (record["regularization"], record["seed"]) == (trial.regularization, 0)
         known_people.assert_record(record, expected.plain)
+        assert len(record) == 2 + 6 + 3 + 1 + 6  # the training, scores, counts and factors, `made_from`, re-ranked
         known_people.assert_record(record, expected.reranked, "reranked_")
         # Twelve queries, the last of which has no match by another camera.
         assert (record["valid_queries"], record["skipped_queries"]) == (11, 1)

@@ -30,6 +30,7 @@ def test_resnet50_gives_4096_features_of_three_branches():
     # 53 convolutions, 10 of them in block 5 and so twice, and two reductions; three batch normalizations of branches.
     expected = {"conv_kernel": 65, "conv_bias": 65, "bn_gamma": 66, "bn_beta": 66, "dense_kernel": 3}
     assert counts == expected and model.regularizer.theta.shape == (265,)
+    np.testing.assert_allclose(model.regularizer.factors(), np.full(265, 0.0025), rtol=1e-6)
 
 
 def test_minimal_setup_has_one_branch_and_one_loss():

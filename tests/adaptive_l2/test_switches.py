@@ -8,8 +8,9 @@ import pytest
 
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.factors import FactorLog
-from adaptive_l2.model import build, with_mirror
+from adaptive_l2.model import build, restore, with_mirror
 from adaptive_l2.train import train
+from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.periodic_evaluation import PeriodicEvaluation
 from tests.common import known_people
 from tests.common.recorded import batches_of, rates, recorded
@@ -23,19 +24,25 @@ CONFIG = Config(
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype="uint8")
 
 
-def built(regularization="adaptive", seed=0, pretrained=True, **changes):
+def built(regularization="adaptive", seed=0, **changes):
     with tiny_backbones("adaptive_l2") as arguments:
-        return build(replace(CONFIG, **changes), Trial(regularization, seed), 7, pretrained), arguments
+        return build(replace(CONFIG, **changes), Trial(regularization, seed), 7), arguments
 
 
 def outputs(model):
     return {name: output.shape[1] for name, output in model.training_model.output.items()}
 
 
-def test_backbone_and_weights_are_those_of_the_settings():
-    _, arguments = built(weights="file.h5")
+def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
+    """A trained network needs no file of pretrained weights: its own are restored."""
+    model, arguments = built(seed=3, weights="file.h5")
     assert arguments == [("of the test", SIZE, "file.h5")]
-    assert built(pretrained=False, weights="file.h5")[1] == [("of the test", SIZE, None)]
+    model.training_model.save_weights(tmp_path / BEST_WEIGHTS)
+    with tiny_backbones("adaptive_l2") as arguments:
+        again = restore(replace(CONFIG, weights="file.h5"), Trial("adaptive", 0), 7, tmp_path)
+    assert arguments == [("of the test", SIZE, None)]
+    for weight, other in zip(again.training_model.get_weights(), model.training_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def test_initial_weights_are_a_function_of_the_seed():

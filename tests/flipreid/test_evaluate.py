@@ -160,9 +160,7 @@ def test_tables_of_the_report(evaluated):
 def test_figure_has_the_map_of_each_training_with_each_inference(evaluated):
     path, heights, names, *labels = evaluated.drawn["bars"]
     assert path == evaluated.run / "figures/inference.png" and labels == ["training", "mAP (%)"]
-    assert [name.replace("\n", " ") for name in names] == [
-        "FlipReID without flipping loss", "FlipReID with flipping loss", "FlipReID, learned aggregate"
-    ]  # fmt: skip
+    assert names == ["FlipReID without\nflipping loss", "FlipReID with\nflipping loss", "FlipReID,\nlearned\naggregate"]
     for label, inference in (("single image", "single"), ("double images", "double")):
         scores = [getattr(evaluated.expected[method], inference).record["mAP"] for method in METHODS]
         assert heights[label] == pytest.approx([round(100 * score, 1) for score in scores])

@@ -40,6 +40,14 @@ def test_outputs_are_those_of_the_figure(models, method):
     assert kinds == {"logits", "embedding"} | ({"difference"} if method in METHODS[2:] else set())
 
 
+def test_the_flipping_loss_with_separate_views_of_all_branches_unless_asked():
+    model = build_model(backbone(), 4)
+    assert len(model.training_model.output) == 9
+    regularizer = model.training_model.get_layer("regularizer")
+    assert "Concatenate" not in {type(operation).__name__ for operation in regularizer.network.operations}
+    np.testing.assert_allclose(regularizer.factors(), np.full(25, 0.0005), rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_symmetric_images_have_one_path(models, method):
     """Image and mirror are the same, so single and double features are, and the flipping loss is zero."""

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.periodic_evaluation import PeriodicEvaluation
 from flipreid.config import Config, Trial, trials
-from flipreid.model import build, flipping_loss
+from flipreid.model import build, flipping_loss, restore
 from flipreid.train import train
 from tests.common import known_people
 from tests.common.recorded import batches_of, rates, recorded
@@ -22,15 +23,21 @@ CONFIG = Config(
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype="uint8")
 
 
-def built(method="flipping_loss", seed=0, pretrained=True, **changes):
+def built(method="flipping_loss", seed=0, **changes):
     with tiny_backbones("flipreid") as arguments:
-        return build(replace(CONFIG, **changes), Trial(method, seed), 7, pretrained), arguments
+        return build(replace(CONFIG, **changes), Trial(method, seed), 7), arguments
 
 
-def test_backbone_and_weights_are_those_of_the_settings():
-    _, arguments = built(weights="file.pth")
+def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
+    """A trained network needs no file of pretrained weights: its own are restored."""
+    model, arguments = built(seed=3, weights="file.pth")
     assert arguments == [("of the test", SIZE, "file.pth")]
-    assert built(pretrained=False, weights="file.pth")[1] == [("of the test", SIZE, None)]
+    model.training_model.save_weights(tmp_path / BEST_WEIGHTS)
+    with tiny_backbones("flipreid") as arguments:
+        again = restore(replace(CONFIG, weights="file.pth"), Trial("flipping_loss", 0), 7, tmp_path)
+    assert arguments == [("of the test", SIZE, None)]
+    for weight, other in zip(again.training_model.get_weights(), model.training_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def test_initial_weights_are_a_function_of_the_seed():

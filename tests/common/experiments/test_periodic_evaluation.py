@@ -1,5 +1,6 @@
 """What a training logs of the test images, by hand, and that it does not change the training."""
 
+import contextlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 
 from common.datasets.batches import shuffled_batches
 from common.datasets.person_reid import ReIDData
-from common.experiments import reid, training
+from common.experiments import periodic_evaluation, reid, training
 from common.experiments.config import ReIDConfig
 from common.experiments.periodic_evaluation import PeriodicEvaluation, clipped_shares
 
@@ -50,6 +51,24 @@ def test_map_and_shares_by_hand(data, capsys):
     assert "net, epoch 2: mAP 61.1 % on the test images" in capsys.readouterr().out
     evaluation.config = replace(CONFIG, evaluate_every=0)
     evaluation.on_epoch_end(4, {})  # nothing
+
+
+def test_progress_is_that_of_the_images(data, monkeypatch):
+    class Bar(contextlib.nullcontext):
+        updates = []
+
+        def __init__(self, total, **options):
+            super().__init__(self)
+            self.total = total
+
+        def update(self, images):
+            self.updates.append((images, self.total))
+
+        write = print
+
+    monkeypatch.setattr(periodic_evaluation, "tqdm", Bar)
+    PeriodicEvaluation(embedder(), data, CONFIG, "net", epochs=5).on_epoch_end(1, {})
+    assert Bar.updates == [(3, 6), (3, 6)]  # queries and gallery, without junk
 
 
 def test_shares_of_branches_by_hand():

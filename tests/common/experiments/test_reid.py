@@ -14,6 +14,7 @@ from common.datasets.augmentation import Augmentation
 from common.experiments import reid
 from common.experiments.config import ReIDConfig
 from common.experiments.periodic_evaluation import PeriodicEvaluation
+from common.experiments.training import precision
 from common.retrieval import Embeddings, score
 from tests.common import known_people
 from tests.common.recorded import batches_of, rates, recorded
@@ -92,6 +93,12 @@ def test_figures_are_published_of_synthetic_people_only(tmp_path, monkeypatch):
         reid.publish(tmp_path, SimpleNamespace(config=config, records=[{"mAP": 0.5}], run="run"), {"a.png": "A."})
     assert copied == [("run", tmp_path, {"a.png": "A."})]
     assert set(reid.tables.published(tmp_path)) == {"market1501", "synthetic"}
+
+
+def test_synthetic_people_are_as_many_as_the_settings_say(monkeypatch):
+    monkeypatch.setattr(reid.person_reid, "read", lambda *arguments, **options: (arguments, options))
+    config = ReIDConfig(dataset="synthetic", data_dir="folder", people=16)
+    assert reid.read(config) == (("synthetic", "folder"), {"identities": 16})
 
 
 def test_data_of_a_run(people_of_colors):
@@ -211,7 +218,9 @@ def test_classifier_is_a_batch_normalization_and_a_dense_layer_without_bias():
     kernel = keras.ops.convert_to_numpy(dense.kernel)
     # 32,000 numbers: three standard errors of the deviation are 1.2 %.
     assert kernel.std() == pytest.approx(0.001, rel=0.012) and abs(kernel.mean()) < 2e-5
-    assert dense.compute_dtype == "float32" and normalization.center and normalization.scale
+    assert normalization.center and normalization.scale
+    with precision("mixed_bfloat16"):
+        assert reid.identity_logits("lower", inputs, 5).dtype == "float32"
     x = np.random.default_rng(0).normal(2, 0.005, (10, 64)).astype("float32")  # variances of about 2e-5
     mean, variance = x.mean(axis=0, dtype="float64"), x.var(axis=0, dtype="float64")
     expected = (x - mean) / np.sqrt(variance + 2e-5) @ kernel

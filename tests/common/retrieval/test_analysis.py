@@ -71,6 +71,8 @@ def test_scores_by_attribute():
     table = score_by(scores_of([1, 0.5, 0.25, 1], skipped=1), np.array(["hat", "hat", "hat", "bag", "bag"]))
     assert table.loc["hat"].tolist() == [0.75, 0.5, 2]
     assert table.loc["bag"].tolist() == [0.625, 0.5, 2]
+    scores = replace(scores_of([1, 0.5]), ranks=(5,))  # rank-1 is in the table also where the CMC lacks it
+    assert score_by(scores, np.array(["a", "a"])).loc["a"].tolist() == [0.75, 0.5, 2]
     with pytest.raises(ValueError, match="Expected one label for each of the 5 queries, got shape .4,."):
         score_by(scores_of([1, 0.5, 0.25, 1], skipped=1), np.zeros(4))
 
@@ -143,7 +145,8 @@ def test_verification_by_hand():
     """Same at 0.1 and 0.3, different at 0.2 and 0.4: of four pairs of pairs the same one is nearer in three."""
     query, places = Embeddings([[0.0]], [1], [0]), np.array([[0.1], [0.2], [0.3], [0.4]])
     rates = verification_rates(query, Embeddings(places, [1, 2, 1, 2], [1, 1, 1, 1]), metric="euclidean")
-    np.testing.assert_allclose(rates.thresholds, [0.1, 0.2, 0.3, 0.4], atol=1e-5)
+    over = rates.thresholds - places[:, 0]  # upper edges of bins, of which 2^18 go to 0.4
+    assert (over > -1e-8).all() and (over < 0.4 / 2**18 + 1e-8).all()
     assert (rates.same.tolist(), rates.different.tolist()) == ([1, 1, 2, 2], [0, 1, 1, 2])
     assert rates.area == pytest.approx(3 / 4)
     for rate, threshold, share in ((0.4, 0.1, 0.5), (0.5, 0.3, 1), (0.99, 0.3, 1), (1, 0.4, 1)):

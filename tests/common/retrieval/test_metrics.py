@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.jit import compiled
-from common.retrieval import Embeddings, score
+from common.retrieval import Embeddings, distances, score
 from common.retrieval.distances import Distances
 
 
@@ -178,6 +178,7 @@ def test_blocks_do_not_change_the_distances(monkeypatch):
     rng = np.random.default_rng(2)
     left, right = rng.integers(-9, 9, (50, 5)).astype("float32"), rng.integers(-9, 9, (30, 5)).astype("float32")
     whole = np.concatenate([block.copy() for block in Distances(left, right, "euclidean")])
+    assert 4 * distances.BLOCK == 128 * 2**20  # bytes
     monkeypatch.setattr("common.retrieval.distances.BLOCK", 7 * 30)
     parts = [block.copy() for block in Distances(left, right, "euclidean")]
     assert [len(part) for part in parts] == [7] * 7 + [1]
