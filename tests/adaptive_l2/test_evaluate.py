@@ -52,7 +52,7 @@ def evaluated(tmp_path_factory):
     """A run of known weights, what its evaluation returned and drew, and what both rankings should score."""
     folder = tmp_path_factory.mktemp("evaluated")
     config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
-    drawn, expected = {}, {}
+    figures, expected = {}, {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "adaptive_l2")
@@ -78,12 +78,12 @@ def evaluated(tmp_path_factory):
             *((evaluation.plots, name) for name in ("curves", "bars", "loss_curves")),
             (reid.plots, "ranked_lists"),
         ):
-            patch.setattr(module, name, lambda *values, name=name, **options: drawn.update({name: (values, options)}))
+            patch.setattr(module, name, lambda *values, name=name, **options: figures.update({name: (values, options)}))
         plain = evaluation.evaluate(run)
         records = evaluation.evaluate(run, rerank=True)  # adds to the cached numbers
         for record, other in zip(records, plain):
             assert record == other | {name: value for name, value in record.items() if name.startswith("reranked_")}
-    return SimpleNamespace(run=run, records=records, drawn=drawn, expected=expected)
+    return SimpleNamespace(run=run, records=records, figures=figures, expected=expected)
 
 
 def test_scores_are_those_of_the_known_network(evaluated):
@@ -138,23 +138,23 @@ def test_tables_of_the_report(evaluated):
 
 
 def test_figures_have_the_numbers_of_the_adaptive_training(evaluated):
-    (path, medians, x_label, y_label, scale), options = evaluated.drawn["curves"]
+    (path, medians, x_label, y_label, scale), options = evaluated.figures["curves"]
     assert path == evaluated.run / "figures/factors.png" and options == {"step": 7}
     assert (x_label, y_label, scale) == ("iteration", "median factor", "linear")
     assert {name: list(medians[name]) for name in MEDIANS} == MEDIANS and len(medians) == 5
-    (path, counts, bins, *_), _ = evaluated.drawn["bars"]
+    (path, counts, bins, *_), _ = evaluated.figures["bars"]
     # Five bins over [0, A/2]; what lies above is counted in the last one.
     assert bins == ["0 to 0.004", "0.004 to 0.008", "0.008 to 0.012", "0.012 to 0.016", "0.016 to 0.02"]
     factors = evaluated.records[1]["factors"]
     for name, values in factors.items():
         assert list(counts[name]) == [sum(min(4, int(value / 0.004)) == i for value in values) for i in range(5)]
-    (run, trained), _ = evaluated.drawn["loss_curves"]
+    (run, trained), _ = evaluated.figures["loss_curves"]
     assert run == evaluated.run and [trial.name for trial in trained] == ["constant-seed0", "adaptive-seed0"]
 
 
 def test_ranked_lists_have_the_nearest_images_of_the_last_training(evaluated):
     """Six queries, the first and the last among them, each with five images by the double features."""
-    (path, rows, matches), _ = evaluated.drawn["ranked_lists"]
+    (path, rows, matches), _ = evaluated.figures["ranked_lists"]
     assert path == evaluated.run / "figures/ranked_lists.png"
     last = evaluated.expected["adaptive"]
     known_people.assert_lists(rows, matches, last.query, last.gallery)

@@ -40,6 +40,23 @@ def test_paper_numbers_are_in_their_row_alone(preset, paper):
     assert cells(tables.run_table(changed, [record(regularization, 0, 0.5)]), 0)[1:3] == ["–", "–"]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": "mobilenet_0.25"},
+        {"triplet": False},
+        {"regional_branches": False},
+        {"random_erasing": False},
+        {"clipping": False},
+        {"image_size": (128, 64)},
+        {"dataset": "synthetic"},
+    ],
+)
+def test_a_training_that_differs_in_one_part_has_no_paper_number(changes):
+    config = replace(PRESETS["duke_adaptive"][1], **changes)
+    assert cells(tables.run_table(config, [record("adaptive", 0, 0.5)]), 0)[1:3] == ["–", "–"]
+
+
 def test_reranked_scores_have_a_row_and_the_papers_numbers():
     config = PRESETS["market1501_adaptive_resnet152"][1]
     again = {f"reranked_{name}": value for name, value in record("adaptive", 0, 0.75).items()}

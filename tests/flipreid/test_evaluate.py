@@ -73,7 +73,7 @@ def evaluated(tmp_path_factory):
     """A run of known weights, what its evaluation returned and drew, and what its rankings should score."""
     folder = tmp_path_factory.mktemp("evaluated")
     config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
-    drawn, expected = {}, {}
+    figures, expected = {}, {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "flipreid")
@@ -100,9 +100,9 @@ def evaluated(tmp_path_factory):
             (evaluation.plots, "loss_curves"),
             (reid.plots, "ranked_lists"),
         ):
-            patch.setattr(module, name, lambda *values, name=name, **options: drawn.update({name: values}))
+            patch.setattr(module, name, lambda *values, name=name, **options: figures.update({name: values}))
         records = evaluation.evaluate(run)
-    return SimpleNamespace(run=run, records=records, drawn=drawn, expected=expected)
+    return SimpleNamespace(run=run, records=records, figures=figures, expected=expected)
 
 
 def inferences(method):
@@ -158,18 +158,18 @@ def test_tables_of_the_report(evaluated):
 
 
 def test_figure_has_the_map_of_each_training_with_each_inference(evaluated):
-    path, heights, names, *labels = evaluated.drawn["bars"]
+    path, heights, names, *labels = evaluated.figures["bars"]
     assert path == evaluated.run / "figures/inference.png" and labels == ["training", "mAP (%)"]
     assert names == ["FlipReID without\nflipping loss", "FlipReID with\nflipping loss", "FlipReID,\nlearned\naggregate"]
     for label, inference in (("single image", "single"), ("double images", "double")):
         scores = [getattr(evaluated.expected[method], inference).record["mAP"] for method in METHODS]
         assert heights[label] == pytest.approx([round(100 * score, 1) for score in scores])
-    run, trained = evaluated.drawn["loss_curves"]
+    run, trained = evaluated.figures["loss_curves"]
     assert run == evaluated.run and [trial.name for trial in trained] == [f"{method}-seed0" for method in METHODS]
 
 
 def test_ranked_lists_are_those_of_double_images_of_the_last_training(evaluated):
     """Six queries, the first and the last among them, each with five images."""
-    path, rows, matches = evaluated.drawn["ranked_lists"]
+    path, rows, matches = evaluated.figures["ranked_lists"]
     assert path == evaluated.run / "figures/ranked_lists.png"
     known_people.assert_lists(rows, matches, *evaluated.expected["aggregator"].images["double"])

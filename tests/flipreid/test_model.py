@@ -40,7 +40,7 @@ def test_outputs_are_those_of_the_figure(models, method):
     assert kinds == {"logits", "embedding"} | ({"difference"} if method in METHODS[2:] else set())
 
 
-def test_the_flipping_loss_with_separate_views_of_all_branches_unless_asked():
+def test_by_default_it_has_the_flipping_loss_separate_views_and_all_branches():
     model = build_model(backbone(), 4)
     assert len(model.training_model.output) == 9
     regularizer = model.training_model.get_layer("regularizer")

@@ -56,7 +56,7 @@ def test_defaults(images, tmp_path):
     assert all((a[0] == b[0]).all() for a, b in zip(later, taken[4:], strict=True))
 
 
-def test_the_warm_up_begins_where_it_is_told_to(images, tmp_path):
+def test_the_warm_up_may_begin_higher(images, tmp_path):
     """A tenth of 0.5, up to 0.5 in the third epoch; the drop is as before."""
     call = call_of(tmp_path, images, np.array([0, 0, 1, 1, 2, 2, 3]), warmup_start=0.1)
     np.testing.assert_allclose(rates(call, 5), [0.05, 0.275, 0.5, 0.5, 0.05], rtol=1e-6)
