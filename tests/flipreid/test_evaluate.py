@@ -120,6 +120,7 @@ def test_scores_are_those_of_the_known_network(evaluated):
 
 
 def test_features_and_gap_are_those_of_the_known_network(evaluated):
+    assert evaluation.FEATURES == {"single": "features_single.npz", "double": "features_double.npz"}
     for method, record in zip(METHODS, evaluated.records):
         images = evaluated.expected[method].images
         for inference, file in evaluation.FEATURES.items():
