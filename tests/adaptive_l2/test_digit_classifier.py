@@ -76,6 +76,7 @@ def test_network(method, factor):
     assert [shapes[name] for name in ("conv1", "pool1", "conv2", "features")] == [
         (8, 8, 32), (4, 4, 32), (4, 4, 64), (256,)
     ]  # fmt: skip
+    assert shapes["logits"] == (10,)
     assert network.get_layer("conv2").kernel_size == (3, 3) and network.get_layer("bn2").momentum == 0.9
     if factor is None:
         assert regularizer is None
