@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pandas as pd
+import pytest
 from keras import layers
 
 from adaptive_l2.factors import FactorLog, by_category
@@ -33,6 +34,15 @@ def test_factors_are_logged_per_category(tmp_path):
     if keras.backend.backend() == "tensorflow":
         events = (tmp_path / "tensorboard").rglob("*events*")
         assert any(b"factor_dense_kernel" in path.read_bytes() for path in events)
+
+
+def test_logged_factors_are_medians():
+    """A = 0.02 and c = 2.5: θ of -3, -1 and 0 are 0, 0.006 and 0.01, whose mean is lower."""
+    network = keras.Sequential([keras.Input((2,)), *(layers.Dense(2, use_bias=False) for _ in range(3))])
+    regularizer, logs = AdaptiveL2(network, 0.02), {"loss": 1.0}
+    regularizer.theta.assign([-3.0, 0.0, -1.0])
+    FactorLog(regularizer).on_epoch_end(0, logs)
+    assert logs == {"loss": 1.0, "factor_dense_kernel": pytest.approx(0.006)}
 
 
 def test_factors_by_category_by_hand():

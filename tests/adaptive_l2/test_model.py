@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from adaptive_l2.model import build_model, losses
+from adaptive_l2.model import build_model, losses, targets
 from common.backbones import build_backbone
+from tests.common.project_trainings import ARRAYS, backbone
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 64, 32, 3), dtype="uint8")
 
@@ -29,6 +30,7 @@ def test_resnet50_gives_4096_features_of_three_branches():
     # 53 convolutions, 10 of them in block 5 and so twice, and two reductions; three batch normalizations of branches.
     expected = {"conv_kernel": 65, "conv_bias": 65, "bn_gamma": 66, "bn_beta": 66, "dense_kernel": 3}
     assert counts == expected and model.regularizer.theta.shape == (265,)
+    np.testing.assert_allclose(model.regularizer.factors(), np.full(265, 0.0025), rtol=1e-6)
 
 
 def test_minimal_setup_has_one_branch_and_one_loss():
@@ -87,14 +89,25 @@ def test_cross_entropy_with_label_smoothing_by_hand():
 
 
 def test_total_loss_is_the_sum_of_all_losses_and_the_penalty():
-    model = small(factor=0.01)
+    """Cross-entropies with ε = 0.1, soft margins of the hardest pairs, and 0.005 times the squared lengths."""
+    keras.utils.set_random_seed(0)
+    model, images = build_model(backbone(), 4, factor=0.01), ARRAYS[0][:4]
     by_output = losses(model, 0.1)
     model.training_model.compile(keras.optimizers.SGD(0.0), by_output, jit_compile=False)
-    identities = np.array([0, 0, 1, 1])
-    targets = {name: np.eye(7)[identities] if "logits" in name else identities for name in by_output}
-    total = model.training_model.train_on_batch(IMAGES, targets, return_dict=True)["loss"]
-    outputs = model.training_model(IMAGES, training=True)
-    parts = sum(float(loss(targets[name], outputs[name])) for name, loss in by_output.items())
+    labels = np.array([0, 0, 1, 1])
+    outputs = model.training_model(images, training=True)
+    total = model.training_model.train_on_batch(images, targets(model, labels), return_dict=True)["loss"]
+    parts = 0.0
+    assert len(outputs) == 6
+    for name, output in outputs.items():
+        output = np.asarray(output, "float64")
+        if name.endswith("_logits"):
+            logarithms = output - np.log(np.exp(output).sum(axis=1, keepdims=True))
+            parts -= np.mean(np.sum((0.9 * np.eye(4)[labels] + 0.1 / 4) * logarithms, axis=1))
+        else:
+            distances = np.linalg.norm(output[:, None] - output[None], axis=-1)
+            gaps = distances[[0, 1, 2, 3], [1, 0, 3, 2]] - [distances[i, labels != labels[i]].min() for i in range(4)]
+            parts += np.mean(np.log1p(np.exp(gaps)))
     squares = [float(np.sum(np.square(v))) for v in model.regularizer.network.trainable_variables]
     assert len(squares) == len(model.regularizer.categories)
     np.testing.assert_allclose(total, parts + 0.005 * sum(squares), rtol=1e-4)

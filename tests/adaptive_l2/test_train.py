@@ -1,7 +1,8 @@
-"""Training, resuming and evaluating on a few synthetic people."""
+"""Training, resuming and evaluating a tiny network on a few synthetic people."""
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,50 +12,49 @@ from adaptive_l2 import evaluate as evaluation
 from adaptive_l2.config import PRESETS, ROWS, Trial
 from adaptive_l2.data import read
 from adaptive_l2.evaluate import evaluate
-from adaptive_l2.model import build, restore
+from adaptive_l2.model import build
 from adaptive_l2.train import augmentation, train
 from common.datasets.augmentation import augment
-from common.datasets.images import read_image
-from common.retrieval import load_embeddings, score
-from tests.helpers import assert_figures, truncate
-from tests.resuming import assert_same_checkpoints, stopping
+from common.retrieval import load_embeddings
+from tests.common import known_people
+from tests.common.tiny_trainings import SIZE, assert_kill_changes_nothing, tiny_backbones
+from tests.helpers import assert_figures
 
 pytest.importorskip("tensorflow")
 
-SMOKE = replace(PRESETS["smoke"][1], name="run", regularizations=("adaptive",), regional_branches=True)
+SMOKE = replace(
+    PRESETS["smoke"][1], name="run", image_size=SIZE, regularizations=("adaptive",), regional_branches=True, epochs=2
+)
 
 
 @pytest.fixture(scope="module")
 def run(people, tmp_path_factory):
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path_factory.mktemp("runs"))
-    folder = train(config)
-    evaluate(folder, rerank=True)
-    return folder, config
+    with tiny_backbones("adaptive_l2"):
+        folder = train(config)
+        evaluate(folder, rerank=True)
+        return folder, config
 
 
-def test_stopped_between_and_in_the_stages_it_ends_with_the_same_weights(run, people, tmp_path):
-    """The second stage starts from the first one's weights, also when they come from its checkpoint."""
-    whole, _ = run
-    config = replace(SMOKE, data_dir=people, runs_dir=tmp_path)
-    with stopping(lambda folder: folder.name != "frozen") as folders:
-        train(config)
-    assert folders == ["frozen", "adaptive-seed0"]
-    assert_same_checkpoints(train(config), whole, "adaptive-seed0")
+def test_killed_in_the_second_stage_it_ends_with_the_same_weights(run, tmp_path):
+    assert_kill_changes_nothing(run[0], tmp_path, "adaptive-seed0")
 
 
 def test_backbone_is_frozen_in_the_first_stage(run):
     folder, config = run
-    initial = build(config, Trial("adaptive", 0), 8)
+    with tiny_backbones("adaptive_l2"):
+        initial = build(config, Trial("adaptive", 0), 8)
     variables = initial.training_model.variables
     with np.load(folder / "adaptive-seed0/frozen/checkpoint/state.npz") as state:
-        moved = {v.path: not np.array_equal(v, state[f"arr_{i}"]) for i, v in enumerate(variables)}
-    frozen = {v.path for block in initial.frozen_blocks for v in block.variables}
-    assert not any(moved[path] for path in frozen)
-    assert moved["upper_reduced/kernel"] and moved["global_logits/kernel"]
+        moved = {id(v): not np.array_equal(v, state[f"arr_{i}"]) for i, v in enumerate(variables)}
+    frozen = [id(v) for block in initial.frozen_blocks for v in block.variables]
+    assert len(frozen) == 18 and not any(moved[variable] for variable in frozen)
+    names = {"upper_reduced/kernel", "global_logits/kernel"}
+    assert all(moved[id(v)] for v in variables if v.path in names)
 
 
 # Of the four steps of each stage, from seed 0: the training as a whole. A change of these is a change of results.
-GOLDEN_LOSSES = {"frozen": 10.53865, ".": 18.62340}
+GOLDEN_LOSSES = {"frozen": 8.48257, ".": 9.12911}
 
 
 def test_golden_training_log(run):
@@ -79,9 +79,9 @@ def test_log_has_the_map_of_double_images_and_what_the_clip_does(run):
     record = json.loads((folder / "adaptive-seed0" / evaluation.METRICS).read_text())
     assert log["test_mAP"].iloc[-1] == pytest.approx(record["mAP"], rel=1e-6)
     _, gallery = load_embeddings(folder / "adaptive-seed0" / evaluation.FEATURES)
-    lower = gallery.features[:, 144:]  # 96 features of the global branch, 48 of each regional one
+    lower = gallery.features[:, 24:]  # 16 features of the global branch, 8 of each regional one
     assert log["lower_saturated"].iloc[-1] == pytest.approx((lower == 1).mean(), abs=1e-6)
-    assert log["lower_dead"].iloc[-1] == pytest.approx((lower == 0).mean(), abs=1e-3)
+    assert log["lower_dead"].iloc[-1] == pytest.approx((lower <= 1e-5).mean(), abs=1e-6)
     assert "test_mAP" in pd.read_csv(folder / "adaptive-seed0/frozen/log.csv")
 
 
@@ -106,22 +106,6 @@ def test_frozen_stages_are_the_warm_up_and_as_many_epochs_at_the_peak():
         assert config.frozen_epochs in (0, 2 * config.warmup_epochs) or name == "smoke"
 
 
-def test_features_are_means_over_the_mirror_and_scores_are_theirs(run):
-    folder, config = run
-    data = read(config)
-    model = restore(config, Trial("adaptive", 0), data.train.identity.nunique(), folder / "adaptive-seed0")
-    images = np.stack([read_image(path, config.image_size) for path in data.query.path[:3]])
-    expected = (np.asarray(model.inference_model(images)) + np.asarray(model.inference_model(images[:, :, ::-1]))) / 2
-    query, gallery = load_embeddings(folder / "adaptive-seed0" / evaluation.FEATURES)
-    np.testing.assert_allclose(query.features[:3], expected, rtol=1e-4, atol=1e-5)
-    record = json.loads((folder / "adaptive-seed0" / evaluation.METRICS).read_text())
-    scores = score(query, gallery)
-    assert record["mAP"] == pytest.approx(scores.mean_average_precision)
-    assert record["rank1"] == pytest.approx(scores.cmc[1])
-    assert 0 < record["mAP_interval"][0] <= record["mAP"] <= record["mAP_interval"][1] <= 1
-    assert record["reranked_mAP"] != record["mAP"]
-
-
 def test_report_has_its_table_and_figures(run):
     folder, _ = run
     text = (folder / "report.md").read_text()
@@ -130,9 +114,10 @@ def test_report_has_its_table_and_figures(run):
 
 
 def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
-    folder, _ = run
+    folder, config = run
     monkeypatch.setattr(evaluation, "restore", None)
-    assert len(evaluate(folder)) == 1
+    arguments = config, Trial("adaptive", 0), None, folder / "adaptive-seed0", evaluation.Arguments(rerank=True)
+    assert "reranked_mAP" in evaluation.evaluate_trial(*arguments)
 
 
 def test_published_rows_differ_by_one_part_each():
@@ -158,8 +143,14 @@ def test_bad_settings_are_refused(tmp_path):
         train(replace(SMOKE, dataset="duke", runs_dir=tmp_path))
 
 
-def test_a_damaged_image_ends_the_training_with_its_name(people, tmp_path):
-    config = replace(SMOKE, data_dir=tmp_path / "people", runs_dir=tmp_path / "runs")
-    truncate(read(config).train["path"])
-    with pytest.raises(ValueError, match="The image .*_c.s1_.*jpg cannot be read; it is missing or damaged"):
+@pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
+def test_a_damaged_image_ends_the_training_with_its_name(tmp_path):
+    people = known_people.draw(tmp_path / "people")
+    config = replace(SMOKE, dataset="market1501", data_dir=people, runs_dir=tmp_path / "runs")
+    for path in read(config).train["path"]:
+        Path(path).write_bytes(b"no image")
+    with (
+        tiny_backbones("adaptive_l2"),
+        pytest.raises(ValueError, match="The image .*_c.s1_.*jpg cannot be read; it is missing or damaged"),
+    ):
         train(config)

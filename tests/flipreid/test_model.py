@@ -10,6 +10,7 @@ from adaptive_l2.model import build_model as build_adaptive_model
 from common.backbones import build_backbone
 from common.experiments.training import precision
 from flipreid.model import build_model, flipping_loss, losses
+from tests.common.project_trainings import ARRAYS, backbone
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 64, 32, 3), dtype="uint8")
 MIRRORED = IMAGES[:, :, ::-1]
@@ -33,18 +34,18 @@ def embeddings(outputs):
     return np.concatenate([outputs[f"{branch}_embedding"] for branch in BRANCHES], axis=1)
 
 
-def test_resnet50_gives_4096_features_of_three_branches():
-    model = build_model(build_backbone("resnet50", (64, 32), None), 751)
-    assert model.single.output_shape == model.double.output_shape == (None, 4096)  # 2048 + 1024 + 1024
-    kinds = {"logits": [751] * 3, "embedding": [2048, 1024, 1024], "difference": [2048, 1024, 1024]}
-    widths = {f"{b}_{kind}": widths[i] for i, b in enumerate(BRANCHES) for kind, widths in kinds.items()}
-    assert {name: output.shape[1] for name, output in model.training_model.output.items()} == widths
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_outputs_are_those_of_the_figure(models, method):
     kinds = {name.rpartition("_")[2] for name in models[method].training_model.output}
     assert kinds == {"logits", "embedding"} | ({"difference"} if method in METHODS[2:] else set())
+
+
+def test_by_default_it_has_the_flipping_loss_separate_views_and_all_branches():
+    model = build_model(backbone(), 4)
+    assert len(model.training_model.output) == 9
+    regularizer = model.training_model.get_layer("regularizer")
+    assert "Concatenate" not in {type(operation).__name__ for operation in regularizer.network.operations}
+    np.testing.assert_allclose(regularizer.factors(), np.full(25, 0.0005), rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -157,13 +158,14 @@ def test_learned_aggregate_begins_as_the_mean_and_is_symmetric_after_training(mo
 
 
 def test_total_loss_is_the_sum_of_all_losses_and_the_penalty():
-    model = small("flipping_loss", l2_factor=0.005)
+    keras.utils.set_random_seed(0)
+    model, images = build_model(backbone(), 4, l2_factor=0.005), ARRAYS[0][:4]
     by_output = losses(model)
     assert len(by_output) == 9
     model.training_model.compile(keras.optimizers.SGD(0.0), by_output, jit_compile=False)
     labels = np.array([0, 0, 1, 1])
-    total = model.training_model.train_on_batch(IMAGES, dict.fromkeys(by_output, labels), return_dict=True)["loss"]
-    outputs = model.training_model(IMAGES, training=True)
+    outputs = model.training_model(images, training=True)
+    total = model.training_model.train_on_batch(images, dict.fromkeys(by_output, labels), return_dict=True)["loss"]
     parts = 0.0
     for name, output in outputs.items():
         output = np.asarray(output, "float64")

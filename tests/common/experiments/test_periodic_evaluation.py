@@ -1,5 +1,6 @@
 """What a training logs of the test images, by hand, and that it does not change the training."""
 
+import contextlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 
 from common.datasets.batches import shuffled_batches
 from common.datasets.person_reid import ReIDData
-from common.experiments import reid, training
+from common.experiments import periodic_evaluation, reid, training
 from common.experiments.config import ReIDConfig
 from common.experiments.periodic_evaluation import PeriodicEvaluation, clipped_shares
 
@@ -52,9 +53,27 @@ def test_map_and_shares_by_hand(data, capsys):
     evaluation.on_epoch_end(4, {})  # nothing
 
 
+def test_progress_is_that_of_the_images(data, monkeypatch):
+    class Bar(contextlib.nullcontext):
+        updates = []
+
+        def __init__(self, total, **options):
+            super().__init__(self)
+            self.total = total
+
+        def update(self, images):
+            self.updates.append((images, self.total))
+
+        write = print
+
+    monkeypatch.setattr(periodic_evaluation, "tqdm", Bar)
+    PeriodicEvaluation(embedder(), data, CONFIG, "net", epochs=5).on_epoch_end(1, {})
+    assert Bar.updates == [(3, 6), (3, 6)]  # queries and gallery, without junk
+
+
 def test_shares_of_branches_by_hand():
-    features = np.array([[0, 1, 0.5, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0.5, 1, 1e-6, 0.2]])
-    expected = {"global": (4 / 8, 3 / 8), "upper": (3 / 4, 0), "lower": (0, 3 / 4)}
+    features = np.array([[-1, 1.5, 0.5, 1, 1, 0.99, 0, 2e-5], [0, 1, 1, 0, 0.5, 1, 1e-5, 9e-6]])
+    expected = {"global": (4 / 8, 3 / 8), "upper": (2 / 4, 0), "lower": (0, 3 / 4)}
     shares = clipped_shares(features, regional_branches=True)
     assert shares == {
         f"{branch}_{name}": share

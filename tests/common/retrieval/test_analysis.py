@@ -1,20 +1,29 @@
 """Scores by camera and attribute, bootstrap, verification and the command line."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from common.retrieval import (
     Embeddings,
     Scores,
+    Verification,
+    Verifier,
     calibrate,
     confidence_interval,
     load_embeddings,
+    rerank,
     score,
     score_by,
     score_by_camera_pair,
+    verification,
     verification_rates,
 )
+from common.retrieval.__main__ import main
 from tests.helpers import run_python
 
 
@@ -62,6 +71,8 @@ def test_scores_by_attribute():
     table = score_by(scores_of([1, 0.5, 0.25, 1], skipped=1), np.array(["hat", "hat", "hat", "bag", "bag"]))
     assert table.loc["hat"].tolist() == [0.75, 0.5, 2]
     assert table.loc["bag"].tolist() == [0.625, 0.5, 2]
+    scores = replace(scores_of([1, 0.5]), ranks=(5,))  # rank-1 is in the table also where the CMC lacks it
+    assert score_by(scores, np.array(["a", "a"])).loc["a"].tolist() == [0.75, 0.5, 2]
     with pytest.raises(ValueError, match="Expected one label for each of the 5 queries, got shape .4,."):
         score_by(scores_of([1, 0.5, 0.25, 1], skipped=1), np.zeros(4))
 
@@ -75,6 +86,15 @@ def test_interval_by_hand():
     assert confidence_interval(scores, identities, level=0.4).loc["mAP"].tolist() == [0.25, 0.25, 0.25]
     with pytest.raises(ValueError, match="level must be in .0, 1. and resamples at least 1, got 95 and 1000"):
         confidence_interval(scores, identities, level=95)
+
+
+def test_interval_is_of_95_percent_of_the_scores_of_whole_identities():
+    """1.96 standard errors of the mean of 400 normal ones; a bound from 1000 draws has an error of 0.085 of them."""
+    values = np.random.default_rng(0).normal(0.5, 0.1, 400)
+    interval = confidence_interval(scores_of(values), np.arange(400)).loc["mAP"]
+    error = stats.sem(values)
+    for bound, sign in (("low", -1), ("high", 1)):
+        assert (interval[bound] - interval["score"]) / error == pytest.approx(1.96 * sign, abs=0.25)
 
 
 def test_interval_covers_the_truth():
@@ -115,9 +135,25 @@ def test_verification_equals_scikit_learn(metric):
         assert rates.true_positive_rate_at(rate) == pytest.approx(expected, abs=1.5 / same.sum())
         within = distances <= rates.threshold(rate)
         assert within[~same].mean() <= rate < within[~same].mean() + 2 / (~same).sum()
-    assert rates.threshold(1e-9) == -1 or rates.different[0] == 0
     with pytest.raises(ValueError, match="rate must be in .0, 1., got 0"):
         rates.threshold(0)
+    with pytest.raises(ValueError, match="rate must be in .0, 1., got 1.01"):
+        rates.true_positive_rate_at(1.01)
+
+
+def test_verification_by_hand():
+    """Same at 0.1 and 0.3, different at 0.2 and 0.4: of four pairs of pairs the same one is nearer in three."""
+    query, places = Embeddings([[0.0]], [1], [0]), np.array([[0.1], [0.2], [0.3], [0.4]])
+    rates = verification_rates(query, Embeddings(places, [1, 2, 1, 2], [1, 1, 1, 1]), metric="euclidean")
+    over = rates.thresholds - places[:, 0]  # upper edges of bins, of which 2^18 go to 0.4
+    assert (over > -1e-8).all() and (over < 0.4 / 2**18 + 1e-8).all()
+    assert (rates.same.tolist(), rates.different.tolist()) == ([1, 1, 2, 2], [0, 1, 1, 2])
+    assert rates.area == pytest.approx(3 / 4)
+    for rate, threshold, share in ((0.4, 0.1, 0.5), (0.5, 0.3, 1), (0.99, 0.3, 1), (1, 0.4, 1)):
+        assert rates.threshold(rate) == pytest.approx(threshold, abs=1e-5)
+        assert rates.true_positive_rate_at(rate) == share
+    other = verification_rates(query, Embeddings(places, [2, 1, 1, 2], [1, 1, 1, 1]), metric="euclidean")
+    assert other.threshold(0.4) == -1 and other.true_positive_rate_at(0.4) == 0
 
 
 def test_verification_refuses_pairs_of_one_kind():
@@ -146,6 +182,55 @@ def test_calibration_holds_for_unseen_identities():
         calibrate(query.take([0]), gallery)
 
 
+def test_calibration_fits_on_one_half_of_the_identities_and_measures_on_the_other():
+    """Four identities have six halves: the threshold is that of one, and all rates are those of the other two."""
+    rng = np.random.default_rng(0)
+
+    def images(count, camera):
+        features = rng.normal(size=(4, 1, 2)) + rng.normal(size=(4, count, 2))
+        return Embeddings(features.reshape(-1, 2), np.repeat(range(4), count), np.full(4 * count, camera))
+
+    def rates_of(chosen):
+        parts = [part.take(np.isin(part.identities, chosen)) for part in (query, gallery)]
+        return verification_rates(*parts, metric="euclidean")
+
+    query, gallery = images(5, 0), images(9, 1)
+    verifier = calibrate(query, gallery, metric="euclidean", false_positive_rate=0.2)
+    fits = []
+    for half in itertools.combinations(range(4), 2):
+        fitting, held_out = rates_of(half), rates_of(list({0, 1, 2, 3} - set(half)))
+        within = held_out.thresholds <= verifier.threshold
+        rates = {
+            "area": held_out.area,
+            "true_positive_rate": held_out.same[within][-1] / held_out.same[-1] if within.any() else 0,
+            "false_positive_rate": held_out.different[within][-1] / held_out.different[-1] if within.any() else 0,
+        }
+        fits.append(
+            fitting.threshold(0.2) == verifier.threshold
+            and rates == pytest.approx({name: verifier.held_out[name] for name in rates})
+        )
+    assert sum(fits) == 1
+
+
+def test_calibration_error_by_hand():
+    """Pairs at distance 0 are the same in three of four, at distance 1 in one of four, as many as there are of each.
+
+    The logistic function that fits has logits ±log 3; on such pairs again it errs by nothing, and after a shift of the
+    intercept by log 3, which makes them log 9 and 0, by the mean of 0.9 - 0.75 and 0.5 - 0.25.
+    """
+    rates = Verification(np.array([1e-9, 1.0]), np.array([3, 4]), np.array([1, 4]))
+    verifier = Verifier(0.5, -2 * np.log(3), np.log(3), {})
+    assert analysis_of(verifier, rates) == pytest.approx([0.75, 0.25, 0.75, 0], abs=1e-8)
+    moved = replace(verifier, intercept=2 * np.log(3), threshold=1.0)
+    assert analysis_of(moved, rates) == pytest.approx([1, 1, 0.75, 0.2])
+    assert verifier.probability(0.5) == pytest.approx(0.5) and verifier.probability(0, 0.25) == pytest.approx(0.5)
+
+
+def analysis_of(verifier, rates):
+    names = ("true_positive_rate", "false_positive_rate", "area", "expected_calibration_error")
+    return [verification._measure(verifier, rates)[name] for name in names]
+
+
 def save(path, query, gallery, leave_out=()):
     sides = {"query": query, "gallery": gallery}
     parts = ("features", "identities", "cameras")
@@ -153,29 +238,35 @@ def save(path, query, gallery, leave_out=()):
     np.savez(path, **{name: array for name, array in arrays.items() if name not in leave_out})
 
 
-def test_command_prints_the_scores(tmp_path):
+@pytest.mark.parametrize("reranked", [False, True])
+def test_command_prints_the_scores(tmp_path, monkeypatch, capsys, reranked):
     query, gallery = people(3)
     save(tmp_path / "features.npz", query, gallery)
-    out, _ = run_python(
-        "-m", "common.retrieval", str(tmp_path / "features.npz"), "--metric", "euclidean", "--ranks", "1", "3"
-    )
+    options, distances = ["--metric", "euclidean", "--ranks", "1", "3"], None
+    if reranked:
+        options += ["--rerank", "--k1", "9", "--k2", "3", "--lambda-value", "0.5"]
+        distances = rerank(query, gallery, k1=9, k2=3, lambda_value=0.5, metric="euclidean")
+    monkeypatch.setattr("sys.argv", ["retrieval", str(tmp_path / "features.npz"), *options])
+    main()
+    out = capsys.readouterr().out
     rows = {cells[1].strip(): cells[2:5] for cells in (line.split("|") for line in out.splitlines()) if len(cells) > 4}
-    scores = score(query, gallery, metric="euclidean", ranks=(1, 3))
-    trapezoid = score(query, gallery, metric="euclidean", average_precision="trapezoid")
-    expected = {
-        "mAP": scores.mean_average_precision,
-        "mAP, trapezoid rule": trapezoid.mean_average_precision,
-        "rank-1": scores.cmc[1],
-        "rank-3": scores.cmc[3],
-        "mINP": scores.mean_inverse_negative_penalty,
-    }
-    for name, value in expected.items():
-        shown, low, high = (float(cell) for cell in rows[name])
-        assert shown == pytest.approx(100 * value, abs=0.0051) and low <= shown <= high
-    shown = float(rows["TPR at FPR 0.01"][0])
+    scores, trapezoid = (
+        score(query, gallery, metric="euclidean", ranks=(1, 3), average_precision=rule, distances=distances)
+        for rule in ("standard", "trapezoid")
+    )
+    expected = confidence_interval(scores, query.identities)
+    expected.loc["mAP, trapezoid rule"] = confidence_interval(trapezoid, query.identities).loc["mAP"]
+    assert expected.loc["mAP, trapezoid rule", "score"] < scores.mean_average_precision
+    for name, values in expected.iterrows():
+        np.testing.assert_allclose([float(cell) for cell in rows.pop(name)], 100 * values, rtol=0, atol=0.0051)
     rates = verification_rates(query, gallery, metric="euclidean")
-    assert shown == pytest.approx(100 * rates.true_positive_rate_at(0.01), abs=0.0051)
+    for rate in (0.01, 0.001, 0.0001):
+        cells = [cell.strip() for cell in rows.pop(f"TPR at FPR {rate:g}")]
+        assert float(cells[0]) == pytest.approx(100 * rates.true_positive_rate_at(rate), abs=0.0051)
+        assert cells[1:] == ["–", "–"]
+    assert [name for name in rows if not name.startswith(("-", "score"))] == []
     assert f"{scores.num_valid_queries} valid queries, {scores.num_skipped_queries} skipped" in out
+    assert f"{len(gallery)} gallery images" in out and ("TPR without re-ranking" in out) == reranked
 
 
 def test_command_tells_errors_in_one_sentence(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.jit import compiled
-from common.retrieval import Embeddings, score
+from common.retrieval import Embeddings, distances, score
 from common.retrieval.distances import Distances
 
 
@@ -178,6 +178,7 @@ def test_blocks_do_not_change_the_distances(monkeypatch):
     rng = np.random.default_rng(2)
     left, right = rng.integers(-9, 9, (50, 5)).astype("float32"), rng.integers(-9, 9, (30, 5)).astype("float32")
     whole = np.concatenate([block.copy() for block in Distances(left, right, "euclidean")])
+    assert 4 * distances.BLOCK == 128 * 2**20  # bytes
     monkeypatch.setattr("common.retrieval.distances.BLOCK", 7 * 30)
     parts = [block.copy() for block in Distances(left, right, "euclidean")]
     assert [len(part) for part in parts] == [7] * 7 + [1]
@@ -226,11 +227,25 @@ def test_embeddings_refuse_bad_input(arguments, message):
         (ONE, {"distances": []}, "distances must have a row for each of the 1 queries, got 0 rows"),
         (ONE, {"distances": np.full((1, 1), np.nan)}, "distances must not be NaN"),
         (Embeddings([[1e-20, 0.0]], [1], [1]), {}, "lengths in .1e-15, 1e.15., got 1e-20 to 1e-20; scale all"),
+        (Embeddings([[9.9e-16, 0.0]], [1], [1]), {}, "got 9.9e-16 to 9.9e-16; scale all"),
+        (Embeddings([[1.01e15, 0.0]], [1], [1]), {}, "got 1.01e.15 to 1.01e.15; scale all"),
     ],
 )
 def test_score_refuses_bad_input(gallery, options, message):
     with pytest.raises(ValueError, match=message):
         score(ONE, gallery, **options)
+
+
+@pytest.mark.parametrize("length", [1.01e-15, 9.9e14])
+def test_lengths_up_to_the_bounds_are_ranked(length):
+    assert score(ONE, Embeddings([[length, 0.0]], [1], [1])).mean_average_precision == 1
+
+
+def test_bad_features_are_counted_beyond_the_first_block():
+    features = np.ones((5000, 1))
+    features[[4500, 4999]] = np.inf
+    with pytest.raises(ValueError, match="in 2 of 5000 rows, first in row 4500"):
+        Embeddings(features, np.zeros(5000, int), np.zeros(5000, int))
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):

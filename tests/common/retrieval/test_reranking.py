@@ -143,6 +143,13 @@ def test_expansion_equals_the_textbook(k, alpha, database_side):
     np.testing.assert_array_equal(expanded[0].identities, query.identities)
 
 
+def test_expansion_has_five_neighbors_and_the_third_power_by_default():
+    query, gallery = clusters(4, 5, 30, identities=3)
+    expanded, same = expand(query, gallery)
+    np.testing.assert_allclose(expanded.features, textbook_expansion(query, gallery, 5, 3.0, False)[0], atol=1e-6)
+    assert same is gallery
+
+
 def test_expansion_by_hand():
     """q = (1, 0), neighbors (0.6, 0.8) with weight 0.6³ and (0, 2), whose similarity and weight are 0."""
     query = Embeddings([[2.0, 0.0]], [0], [0])

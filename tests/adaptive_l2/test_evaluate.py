@@ -1,0 +1,160 @@
+"""Every number of an evaluation, from image files and weights on disk, against NumPy, SciPy and textbooks."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adaptive_l2 import evaluate as evaluation
+from adaptive_l2 import model as model_module
+from adaptive_l2.config import Config, Trial, trials
+from adaptive_l2.model import build
+from common.experiments import reid
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.run_folder import open_run
+from tests.common import known_people
+
+pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
+
+CONFIG = Config(
+    name="run", dataset="market1501", backbone="known", weights="none", image_size=known_people.SIZE,
+    regularizations=("constant", "adaptive"), constant_factor=0.003, amplitude=0.04, epochs=2, steps_per_epoch=7,
+    frozen_epochs=3,
+)  # fmt: skip
+MEDIANS = {"conv_kernel": [0.02, 0.01], "conv_bias": [0.02, 0.015]}
+
+
+def known_features(model):
+    """The function of one image that a network is: the mean of its features and of those of its mirror."""
+    layers = {
+        "mix": model.frozen_blocks[0].get_layer("mix"),
+        "neighbors": model.frozen_blocks[1].get_layer("neighbors"),
+        "regional": model.frozen_blocks[2].get_layer("neighbors"),
+    }
+    layers |= {name: model.inference_model.get_layer(name) for name in ("upper_reduced", "lower_reduced")}
+
+    def pool(branch, maps):
+        return maps.mean(axis=(0, 1))
+
+    def features(image):
+        both = [known_people.embedding(view, layers.get, pool) for view in (image, image[:, ::-1])]
+        return np.mean(both, axis=0)
+
+    return features
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A run of known weights, what its evaluation returned and drew, and what both rankings should score."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
+    figures, expected = {}, {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
+        run = open_run(config, "adaptive_l2")
+        for seed, trial in enumerate(trials(config)):
+            model = build(config, trial, known_people.TRAINED)
+            known_people.set_weights(model.training_model, seed)
+            (run / trial.name).mkdir()
+            model.training_model.save_weights(run / trial.name / BEST_WEIGHTS)
+            columns = {f"factor_{category}": medians for category, medians in MEDIANS.items()}
+            factors = [f"factor_{name}" for name in ("bn_beta", "bn_gamma", "dense_kernel")]
+            log = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], **columns, **dict.fromkeys(factors, 0.02)})
+            log.to_csv(run / trial.name / "log.csv", index=False)
+            query, gallery = (
+                known_people.embedded(config.data_dir, split, known_features(model))
+                for split in ("query", "bounding_box_test")
+            )
+            again = known_people.scores(query, gallery, known_people.reranked(query, gallery))
+            expected[trial.regularization] = SimpleNamespace(
+                query=query, gallery=gallery, plain=known_people.scores(query, gallery), reranked=again
+            )
+            expected["theta"] = getattr(model.regularizer, "theta", None)
+        for module, name in (
+            *((evaluation.plots, name) for name in ("curves", "bars", "loss_curves")),
+            (reid.plots, "ranked_lists"),
+        ):
+            patch.setattr(module, name, lambda *values, name=name, **options: figures.update({name: (values, options)}))
+        plain = evaluation.evaluate(run)
+        records = evaluation.evaluate(run, rerank=True)  # adds to the cached numbers
+        for record, other in zip(records, plain):
+            assert other == {name: value for name, value in record.items() if not name.startswith("reranked_")}
+    return SimpleNamespace(run=run, records=records, figures=figures, expected=expected)
+
+
+def test_scores_are_those_of_the_known_network(evaluated):
+    for record, trial in zip(evaluated.records, (Trial("constant", 0), Trial("adaptive", 0))):
+        expected = evaluated.expected[trial.regularization]
+        saved = json.loads((evaluated.run / trial.name / evaluation.METRICS).read_text())
+        assert saved == record and (record["regularization"], record["seed"]) == (trial.regularization, 0)
+        known_people.assert_record(record, expected.plain)
+        assert len(record) == 2 + 6 + 3 + 1 + 6  # the training, scores, counts and factors, `made_from`, re-ranked
+        known_people.assert_record(record, expected.reranked, "reranked_")
+        # Twelve queries, the last of which has no match by another camera.
+        assert (record["valid_queries"], record["skipped_queries"]) == (11, 1)
+
+
+def test_features_are_clipped_means_over_image_and_mirror(evaluated):
+    for regularization in CONFIG.regularizations:
+        expected = evaluated.expected[regularization]
+        query, gallery = evaluation.load_embeddings(evaluated.run / f"{regularization}-seed0" / evaluation.FEATURES)
+        for part, other in ((query, expected.query), (gallery, expected.gallery)):
+            np.testing.assert_allclose(part.features, other.features, rtol=0, atol=1e-5)
+            np.testing.assert_array_equal(part.identities, other.identities)
+            np.testing.assert_array_equal(part.cameras, other.cameras)
+        assert (gallery.features == 0).any() and (gallery.features == 1).any()
+
+
+def test_factors_by_hand(evaluated):
+    """A = 0.04: λ = 0.04 · (0.5 + θ / 5), and the constant factor is the setting's."""
+    constant, adaptive = (record["factors"] for record in evaluated.records)
+    counts = {"bn_beta": 3, "bn_gamma": 3, "conv_bias": 5, "conv_kernel": 5, "dense_kernel": 3}
+    assert {name: len(values) for name, values in adaptive.items()} == counts
+    assert all(value == pytest.approx(0.003) for values in constant.values() for value in values)
+    theta = np.asarray(evaluated.expected["theta"], "float64")
+    expected = 0.04 * np.clip(0.5 + theta / 5, 0, 1)
+    np.testing.assert_allclose(np.concatenate(list(adaptive.values())), expected, rtol=1e-5)
+
+
+def test_tables_of_the_report(evaluated):
+    text = (evaluated.run / "report.md").read_text()
+    assert text.startswith("# run: known on market1501, 3 + 2 epochs\n\n## Paper and this run (2 of 2 trainings)\n")
+    names = {"constant": "constant L2", "adaptive": "adaptive L2"}
+    rows = known_people.cells(text, {*names.values(), *(f"{name}, re-ranked" for name in names.values())})
+    for regularization, record in zip(CONFIG.regularizations, evaluated.records):
+        for prefix, suffix in (("", ""), ("reranked_", ", re-ranked")):
+            low, high = (known_people.percent(value) for value in record[f"{prefix}mAP_interval"])
+            values = vars(evaluated.expected[regularization])["reranked" if prefix else "plain"].record.values()
+            cells = [known_people.percent(value) for value in values]
+            name = names[regularization] + suffix
+            assert rows.pop(0) == [name, "–", "–", *cells, f"{low} to {high}"]
+    last = evaluated.expected["adaptive"]
+    assert "## mAP (%) per camera pair, double images, adaptive-seed0\n" in text
+    assert known_people.cells(text, {"1", "2", "3"}) == known_people.camera_rows(last.query, last.gallery)
+
+
+def test_figures_have_the_numbers_of_the_adaptive_training(evaluated):
+    (path, medians, x_label, y_label, scale), options = evaluated.figures["curves"]
+    assert path == evaluated.run / "figures/factors.png" and options == {"step": 7}
+    assert (x_label, y_label, scale) == ("iteration", "median factor", "linear")
+    assert {name: list(medians[name]) for name in MEDIANS} == MEDIANS and len(medians) == 5
+    (path, counts, bins, *_), _ = evaluated.figures["bars"]
+    # Five bins over [0, A/2]; what lies above is counted in the last one.
+    assert bins == ["0 to 0.004", "0.004 to 0.008", "0.008 to 0.012", "0.012 to 0.016", "0.016 to 0.02"]
+    factors = evaluated.records[1]["factors"]
+    for name, values in factors.items():
+        assert list(counts[name]) == [sum(min(4, int(value / 0.004)) == i for value in values) for i in range(5)]
+    (run, trained), _ = evaluated.figures["loss_curves"]
+    assert run == evaluated.run and [trial.name for trial in trained] == ["constant-seed0", "adaptive-seed0"]
+
+
+def test_ranked_lists_have_the_nearest_images_of_the_last_training(evaluated):
+    """Six queries, the first and the last among them, each with five images by the double features."""
+    (path, rows, matches), _ = evaluated.figures["ranked_lists"]
+    assert path == evaluated.run / "figures/ranked_lists.png"
+    last = evaluated.expected["adaptive"]
+    known_people.assert_lists(rows, matches, last.query, last.gallery)

@@ -1,0 +1,173 @@
+"""What each setting changes: the network that is built, its losses, and the images that reach it."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from adaptive_l2.config import Config, Trial, trials
+from adaptive_l2.factors import FactorLog
+from adaptive_l2.model import build, restore, with_mirror
+from adaptive_l2.train import train
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.periodic_evaluation import PeriodicEvaluation
+from tests.common import known_people
+from tests.common.recorded import batches_of, rates, recorded
+from tests.common.tiny_trainings import SIZE, WIDTHS, tiny_backbones
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
+CONFIG = Config(
+    name="run", backbone="of the test", weights="none", image_size=SIZE, identities_per_batch=3, images_per_identity=2,
+    steps_per_epoch=5, padding=0, random_erasing=False, amplitude=0.02, constant_factor=0.003, label_smoothing=0.3,
+)  # fmt: skip
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype="uint8")
+
+
+def built(regularization="adaptive", seed=0, **changes):
+    with tiny_backbones("adaptive_l2") as arguments:
+        return build(replace(CONFIG, **changes), Trial(regularization, seed), 7), arguments
+
+
+def outputs(model):
+    return {name: output.shape[1] for name, output in model.training_model.output.items()}
+
+
+def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
+    """A trained network needs no file of pretrained weights: its own are restored."""
+    model, arguments = built(seed=3, weights="file.h5")
+    assert arguments == [("of the test", SIZE, "file.h5")]
+    model.training_model.save_weights(tmp_path / BEST_WEIGHTS)
+    with tiny_backbones("adaptive_l2") as arguments:
+        again = restore(replace(CONFIG, weights="file.h5"), Trial("adaptive", 0), 7, tmp_path)
+    assert arguments == [("of the test", SIZE, None)]
+    for weight, other in zip(again.training_model.get_weights(), model.training_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_initial_weights_are_a_function_of_the_seed():
+    first, again, other = (built(seed=seed)[0].training_model.get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other))
+
+
+@pytest.mark.parametrize("branches", [("global", "upper", "lower"), ("global",)])
+@pytest.mark.parametrize("triplet", [True, False])
+def test_branches_and_triplet_loss_are_outputs_of_the_training(branches, triplet):
+    model, _ = built(regional_branches=len(branches) > 1, triplet=triplet)
+    expected = {f"{branch}_logits": 7 for branch in branches}
+    assert outputs(model) == expected | ({f"{b}_embedding": WIDTHS[b] for b in branches} if triplet else {})
+    assert model.inference_model.output_shape == (None, sum(WIDTHS[branch] for branch in branches))
+
+
+@pytest.mark.parametrize("clipping", [True, False])
+def test_clipping(clipping):
+    model, _ = built(clipping=clipping)
+    for layer in model.frozen_blocks[1].layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.bias.assign(np.full(16, 300.0))
+    assert (keras.ops.convert_to_numpy(model.inference_model(IMAGES)).max() == 1) == clipping
+
+
+@pytest.mark.parametrize(
+    ("regularization", "factor", "learned"), [("none", None, 0), ("constant", 0.003, 0), ("adaptive", 0.01, 1)]
+)
+def test_regularization(regularization, factor, learned):
+    """The factors begin at half of the amplitude, 0.02 / 2, or are the constant one."""
+    model, _ = built(regularization)
+    network = built("none")[0].training_model
+    assert len(model.training_model.trainable_variables) == len(network.trainable_variables) + learned
+    assert (model.regularizer is None) == (factor is None)
+    if factor is not None:
+        np.testing.assert_allclose(model.regularizer.factors(), np.full(25, factor), rtol=1e-6)
+
+
+def test_double_images_are_the_mean_over_the_horizontal_mirror():
+    model, _ = built()
+    single = model.inference_model
+    expected = (np.asarray(single(IMAGES)) + np.asarray(single(IMAGES[:, :, ::-1]))) / 2
+    np.testing.assert_allclose(with_mirror(single)(IMAGES), expected, rtol=1e-5)
+    assert np.abs(expected - np.asarray(single(IMAGES))).max() > 1e-5
+
+
+def test_trainings_are_whole_seeds():
+    names = [trial.name for trial in trials(replace(CONFIG, seeds=(4, 5), regularizations=("none", "adaptive")))]
+    assert names == ["none-seed4", "adaptive-seed4", "none-seed5", "adaptive-seed5"]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return known_people.draw(tmp_path_factory.mktemp("colors") / "people")
+
+
+def calls_of(people, folder, **changes):
+    """The calls of `fit` in a training of the project."""
+    pytest.importorskip("tensorflow")
+    config = replace(CONFIG, dataset="market1501", data_dir=people, runs_dir=folder, **changes)
+    with tiny_backbones("adaptive_l2"), recorded() as calls:
+        train(config)
+    return calls
+
+
+def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
+    calls = calls_of(people, tmp_path, regularizations=("none", "adaptive"), frozen_epochs=1, epochs=3)
+    run = tmp_path / "adaptive_l2/run"
+    folders = [run / "none-seed0/frozen", run / "none-seed0", run / "adaptive-seed0/frozen", run / "adaptive-seed0"]
+    assert [(call.folder, call.epochs) for call in calls] == list(zip(folders, [1, 3, 1, 3]))
+    for call in calls:
+        assert set(call.loss) == {f"{branch}_{kind}" for branch in WIDTHS for kind in ("logits", "embedding")}
+        for name, loss in call.loss.items():
+            if name.endswith("embedding"):
+                assert type(loss).__name__ == "BatchHardTriplet" and loss.margin == "soft"
+            else:
+                # Logits 2 and six of 0, ε = 0.3: targets 0.7 + 0.3/7 and 0.3/7.
+                log_sum = np.log(np.exp(2) + 6)
+                expected = -(0.7 + 0.3 / 7) * (2 - log_sum) + 6 * 0.3 / 7 * log_sum
+                np.testing.assert_allclose(loss(np.eye(7)[:1], 2 * np.eye(7)[:1]), expected, rtol=1e-6)
+        ((_, targets),) = batches_of(call, 1)
+        labels = targets["upper_embedding"]
+        assert labels.shape == (6,) and targets.keys() == set(call.loss)
+        np.testing.assert_array_equal(targets["lower_logits"], np.eye(5)[labels])
+        *factors, evaluation = call.callbacks
+        assert type(evaluation) is PeriodicEvaluation
+        assert [type(callback) for callback in factors] == [FactorLog] * ("adaptive-seed0" in str(call.folder))
+        single, double = (np.asarray(evaluation.embedder(images)) for images in (IMAGES, IMAGES[:, :, ::-1]))
+        np.testing.assert_allclose(single, double, rtol=1e-5)
+    assert calls[3].callbacks[0].layer is calls[3].model.get_layer("regularizer")
+    assert len(calls[3].trained) == len(calls[1].trained) + 1
+    np.testing.assert_allclose(rates(calls[1], 12)[8:], [1.78e-4, 2e-4, 2e-4, 2e-4], rtol=1e-5)
+
+
+def test_seeds_have_batches_of_their_own(people, tmp_path):
+    calls = calls_of(people, tmp_path, seeds=(0, 1))
+    first, other = (np.stack([images for images, _ in batches_of(call, 5)]) for call in (calls[1], calls[3]))
+    assert (first != other).any()
+
+
+def changed(people, folder, **changes):
+    """Of 120 images that reach the network: how many are whole, and how many whole mirrored ones; and the images."""
+    known, _, _ = known_people.pictures(people, "bounding_box_train")
+    whole = {image.tobytes() for image in known}
+    call = calls_of(people, folder, **changes)[1]
+    images = np.concatenate([images for images, _ in batches_of(call, 20)])
+    mirrored = images[:, :, ::-1]
+    return [sum(image.tobytes() in whole for image in part) for part in (images, mirrored)], images
+
+
+def test_images_are_mirrored_at_random(people, tmp_path):
+    (plain, mirrored), _ = changed(people, tmp_path)
+    assert plain + mirrored == 120 and 43 <= mirrored <= 77  # three standard errors
+
+
+def test_random_erasing(people, tmp_path):
+    whole, images = changed(people, tmp_path, random_erasing=True)
+    erased = (images == (125, 123, 114)).all(axis=-1).any(axis=(1, 2))
+    assert sum(whole) == 120 - erased.sum() and 43 <= erased.sum() <= 77
+
+
+def test_padding(people, tmp_path):
+    """Of 6 pixels in total: at most three rows or columns are black, at either side."""
+    _, images = changed(people, tmp_path, padding=6)
+    black = (images == 0).all(axis=-1)
+    for lines in (black.all(axis=2), black.all(axis=1)):
+        assert lines[:, :3].any(axis=0).all() and lines[:, -3:].any(axis=0).all() and not lines[:, 3:-3].any()

@@ -1,0 +1,93 @@
+"""Trainings of a re-identification project with a backbone of two layers, and what is left of them after a kill."""
+
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import pandas as pd
+
+from common.experiments import training
+from common.experiments.config import ReIDConfig
+from common.experiments.run_folder import load_config
+from tests.common.project_trainings import backbone
+from tests.helpers import run_python
+from tests.resuming import assert_same_checkpoints
+
+SIZE = (32, 32)  # of its images
+WIDTHS = {"global": 16, "upper": 8, "lower": 8}  # of its features
+
+
+@contextlib.contextmanager
+def tiny_backbones(project: str) -> Iterator[list[tuple]]:
+    """Inside, a project's networks have a tiny backbone; yields the arguments with which backbones were built."""
+    module, built = importlib.import_module(f"{project}.model"), []
+    build_backbone = module.build_backbone
+
+    def build(*arguments):
+        built.append(arguments)
+        return backbone()
+
+    module.build_backbone = build
+    try:
+        yield built
+    finally:
+        module.build_backbone = build_backbone
+
+
+class _Kill(keras.callbacks.Callback):
+    """Ends the process in the third step of the second epoch, as a machine that fails."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 2):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_copy(run: Path, killed: bool = False) -> ReIDConfig:
+    """Trains a run of tiny networks, or goes on with it, where its folder lies; or is killed in it."""
+    project = run.parent.name
+    config_class = importlib.import_module(f"{project}.config").Config
+    config = replace(load_config(run, config_class), runs_dir=run.parents[1])
+    fit = training.fit
+
+    def fit_until_killed(model, batches, *, callbacks, **options):
+        return fit(model, batches, callbacks=[*callbacks, *([_Kill()] if killed else [])], **options)
+
+    training.fit = fit_until_killed
+    try:
+        with tiny_backbones(project):
+            importlib.import_module(f"{project}.train").train(config)
+    finally:
+        training.fit = fit
+    return config
+
+
+def assert_kill_changes_nothing(whole: Path, folder: Path, trial: str) -> None:
+    """A training that is killed in its second stage, and goes on, ends bit for bit as the whole one.
+
+    Args:
+        whole: a run of tiny networks, whose stages have one and two epochs of four steps.
+        folder: for a copy of its first stage.
+        trial: name of its training.
+    """
+    run = folder / whole.parent.name / whole.name
+    shutil.copytree(whole / trial / "frozen", run / trial / "frozen")
+    shutil.copy(whole / "config.json", run)
+    code = (
+        "import pathlib, sys\nfrom tests.common.tiny_trainings import train_copy\n"
+        "train_copy(pathlib.Path(sys.argv[1]), killed=True)"
+    )
+    run_python("-c", code, str(run), status=-signal.SIGKILL)
+    assert len(pd.read_csv(run / trial / "log.csv")) == 1
+    train_copy(run)
+    assert_same_checkpoints(run, whole, trial)
+    for name in ("log.csv", "frozen/log.csv"):
+        assert (run / trial / name).read_bytes() == (whole / trial / name).read_bytes()

@@ -1,0 +1,99 @@
+"""Presets that are no rows of the publication differ from those, or from each other, in this and in nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from common.experiments.config import to_json
+from flipreid.config import DATA, PRESETS
+
+CONFIGS = {name: config for name, (_, config) in PRESETS.items()}
+
+
+def differences(config, other):
+    """Field -> value, where a config has another one."""
+    values, others = to_json(config), to_json(other)
+    return {name: value for name, value in values.items() if value != others[name]}
+
+
+def test_small_scale_has_the_parts_of_the_published_one_and_the_aggregator():
+    scale = {
+        "backbone": "mobilenet_0.25",
+        "image_size": [128, 64],
+        "methods": ["baseline", "flipreid", "flipping_loss", "aggregator"],
+        "identities_per_batch": 8,
+        "frozen_epochs": 4,
+        "evaluate_every": 4,
+        "epochs": 12,
+        "steps_per_epoch": 50,
+        "learning_rate": 1e-3,
+        "warmup_epochs": 2,
+        "drop_epochs": [8, 11],
+        "seeds": [0, 1, 2],
+    }
+    paper = CONFIGS["market1501_resnet50"]
+    assert differences(CONFIGS["mobilenet"], paper) == scale
+    assert differences(CONFIGS["lite0"], paper) == scale | {"backbone": "efficientnet_lite0"}
+
+
+def test_demo():
+    assert differences(CONFIGS["demo"], CONFIGS["mobilenet"]) == {
+        "dataset": "synthetic",
+        "image_size": [96, 48],
+        "methods": ["baseline", "flipreid", "flipping_loss"],
+        "identities_per_batch": 16,
+        "frozen_epochs": 2,
+        "warmup_epochs": 1,
+        "epochs": 8,
+        "steps_per_epoch": 40,
+        "drop_epochs": [5, 7],
+        "seeds": [0],
+    }
+
+
+def test_smoke():
+    assert differences(CONFIGS["smoke"], CONFIGS["demo"]) == {
+        "people": 16,
+        "backbone": "small_resnet",
+        "weights": "none",
+        "image_size": [64, 32],
+        "regional_branches": False,
+        "methods": ["baseline", "flipping_loss"],
+        "identities_per_batch": 4,
+        "frozen_epochs": 0,
+        "epochs": 1,
+        "steps_per_epoch": 3,
+        "evaluate_every": 1,
+        "learning_rate": 2e-3,
+        "warmup_epochs": 2,
+    }
+
+
+def test_data_of_reproduced_presets():
+    folders = {"market1501": "Market-1501-v15.09.15", "duke": "DukeMTMC-reID", "msmt17": "MSMT17_V1"}
+    weights = {
+        "resnet50": "resnet50-0676ba61.pth",
+        "ibn_resnet50": "resnet50_ibn_a-d9d0bb7b.pth",
+        "resnest50": "resnest50-528c19ca.pth",
+    }
+    expected = {
+        f"{name}_{backbone}": {"data_dir": folder, "weights": file}
+        for name, folder in folders.items()
+        for backbone, file in weights.items()
+    }
+    assert expected | {"demo": {}, "mobilenet": {"data_dir": folders["market1501"]}} == DATA
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused", "rule"),
+    [
+        ("l2_factor", 0.0, -1e-9, "must be zero or more"),
+        ("padding", 0.0, -0.1, "must be zero or more"),
+        ("padding", 0.99, 1.0, "must be a share of height and width below 1"),
+        ("methods", ("aggregator",), ("aggregator", "aggregator"), "must be one or more different ones"),
+    ],
+)
+def test_bounds_of_settings(name, allowed, refused, rule):
+    assert getattr(replace(CONFIGS["demo"], **{name: allowed}), name) == allowed
+    with pytest.raises(ValueError, match=f"{name} {rule}"):
+        replace(CONFIGS["demo"], **{name: refused})

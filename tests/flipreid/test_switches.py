@@ -1,0 +1,179 @@
+"""What each setting changes: the network that is built, its losses, and the images that reach it."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.periodic_evaluation import PeriodicEvaluation
+from flipreid.config import Config, Trial, trials
+from flipreid.model import build, flipping_loss, restore
+from flipreid.train import train
+from tests.common import known_people
+from tests.common.recorded import batches_of, rates, recorded
+from tests.common.tiny_trainings import SIZE, WIDTHS, tiny_backbones
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
+CONFIG = Config(
+    name="run", backbone="of the test", weights="none", image_size=SIZE, identities_per_batch=3, images_per_identity=2,
+    steps_per_epoch=5, padding=0.0, gray_patch=0.0, erasing=0.0, l2_factor=0.003,
+)  # fmt: skip
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype="uint8")
+
+
+def built(method="flipping_loss", seed=0, **changes):
+    with tiny_backbones("flipreid") as arguments:
+        return build(replace(CONFIG, **changes), Trial(method, seed), 7), arguments
+
+
+def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
+    """A trained network needs no file of pretrained weights: its own are restored."""
+    model, arguments = built(seed=3, weights="file.pth")
+    assert arguments == [("of the test", SIZE, "file.pth")]
+    model.training_model.save_weights(tmp_path / BEST_WEIGHTS)
+    with tiny_backbones("flipreid") as arguments:
+        again = restore(replace(CONFIG, weights="file.pth"), Trial("flipping_loss", 0), 7, tmp_path)
+    assert arguments == [("of the test", SIZE, None)]
+    for weight, other in zip(again.training_model.get_weights(), model.training_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_initial_weights_are_a_function_of_the_seed():
+    first, again, other = (built(seed=seed)[0].training_model.get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other))
+
+
+@pytest.mark.parametrize(
+    ("branches", "method"),
+    [*((tuple(WIDTHS), method) for method in ("baseline", "flipreid", "flipping_loss")), (("global",), "aggregator")],
+)
+def test_branches_and_methods_decide_the_outputs_of_the_training(branches, method):
+    model, _ = built(method, regional_branches=len(branches) > 1)
+    kinds = ("embedding", "difference") if method in ("flipping_loss", "aggregator") else ("embedding",)
+    expected = {f"{b}_logits": 7 for b in branches} | {f"{b}_{kind}": WIDTHS[b] for b in branches for kind in kinds}
+    assert {name: output.shape[1] for name, output in model.training_model.output.items()} == expected
+    for inference in (model.single, model.double):
+        assert inference.output_shape == (None, sum(WIDTHS[branch] for branch in branches))
+    # A hidden and an output layer of scores, with biases, for each branch.
+    learned = [v for v in model.training_model.trainable_variables if "scores" in v.path]
+    assert len(learned) == (4 * len(branches) if method == "aggregator" else 0)
+    if learned:  # an eighth of the features in the hidden layer
+        assert {v.path: tuple(v.shape) for v in learned if v.name == "kernel"} == {
+            "global_scores_hidden/kernel": (16, 2), "global_scores/kernel": (2, 16)
+        }  # fmt: skip
+
+
+def test_l2_factor_is_constant_and_of_all_weights_but_the_powers():
+    regularizer = built()[0].training_model.get_layer("regularizer")
+    np.testing.assert_allclose(regularizer.factors(), np.full(25, 0.003), rtol=1e-6)
+    assert not [v for v in regularizer.trainable_variables if "theta" in v.path]
+
+
+@pytest.mark.parametrize("views", ["separate", "concatenated"])
+def test_views(views):
+    """Whether images and mirrors become one batch; test_model.py has what that changes."""
+    network = built(views=views)[0].training_model.get_layer("regularizer").network
+    operations = {type(operation).__name__ for operation in network.operations}
+    assert "Flip" in operations and ("Concatenate" in operations) == (views == "concatenated")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_precision_is_that_of_the_convolutions(policy):
+    model, _ = built(precision=policy)
+    extractor = model.single.get_layer("extractor")
+    assert extractor.get_layer("upper_reduced").dtype_policy.name == policy
+    assert {extractor.get_layer(f"{branch}_pooled").compute_dtype for branch in WIDTHS} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_pooling_begins_as_the_mean_with_a_power_for_each_branch():
+    extractor = built()[0].single.get_layer("extractor")
+    poolings = [extractor.get_layer(f"{branch}_pooled") for branch in WIDTHS]
+    assert [float(pooling.trained_power) for pooling in poolings] == [1, 1, 1] and poolings[0].epsilon == 1e-6
+
+
+def test_trainings_are_whole_seeds():
+    names = [trial.name for trial in trials(replace(CONFIG, seeds=(4, 5), methods=("baseline", "aggregator")))]
+    assert names == ["baseline-seed4", "aggregator-seed4", "baseline-seed5", "aggregator-seed5"]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return known_people.draw(tmp_path_factory.mktemp("colors") / "people")
+
+
+def calls_of(people, folder, **changes):
+    """The calls of `fit` in a training of the project."""
+    pytest.importorskip("tensorflow")
+    config = replace(CONFIG, dataset="market1501", data_dir=people, runs_dir=folder, **changes)
+    with tiny_backbones("flipreid"), recorded() as calls:
+        train(config)
+    return calls
+
+
+def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
+    calls = calls_of(people, tmp_path, methods=("baseline", "flipping_loss"), frozen_epochs=1, epochs=3)
+    run = tmp_path / "flipreid/run"
+    names = ["baseline-seed0/frozen", "baseline-seed0", "flipping_loss-seed0/frozen", "flipping_loss-seed0"]
+    assert [(call.folder, call.epochs) for call in calls] == list(zip([run / name for name in names], [1, 3, 1, 3]))
+    for call in calls:
+        kinds = {"logits", "embedding"} | ({"difference"} if "flipping" in str(call.folder) else set())
+        assert set(call.loss) == {f"{branch}_{kind}" for branch in WIDTHS for kind in kinds}
+        for name, loss in call.loss.items():
+            if name.endswith("embedding"):
+                assert type(loss).__name__ == "BatchHardTriplet" and loss.margin == "soft"
+            elif name.endswith("difference"):
+                assert loss is flipping_loss
+            else:  # no label smoothing: -log of the share of class 0, of logits 2 and six of 0
+                np.testing.assert_allclose(loss(np.zeros(1), 2 * np.eye(7)[:1]), np.log(np.exp(2) + 6) - 2, rtol=1e-6)
+        ((_, targets),) = batches_of(call, 1)
+        assert targets.keys() == set(call.loss) and all(value.shape == (6,) for value in targets.values())
+        assert len({value.tobytes() for value in targets.values()}) == 1 and len(set(targets["upper_logits"])) == 3
+        (evaluation,) = call.callbacks
+        assert type(evaluation) is PeriodicEvaluation
+        # Single images, in which the mirror is seen.
+        single, double = (np.asarray(evaluation.embedder(images)) for images in (IMAGES, IMAGES[:, :, ::-1]))
+        assert evaluation.embedder.name == "single" and np.abs(single - double).max() > 1e-5
+    np.testing.assert_allclose(rates(calls[1], 12)[8:], [1.78e-4, 2e-4, 2e-4, 2e-4], rtol=1e-5)
+
+
+def test_seeds_have_batches_of_their_own(people, tmp_path):
+    calls = calls_of(people, tmp_path, seeds=(0, 1), methods=("flipreid",))
+    first, other = (np.stack([images for images, _ in batches_of(call, 5)]) for call in (calls[1], calls[3]))
+    assert (first != other).any()
+
+
+def changed(people, folder, method="flipreid", **changes):
+    """Of 120 images that reach the network: how many are whole, and how many whole mirrored ones; and the images."""
+    known, _, _ = known_people.pictures(people, "bounding_box_train")
+    whole = {image.tobytes() for image in known}
+    call = calls_of(people, folder, methods=(method,), **changes)[1]
+    images = np.concatenate([images for images, _ in batches_of(call, 20)])
+    return [sum(image.tobytes() in whole for image in part) for part in (images, images[:, :, ::-1])], images
+
+
+@pytest.mark.parametrize("method", ["baseline", "aggregator"])
+def test_only_the_baseline_sees_mirrored_images(people, tmp_path, method):
+    (plain, mirrored), _ = changed(people, tmp_path, method)
+    assert plain + mirrored == 120
+    assert 43 <= mirrored <= 77 if method == "baseline" else mirrored == 0  # three standard errors
+
+
+@pytest.mark.parametrize("switch", ["gray_patch", "erasing"])
+def test_patches(people, tmp_path, switch):
+    """In 80 % of the images, three standard errors up or down, a patch is gray or of the mean color."""
+    (whole, _), images = changed(people, tmp_path, **{switch: 0.8})
+    patched = images == (124, 117, 104) if switch == "erasing" else images == images[..., :1]
+    patched = patched.all(axis=-1).any(axis=(1, 2))
+    assert whole == 120 - patched.sum() and 83 <= patched.sum() <= 109
+
+
+def test_padding(people, tmp_path):
+    """20 % of 32 pixels in total: at most three rows or columns have the mean color, at either side."""
+    _, images = changed(people, tmp_path, padding=0.2)
+    border = (images == (124, 117, 104)).all(axis=-1)
+    for lines in (border.all(axis=2), border.all(axis=1)):
+        assert lines[:, :3].any(axis=0).all() and lines[:, -3:].any(axis=0).all() and not lines[:, 3:-3].any()
