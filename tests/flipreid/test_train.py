@@ -16,9 +16,9 @@ from flipreid.evaluate import FEATURES, evaluate, gap
 from flipreid.model import build, restore
 from flipreid.train import augmentation, train
 from tests.common.tiny_trainings import SIZE, assert_kill_changes_nothing, tiny_backbones
-from tests.helpers import assert_figures, run_python
+from tests.helpers import assert_figures, run_python, run_snippet
 
-pytest.importorskip("tensorflow")
+tf = pytest.importorskip("tensorflow")
 
 SMOKE = replace(
     PRESETS["smoke"][1], name="run", image_size=SIZE, methods=("aggregator",), regional_branches=True, frozen_epochs=1,
@@ -159,6 +159,8 @@ def test_savedmodel_gives_the_same_numbers_without_this_code(run, tmp_path, monk
         assert outputs[name].dtype == np.float32
         np.testing.assert_allclose(outputs[name], getattr(model, name)(images), rtol=1e-5, atol=1e-6)
     assert np.abs(outputs["single"] - outputs["double"]).max() > 1e-3
+    (shown,) = run_snippet("flipreid", 0, {"people_embedder": paths[0]}, tf=tf, images=images)["shown"]
+    np.testing.assert_allclose(shown, outputs["double"], rtol=1e-5, atol=1e-6)
 
 
 def test_bad_settings_are_refused(tmp_path):

@@ -12,6 +12,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from typing import ClassVar
@@ -115,15 +116,20 @@ class Copy:
         return re.findall(r"^(?:FAILED|ERROR) (\S+?\.py)", output, re.MULTILINE)[:1] or tests
 
 
-def main(parts: tyro.conf.Positional[tuple[str, ...]] = (), count: int = 2, processes: int = 2) -> None:
-    """Plants faults and prints how many the tests of each folder noticed.
+@dataclass(frozen=True)
+class Arguments:
+    """Plants faults and prints how many the tests of each folder noticed."""
 
-    Args:
-        parts: folders or files of the repository; none for all projects and `common`.
-        count: of faults in each file.
-        processes: at once.
-    """
-    parts = parts or ("common", *sorted(path.parent.name for path in ROOT.glob("*/train.py")))
+    parts: tyro.conf.Positional[tuple[str, ...]] = ()  # folders or files; none for all projects and `common`
+    count: int = 2  # of faults in each file
+    processes: int = 2  # at once
+
+
+def main() -> None:
+    """Command line."""
+    arguments = tyro.cli(Arguments)
+    count, processes = arguments.count, arguments.processes
+    parts = arguments.parts or ("common", *sorted(path.parent.name for path in ROOT.glob("*/train.py")))
     work = list(planted(parts, count))
     copies: Queue[Copy] = Queue()
     noticed, number = Counter[str](), Counter(file.partition("/")[0] for file, _ in work)
@@ -150,4 +156,4 @@ def main(parts: tyro.conf.Positional[tuple[str, ...]] = (), count: int = 2, proc
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    main()

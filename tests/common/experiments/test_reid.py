@@ -90,7 +90,10 @@ def test_figures_are_published_of_synthetic_people_only(tmp_path, monkeypatch):
     monkeypatch.setattr(reid.tables, "copy_figures", lambda *arguments: copied.append(arguments))
     for dataset in ("market1501", "synthetic"):
         config = ReIDConfig(name=dataset, dataset=dataset)
-        reid.publish(tmp_path, SimpleNamespace(config=config, records=[{"mAP": 0.5}], run="run"), {"a.png": "A."})
+        presets = {"market1501": ("", config)}
+        reid.publish(
+            tmp_path, presets, SimpleNamespace(config=config, records=[{"mAP": 0.5}], run="run"), {"a.png": "A."}
+        )
     assert copied == [("run", tmp_path, {"a.png": "A."})]
     assert set(reid.tables.published(tmp_path)) == {"market1501", "synthetic"}
 

@@ -109,7 +109,8 @@ def test_file_is_private_before_it_has_content(tmp_path, monkeypatch):
     modes, write = [], os.fsync
 
     def spy(descriptor):
-        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        if not stat.S_ISDIR(mode := os.fstat(descriptor).st_mode):
+            modes.append(stat.S_IMODE(mode))
         write(descriptor)
 
     opened, real = [], os.open
