@@ -217,3 +217,17 @@ def test_bad_keys_are_reported(key, message):
 def test_model_of_the_wrong_type_is_reported_while_it_is_built():
     with pytest.raises(ValueError, match="got float16; cast to float32 yourself"):
         ShuffleBits(REVERSAL)(keras.Input((4,), dtype="float16"))
+
+
+@pytest.mark.parametrize(("rows", "keys"), [(32, 3), (3, 32), (2, 3)])
+def test_keys_are_as_many_as_the_rows(rows, keys):
+    """Also where one of the two numbers is that of the bits."""
+    features, several = np.zeros((rows, 4), "float32"), np.tile(np.arange(32, dtype="int32"), (keys, 1))
+    with pytest.raises(ValueError, match=f"There must be one key or as many as rows, got {keys} for {rows}"):
+        ShuffleBits()([features, several])
+
+
+def test_unknown_numbers_of_keys_or_rows_are_left_to_the_batch():
+    for rows, keys in ((4, None), (None, 4), (None, None)):
+        features, key = keras.Input(batch_shape=(rows, 6)), keras.Input(batch_shape=(keys, 32), dtype="int32")
+        assert ShuffleBits()([features, key]).shape == (rows, 6)
