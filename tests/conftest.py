@@ -74,7 +74,6 @@ _LONG = (
     "common/tools/test_reproduce.py",
     "vehicle_attributes/test_train.py",
     "adaptive_l2/test_train.py",
-    "neural_compression/networks/test_components.py",
     "l2_autoencoder/test_train.py",
 )
 

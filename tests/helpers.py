@@ -14,6 +14,7 @@ import cv2
 import keras
 import numpy as np
 
+from common.experiments.config import RunConfig, to_json
 from common.tools.new_project import new_project
 from tests.children import ROOT, Child
 
@@ -109,6 +110,12 @@ def value_and_gradients(
         value = function()
         gradients = torch.autograd.grad(value, [variable.value for variable in variables])
     return keras.ops.convert_to_numpy(value), [keras.ops.convert_to_numpy(gradient) for gradient in gradients]
+
+
+def differences(config: RunConfig, other: RunConfig) -> dict[str, Any]:
+    """Field -> value as JSON, where a config has another one."""
+    values, others = to_json(config), to_json(other)
+    return {name: value for name, value in values.items() if value != others[name]}
 
 
 def run_snippet(project: str, number: int, replaced: dict[str, str] | None = None, **names: Any) -> dict[str, Any]:

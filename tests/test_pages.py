@@ -69,7 +69,8 @@ def accept(module, arguments, monkeypatch):
 
         monkeypatch.setattr(tyro, "cli", parse_only)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        monkeypatch.delitem(sys.modules, module, raising=False)
+        for name in (module, f"{module}.__main__"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
         with pytest.raises(Parsed):
             runpy.run_module(module, run_name="__main__")
         monkeypatch.undo()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from adaptive_l2.config import DATA, EVALUATION_ARGUMENTS, PRESETS, ROWS
-from common.experiments.config import to_json
+from tests.helpers import differences
 
 CONFIGS = {name: config for name, (_, config) in PRESETS.items()}
 # The scale of two CPU cores: an eighth of the width of the network, a ninth of the pixels, some 1/70 of the steps.
@@ -23,12 +23,6 @@ SCALE = {
     "drop_epochs": [8, 11],
     "seeds": [0, 1, 2],
 }
-
-
-def differences(config, other):
-    """Field -> value, where a config has another one."""
-    values, others = to_json(config), to_json(other)
-    return {name: value for name, value in values.items() if value != others[name]}
 
 
 @pytest.mark.parametrize("row", ["minimal", "triplet", "regional", "erasing", "clipping", "baseline", "adaptive"])

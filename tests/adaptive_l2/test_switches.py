@@ -9,11 +9,10 @@ import pytest
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.factors import FactorLog
 from adaptive_l2.model import build, restore, with_mirror
-from adaptive_l2.train import train
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.periodic_evaluation import PeriodicEvaluation
 from tests.common import known_people
-from tests.common.recorded import batches_of, rates, recorded
+from tests.common.recorded import assert_weights_are_of_the_seed, batches_of, calls_of, rates, whole_and_mirrored
 from tests.common.tiny_trainings import SIZE, WIDTHS, tiny_backbones
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
@@ -46,9 +45,7 @@ def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
 
 
 def test_initial_weights_are_a_function_of_the_seed():
-    first, again, other = (built(seed=seed)[0].training_model.get_weights() for seed in (3, 3, 4))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again))
-    assert not all(np.array_equal(a, b) for a, b in zip(first, other))
+    assert_weights_are_of_the_seed(lambda seed: built(seed=seed)[0])
 
 
 @pytest.mark.parametrize("branches", [("global", "upper", "lower"), ("global",)])
@@ -100,17 +97,8 @@ def people(tmp_path_factory):
     return known_people.draw(tmp_path_factory.mktemp("colors") / "people")
 
 
-def calls_of(people, folder, **changes):
-    """The calls of `fit` in a training of the project."""
-    pytest.importorskip("tensorflow")
-    config = replace(CONFIG, dataset="market1501", data_dir=people, runs_dir=folder, **changes)
-    with tiny_backbones("adaptive_l2"), recorded() as calls:
-        train(config)
-    return calls
-
-
 def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
-    calls = calls_of(people, tmp_path, regularizations=("none", "adaptive"), frozen_epochs=1, epochs=3)
+    calls = calls_of(replace(CONFIG, regularizations=("none", "adaptive"), frozen_epochs=1, epochs=3), people, tmp_path)
     run = tmp_path / "adaptive_l2/run"
     folders = [run / "none-seed0/frozen", run / "none-seed0", run / "adaptive-seed0/frozen", run / "adaptive-seed0"]
     assert [(call.folder, call.epochs) for call in calls] == list(zip(folders, [1, 3, 1, 3]))
@@ -139,19 +127,14 @@ def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
 
 
 def test_seeds_have_batches_of_their_own(people, tmp_path):
-    calls = calls_of(people, tmp_path, seeds=(0, 1))
+    calls = calls_of(replace(CONFIG, seeds=(0, 1)), people, tmp_path)
     first, other = (np.stack([images for images, _ in batches_of(call, 5)]) for call in (calls[1], calls[3]))
     assert (first != other).any()
 
 
 def changed(people, folder, **changes):
-    """Of 120 images that reach the network: how many are whole, and how many whole mirrored ones; and the images."""
-    known, _, _ = known_people.pictures(people, "bounding_box_train")
-    whole = {image.tobytes() for image in known}
-    call = calls_of(people, folder, **changes)[1]
-    images = np.concatenate([images for images, _ in batches_of(call, 20)])
-    mirrored = images[:, :, ::-1]
-    return [sum(image.tobytes() in whole for image in part) for part in (images, mirrored)], images
+    _, call = calls_of(replace(CONFIG, **changes), people, folder)
+    return whole_and_mirrored(people, call)
 
 
 def test_images_are_mirrored_at_random(people, tmp_path):

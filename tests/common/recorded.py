@@ -1,14 +1,21 @@
 """What a project hands to `training.fit`, without the training."""
 
 import contextlib
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from common.experiments import training
+from common.experiments.config import ReIDConfig
+from tests.common import known_people
+from tests.common.tiny_trainings import tiny_backbones
 
 
 @contextlib.contextmanager
@@ -26,6 +33,32 @@ def recorded() -> Iterator[list[SimpleNamespace]]:
         yield calls
     finally:
         training.fit = fit
+
+
+def calls_of(config: ReIDConfig, people: Path, folder: Path) -> list[SimpleNamespace]:
+    """The calls of `fit` in a training of a project on a small set of people, with tiny backbones."""
+    pytest.importorskip("tensorflow")
+    project = type(config).__module__.split(".")[0]
+    config = replace(config, dataset="market1501", data_dir=people, runs_dir=folder)
+    with tiny_backbones(project), recorded() as calls:
+        importlib.import_module(f"{project}.train").train(config)
+    return calls
+
+
+def whole_and_mirrored(people: Path, call: SimpleNamespace) -> tuple[list[int], np.ndarray]:
+    """Of 120 images that reach the network: how many are whole, how many whole and mirrored; and the images."""
+    known, _, _ = known_people.pictures(people, "bounding_box_train")
+    whole = {image.tobytes() for image in known}
+    images = np.concatenate([images for images, _ in batches_of(call, 20)])
+    mirrored = images[:, :, ::-1]
+    return [sum(image.tobytes() in whole for image in part) for part in (images, mirrored)], images
+
+
+def assert_weights_are_of_the_seed(build: Callable[[int], Any]) -> None:
+    """A network that is built twice from a seed has the same weights, and from another seed others."""
+    first, again, other = (build(seed).training_model.get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other))
 
 
 def batches_of(call: SimpleNamespace, count: int, first_epoch: int = 0) -> list[tuple[np.ndarray, dict[str, Any]]]:

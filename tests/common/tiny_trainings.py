@@ -8,8 +8,10 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 
 from common.experiments import training
@@ -91,3 +93,13 @@ def assert_kill_changes_nothing(whole: Path, folder: Path, trial: str) -> None:
     assert_same_checkpoints(run, whole, trial)
     for name in ("log.csv", "frozen/log.csv"):
         assert (run / trial / name).read_bytes() == (whole / trial / name).read_bytes()
+
+
+def assert_first_stage_was_frozen(initial: Any, folder: Path, learned: set[str]) -> None:
+    """The first stage of a training has left the backbone's blocks as they began, and moved the variables named."""
+    variables = initial.training_model.variables
+    with np.load(folder / "frozen/checkpoint/state.npz") as state:
+        moved = {id(v): not np.array_equal(v, state[f"arr_{i}"]) for i, v in enumerate(variables)}
+    frozen = [id(v) for block in initial.frozen_blocks for v in block.variables]
+    assert len(frozen) == 18 and not any(moved[variable] for variable in frozen)
+    assert {v.path for v in variables if moved[id(v)]} >= learned

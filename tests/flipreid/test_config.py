@@ -4,16 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from common.experiments.config import to_json
 from flipreid.config import DATA, PRESETS
+from tests.helpers import differences
 
 CONFIGS = {name: config for name, (_, config) in PRESETS.items()}
-
-
-def differences(config, other):
-    """Field -> value, where a config has another one."""
-    values, others = to_json(config), to_json(other)
-    return {name: value for name, value in values.items() if value != others[name]}
 
 
 def test_small_scale_has_the_parts_of_the_published_one_and_the_aggregator():

@@ -10,9 +10,8 @@ from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.periodic_evaluation import PeriodicEvaluation
 from flipreid.config import Config, Trial, trials
 from flipreid.model import build, flipping_loss, restore
-from flipreid.train import train
 from tests.common import known_people
-from tests.common.recorded import batches_of, rates, recorded
+from tests.common.recorded import assert_weights_are_of_the_seed, batches_of, calls_of, rates, whole_and_mirrored
 from tests.common.tiny_trainings import SIZE, WIDTHS, tiny_backbones
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
@@ -41,9 +40,7 @@ def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
 
 
 def test_initial_weights_are_a_function_of_the_seed():
-    first, again, other = (built(seed=seed)[0].training_model.get_weights() for seed in (3, 3, 4))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again))
-    assert not all(np.array_equal(a, b) for a, b in zip(first, other))
+    assert_weights_are_of_the_seed(lambda seed: built(seed=seed)[0])
 
 
 @pytest.mark.parametrize(
@@ -105,17 +102,10 @@ def people(tmp_path_factory):
     return known_people.draw(tmp_path_factory.mktemp("colors") / "people")
 
 
-def calls_of(people, folder, **changes):
-    """The calls of `fit` in a training of the project."""
-    pytest.importorskip("tensorflow")
-    config = replace(CONFIG, dataset="market1501", data_dir=people, runs_dir=folder, **changes)
-    with tiny_backbones("flipreid"), recorded() as calls:
-        train(config)
-    return calls
-
-
 def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
-    calls = calls_of(people, tmp_path, methods=("baseline", "flipping_loss"), frozen_epochs=1, epochs=3)
+    calls = calls_of(
+        replace(CONFIG, methods=("baseline", "flipping_loss"), frozen_epochs=1, epochs=3), people, tmp_path
+    )
     run = tmp_path / "flipreid/run"
     names = ["baseline-seed0/frozen", "baseline-seed0", "flipping_loss-seed0/frozen", "flipping_loss-seed0"]
     assert [(call.folder, call.epochs) for call in calls] == list(zip([run / name for name in names], [1, 3, 1, 3]))
@@ -141,18 +131,14 @@ def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
 
 
 def test_seeds_have_batches_of_their_own(people, tmp_path):
-    calls = calls_of(people, tmp_path, seeds=(0, 1), methods=("flipreid",))
+    calls = calls_of(replace(CONFIG, seeds=(0, 1), methods=("flipreid",)), people, tmp_path)
     first, other = (np.stack([images for images, _ in batches_of(call, 5)]) for call in (calls[1], calls[3]))
     assert (first != other).any()
 
 
 def changed(people, folder, method="flipreid", **changes):
-    """Of 120 images that reach the network: how many are whole, and how many whole mirrored ones; and the images."""
-    known, _, _ = known_people.pictures(people, "bounding_box_train")
-    whole = {image.tobytes() for image in known}
-    call = calls_of(people, folder, methods=(method,), **changes)[1]
-    images = np.concatenate([images for images, _ in batches_of(call, 20)])
-    return [sum(image.tobytes() in whole for image in part) for part in (images, images[:, :, ::-1])], images
+    _, call = calls_of(replace(CONFIG, methods=(method,), **changes), people, folder)
+    return whole_and_mirrored(people, call)
 
 
 @pytest.mark.parametrize("method", ["baseline", "aggregator"])
