@@ -82,7 +82,7 @@ def recorded_figures(monkeypatch):
 
 def test_every_cell_bar_and_tile(runs, tmp_path, monkeypatch, capsys):
     figures = recorded_figures(monkeypatch)
-    values = compare(runs[::-1], tmp_path / "out")
+    values = compare(runs[::-1], tmp_path / "new/out")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     table = {tuple(row[:2]): row[2:] for row in rows if len(row) == 8 and row[0] in CHANCE}
     losses = ("pixel", "feature reconstruction", "feature reconstruction + adversarial")
@@ -105,11 +105,11 @@ def test_every_cell_bar_and_tile(runs, tmp_path, monkeypatch, capsys):
             assert name == f"{loss}, {NAMES[model]}\n{distance}"
             assert images.shape == (8, 12, 6, 3)
             np.testing.assert_allclose(255 * images, shade(dataset, model, attack))
-    report = json.loads((tmp_path / "out/report.json").read_text())
+    report = json.loads((tmp_path / "new/out/report.json").read_text())
     assert (
         len(report["trials"]) == 6 * 4 and {"dataset": "duke", "victim": "sbs"}.items() <= report["trials"][-1].items()
     )
-    assert "| ShuffleBits, one key" in (tmp_path / "out/report.md").read_text()
+    assert "| ShuffleBits, one key" in (tmp_path / "new/out/report.md").read_text()
 
 
 def test_without_arguments_all_evaluated_runs_are_compared(runs, tmp_path, monkeypatch, capsys):
@@ -130,23 +130,23 @@ def test_without_arguments_all_evaluated_runs_are_compared(runs, tmp_path, monke
 def test_runs_that_cannot_be_compared(runs, tmp_path, monkeypatch):
     recorded_figures(monkeypatch)
     with pytest.raises(ValueError, match="There is no evaluated run to compare; train a preset first"):
-        compare([], tmp_path / "out")
+        compare([], tmp_path / "new/out")
     other = write_run(tmp_path / "again", "duke", "bot")
     with pytest.raises(ValueError, match="duke_bot and .*again both attack the model 'bot' on duke; pass one of them"):
-        compare([*runs, other], tmp_path / "out")
+        compare([*runs, other], tmp_path / "new/out")
     (other / "report.json").unlink()
     with pytest.raises(ValueError, match="again is not evaluated; do that first: make eval-shufflebits RUN=.*again"):
-        compare([other], tmp_path / "out")
+        compare([other], tmp_path / "new/out")
     absent = image_file(runs[1] / "feature-seed0", PLAIN, IMAGES[1])
     Path(absent).unlink()
     with pytest.raises(
         ValueError, match="market1501_agw has no .*1.png; runs on one local set must have the same users"
     ):
-        compare(runs, tmp_path / "out")
+        compare(runs, tmp_path / "new/out")
     report = {"trials": [{**records("duke", "agw")[0], "chance": {"boots": 0.25}}]}
     (runs[4] / "report.json").write_text(json.dumps(report))
     with pytest.raises(
         ValueError, match="Runs on duke must have the same attributes and classes to be compared, got .*50"
     ):
-        compare(runs[3:], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        compare(runs[3:], tmp_path / "new/out")
+    assert not (tmp_path / "new/out").exists()
