@@ -237,8 +237,8 @@ def test_figures_are_of_the_first_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "ranked_lists", lambda *arguments: plotted.append(arguments))
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), "uint8"))
     train, test = (pd.DataFrame({"path": [str(tmp_path / "a.png")] * 3, "type": list(t)}) for t in ("0ab", "baa"))
-    planned = [Trial("triplet", 3), Trial("arcface", 3), Trial("triplet", 4)]
-    for trial, nearest in zip(planned, ([[2, 0], [1, 0], [0, 1]], [[1, 0], [1, 2], [0, 1]], [[2, 0], [1, 0], [1, 0]])):
+    planned = [Trial("triplet", 3), Trial("triplet", 4), Trial("arcface", 3)]
+    for trial, nearest in zip(planned, ([[2, 0], [1, 0], [0, 1]], [[2, 0], [1, 0], [1, 0]], [[1, 0], [1, 2], [0, 1]])):
         (tmp_path / trial.name).mkdir()
         np.savez(tmp_path / trial.name / NEIGHBORS, type=nearest)
     results = entry.Results(tmp_path, CONFIG, LabeledImages(train, test), 3, planned, [], None)
