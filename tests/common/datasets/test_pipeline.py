@@ -24,7 +24,7 @@ def table(tmp_path):
     return write_images(tmp_path)
 
 
-def endless(table, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS, **options):
+def endless(table, seed=0, augmentation=NOTHING, image_size=(16, 8), labels=LABELS, **options):
     return training_batches(
         table,
         labels=labels,
@@ -34,7 +34,6 @@ def endless(table, first_epoch=0, seed=0, augmentation=NOTHING, image_size=(16, 
         steps_per_epoch=4,
         augmentation=augmentation,
         seed=seed,
-        first_epoch=first_epoch,
         **options,
     )
 
