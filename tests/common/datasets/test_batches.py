@@ -22,6 +22,7 @@ def test_each_epoch_holds_every_sample_once_in_its_own_order():
 
 def test_order_is_a_function_of_seed_and_epoch():
     assert epochs() == epochs()
+    assert np.asarray(next(iter(shuffled_batches(np.arange(10), 4, seed=0)))).tolist() == epochs()[0][:4]
     assert epochs(first_epoch=1, count=2) == epochs()[1:]
     assert epochs(seed=1) != epochs()
 

@@ -40,6 +40,15 @@ def test_mnist_from_idx(mnist):
     check_mnist(digits.read("mnist", mnist))
 
 
+@pytest.mark.parametrize("part", ["train-images", "t10k-images", "train-labels", "t10k-labels"])
+def test_the_file_whose_content_is_wrong_is_named(mnist, part):
+    """Images of an axis too few, and a label too few."""
+    (path,) = mnist.glob(f"{part}*")
+    path.write_bytes((lambda content: gzip.compress(content) if path.suffix else content)(idx(LABELS[:3])))
+    with pytest.raises(ValueError, match=f"{path.name} must hold"):
+        digits.read("mnist", mnist)
+
+
 def test_mnist_from_npz(tmp_path):
     np.savez(tmp_path / "mnist.npz", x_train=IMAGES[:8], y_train=LABELS[:8], x_test=IMAGES[8:], y_test=LABELS[8:])
     check_mnist(digits.read("mnist", tmp_path))

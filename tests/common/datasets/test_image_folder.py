@@ -57,6 +57,13 @@ def test_share_of_the_test(tmp_path, share, test):
     assert not set(data.test["path"]) & set(data.train["path"])
 
 
+def test_two_pictures_are_enough_for_a_class(tmp_path):
+    (tmp_path / "bus").mkdir()
+    for name in "ab":
+        (tmp_path / f"bus/{name}.jpg").write_bytes(name.encode())
+    assert [len(part) for part in (read_folders(tmp_path).train, read_folders(tmp_path).test)] == [1, 1]
+
+
 def test_attribute_is_the_requested_one(tmp_path):
     assert list(read_folders(write_classes(tmp_path), "color").train.columns) == ["path", "color"]
 

@@ -186,6 +186,11 @@ def test_damaged_and_foreign_checkpoints_are_named(tmp_path):
         fit(tmp_path, 2, model=other)
 
 
+def test_folders_are_made(tmp_path):
+    fit(tmp_path / "new/net", 1)
+    assert (tmp_path / "new/net/log.csv").is_file()
+
+
 def test_unknown_monitor_is_named(tmp_path):
     with pytest.raises(ValueError, match="monitor 'val_loss' is not logged; logged are \\['epoch', 'loss'\\]"):
         fit(tmp_path, 1, monitor="val_loss")
