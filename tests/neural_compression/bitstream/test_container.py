@@ -72,6 +72,7 @@ def test_bytes_by_hand():
     assert pack(container).hex() == "4e4243010102030405060708030002000302616263646566a3a29a1c"
     long = pack(Container(MARK, "publication", 1, 1, False, bytes(300), b""))
     assert long[12:13] == b"\0" and long[17:19] == bytes([300 % 128 + 128, 300 // 128])
+    assert unpack(long).indicators == bytes(300)
 
 
 def test_fingerprints_by_hand():
