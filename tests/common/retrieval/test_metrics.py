@@ -257,3 +257,12 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
     with pytest.raises(RuntimeError, match="no locator available"):
         numba.njit(cache=True)(double)
     assert compiled()(double)(21) == 42
+
+
+@pytest.mark.parametrize("row", [0, 4095, 4096, 8192])
+def test_each_row_is_looked_at_for_nan(row):
+    """Also where one block of rows ends and the next one begins."""
+    features = np.ones((8193, 2), "float32")
+    features[row, 1] = np.nan
+    with pytest.raises(ValueError, match=f"in 1 of 8193 rows, first in row {row};"):
+        Embeddings(features, np.ones(8193, int), np.ones(8193, int))
