@@ -210,12 +210,14 @@ def test_numbers_are_made_again_only_where_something_has_changed(run, tmp_path, 
     assert len(evaluated) == 2 + 9 and "study" in run.seen
 
 
-def test_images_are_drawn_in_the_size_of_the_first(tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(plots, "image_rows", lambda path, rows: drawn.update(rows))
+def test_pictures_have_the_size_of_the_first(tmp_path, monkeypatch):
+    pictures = {}
+    monkeypatch.setattr(plots, "image_rows", lambda path, rows: pictures.update(rows))
     for name, size in (("a", (4, 6)), ("b", (5, 3)), ("c", (2, 2))):
         Image.new("RGB", size, (51, 0, 255)).save(tmp_path / f"{name}.png")
     a, b, c = (str(tmp_path / f"{name}.png") for name in "abc")
     evaluation.draw_images(tmp_path / "figure.png", [a, b], {"made": [c, b]})
-    assert {name: images.shape for name, images in drawn.items()} == dict.fromkeys(("original", "made"), (2, 6, 4, 3))
-    np.testing.assert_allclose(drawn["made"], np.broadcast_to([0.2, 0, 1], (2, 6, 4, 3)))
+    assert {name: images.shape for name, images in pictures.items()} == dict.fromkeys(
+        ("original", "made"), (2, 6, 4, 3)
+    )
+    np.testing.assert_allclose(pictures["made"], np.broadcast_to([0.2, 0, 1], (2, 6, 4, 3)))
