@@ -82,7 +82,7 @@ def read(config: Config) -> digits.Digits:
     return data
 
 
-def title(config: Config, data: digits.Digits | None = None) -> str:
+def title(config: Config) -> str:
     """What and how much is trained on."""
     return f"{config.train_images} images of {config.dataset}, {config.epochs} epochs, seeds {config.seeds}"
 
@@ -180,9 +180,7 @@ def results_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 def report(results: entry.Results) -> tables.Report:
     """The table of a comparison."""
-    return tables.Report(
-        title(results.config, results.data), {"Test accuracy": results_table(results.config, results.records)}, {}
-    )
+    return tables.Report(title(results.config), {"Test accuracy": results_table(results.config, results.records)}, {})
 
 
 def publish(results: entry.Results) -> None:
@@ -202,7 +200,7 @@ def renew_readme() -> None:
 # Apart from the runs of the project itself, among which `evaluate` looks for the newest.
 PROJECT = f"{__package__}/digit_classifier"
 
-train = entry.Training(PROJECT, trials, read, title, train_trial)
+train = entry.Training(PROJECT, trials, read, lambda config, _: title(config), train_trial)
 evaluate = entry.Evaluation(PROJECT, Config, trials, read, is_finished, evaluate_trial, report, publish)
 
 

@@ -26,7 +26,7 @@ from .networks.codec_file import TrainedCodec, load
 from .networks.decode import reconstruct
 
 MODEL = Path(__file__).with_name("weights") / "shipped.npz"
-TARGET_BPP = 0.15  # where the publication compares codecs
+DEFAULT_BPP = 0.15  # about where the publication compares codecs
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Encode:
             for name in ("target_psnr", "target_bpp", "network", "selection", "optimize", "mode")
         }
         if self.target_psnr is None and self.target_bpp is None and self.network is None:
-            options["target_bpp"] = TARGET_BPP
+            options["target_bpp"] = DEFAULT_BPP
         data, encoded = encode(codec, image, **options)
         with replacing(self.file) as temporary:
             temporary.write_bytes(data)

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 LIBRARIES = ["keras", "cv2", "pandas", "scipy.io", "sklearn.cluster", "sklearn.manifold", "matplotlib.figure", "tyro"]
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(LIBRARIES)

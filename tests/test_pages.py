@@ -14,9 +14,8 @@ import tyro
 from adaptive_l2 import digit_classifier
 from common.experiments.config import from_json, parse
 from common.report import tables
-from tests.children import ROOT
+from tests.children import PROJECTS, ROOT
 
-PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 PAGES = sorted(
     path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )

@@ -12,10 +12,10 @@ import pytest
 
 from common.experiments.config import from_json, to_json
 from common.tools.new_project import new_project
-from tests.helpers import ROOT, copied_project, run_python
+from tests.children import PROJECTS, ROOT
+from tests.helpers import copied_project, run_python
 from tests.vocabulary import BRITISH, IN_SENTENCES, OLD_WORDS, PHRASES
 
-PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 # TensorFlow is imported by these alone, and only where it is the backend: all modules can be imported without it.
 MAY_IMPORT_TENSORFLOW = (
     "common/datasets/batches.py",

@@ -69,10 +69,11 @@ def publish(
     """
     records = [{key: value for key, value in trial.items() if key not in (*omit, "made_from")} for trial in trials]
     settings = _settings(config)
-    differing = {preset: changed_fields(settings, known) for preset, (_, known) in presets.items()}
-    preset = config.name if config.name in presets else min(differing, key=lambda each: len(differing[each]))
-    entry = {"preset": preset, "changed": differing[preset], "config": settings, "trials": records}
-    write_json(project / "results.json", dict(sorted((published(project) | {name or config.name: entry}).items())))
+    changed = {preset: changed_fields(settings, known) for preset, (_, known) in presets.items()}
+    preset = config.name if config.name in presets else min(changed, key=lambda each: len(changed[each]))
+    entry = {"preset": preset, "changed": changed[preset], "config": settings, "trials": records}
+    results = published(project) | {name or config.name: entry}
+    write_json(project / "results.json", dict(sorted(results.items())))
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from adaptive_l2 import model as model_module
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.model import build
 from common.experiments import reid
-from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.run_folder import open_run
 from tests.common import known_people
 
@@ -56,11 +55,10 @@ def evaluated(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "adaptive_l2")
-        for seed, trial in enumerate(trials(config)):
-            model = build(config, trial, known_people.TRAINED)
-            known_people.set_weights(model.training_model, seed)
-            (run / trial.name).mkdir()
-            model.training_model.save_weights(run / trial.name / BEST_WEIGHTS)
+        networks = known_people.write_trainings(
+            run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
+        )
+        for trial, model in networks:
             columns = {f"factor_{category}": medians for category, medians in MEDIANS.items()}
             factors = [f"factor_{name}" for name in ("bn_beta", "bn_gamma", "dense_kernel")]
             log = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], **columns, **dict.fromkeys(factors, 0.02)})

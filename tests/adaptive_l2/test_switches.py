@@ -9,10 +9,16 @@ import pytest
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.factors import FactorLog
 from adaptive_l2.model import build, restore, with_mirror
-from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.periodic_evaluation import PeriodicEvaluation
 from tests.common import known_people
-from tests.common.recorded import assert_weights_are_of_the_seed, batches_of, calls_of, rates, whole_and_mirrored
+from tests.common.recorded import (
+    assert_trained_weights_are_restored,
+    assert_weights_are_of_the_seed,
+    batches_of,
+    calls_of,
+    rates,
+    whole_and_mirrored,
+)
 from tests.common.tiny_trainings import SIZE, WIDTHS, tiny_backbones
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
@@ -36,12 +42,10 @@ def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
     """A trained network needs no file of pretrained weights: its own are restored."""
     model, arguments = built(seed=3, weights="file.h5")
     assert arguments == [("of the test", SIZE, "file.h5")]
-    model.training_model.save_weights(tmp_path / BEST_WEIGHTS)
+    config, trial = replace(CONFIG, weights="file.h5"), Trial("adaptive", 0)
     with tiny_backbones("adaptive_l2") as arguments:
-        again = restore(replace(CONFIG, weights="file.h5"), Trial("adaptive", 0), 7, tmp_path)
+        assert_trained_weights_are_restored(model, lambda: restore(config, trial, 7, tmp_path), tmp_path)
     assert arguments == [("of the test", SIZE, None)]
-    for weight, other in zip(again.training_model.get_weights(), model.training_model.get_weights(), strict=True):
-        np.testing.assert_array_equal(weight, other)
 
 
 def test_initial_weights_are_a_function_of_the_seed():

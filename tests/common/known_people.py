@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 
 from common.backbones import Backbone
+from common.experiments.checkpoint import BEST_WEIGHTS
 from tests.common.retrieval import test_metrics, test_reranking
 
 SIZE = (32, 32)  # that images are resized to; on disk they are twice as large
@@ -40,6 +41,22 @@ def set_weights(model, seed):
             variable.assign(rng.normal(-1, 1.5, variable.shape))
         elif "moving_variance" not in variable.path and "seed" not in variable.path:
             variable.assign(rng.normal(0.05, 0.4, variable.shape))
+
+
+def write_trainings(run, trials, build):
+    """Writes trainings of known weights into a run folder; yields each trial and its network.
+
+    Args:
+        run: folder.
+        trials: of the run.
+        build: trial -> network.
+    """
+    for seed, trial in enumerate(trials):
+        model = build(trial)
+        set_weights(model.training_model, seed)
+        (run / trial.name).mkdir()
+        model.training_model.save_weights(run / trial.name / BEST_WEIGHTS)
+        yield trial, model
 
 
 def convolved(maps, layer):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from common.experiments import training
+from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import ReIDConfig
 from tests.common import known_people
 from tests.common.tiny_trainings import tiny_backbones
@@ -59,6 +60,14 @@ def assert_weights_are_of_the_seed(build: Callable[[int], Any]) -> None:
     first, again, other = (build(seed).training_model.get_weights() for seed in (3, 3, 4))
     assert all(np.array_equal(a, b) for a, b in zip(first, again))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other))
+
+
+def assert_trained_weights_are_restored(model: Any, restore: Callable[[], Any], folder: Path) -> None:
+    """What is restored from the folder of a training has the weights that were saved there."""
+    model.training_model.save_weights(folder / BEST_WEIGHTS)
+    weights, others = (each.training_model.get_weights() for each in (restore(), model))
+    for weight, other in zip(weights, others, strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def batches_of(call: SimpleNamespace, count: int, first_epoch: int = 0) -> list[tuple[np.ndarray, dict[str, Any]]]:

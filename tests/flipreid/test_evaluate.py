@@ -10,7 +10,6 @@ import pytest
 from scipy.special import expit
 
 from common.experiments import reid
-from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.run_folder import open_run
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
@@ -77,11 +76,10 @@ def evaluated(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "flipreid")
-        for seed, trial in enumerate(trials(config)):
-            model = build(config, trial, known_people.TRAINED)
-            known_people.set_weights(model.training_model, seed)
-            (run / trial.name).mkdir()
-            model.training_model.save_weights(run / trial.name / BEST_WEIGHTS)
+        networks = known_people.write_trainings(
+            run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
+        )
+        for trial, model in networks:
             pd.DataFrame({"epoch": [1], "loss": [1.0]}).to_csv(run / trial.name / "log.csv", index=False)
             images = {}
             for inference, function in known_features(model, trial.method).items():

@@ -21,7 +21,7 @@ import tyro
 from tqdm import tqdm
 
 from common.report.tables import table
-from tests.children import ROOT, Child
+from tests.children import PROJECTS, ROOT, Child
 from tests.mutation.faults import Fault, faults
 
 # A fault in a picture or a page moves no number, and tests of the pages are of another kind.
@@ -129,7 +129,7 @@ def main() -> None:
     """Command line."""
     arguments = tyro.cli(Arguments)
     count, processes = arguments.count, arguments.processes
-    parts = arguments.parts or ("common", *sorted(path.parent.name for path in ROOT.glob("*/train.py")))
+    parts = arguments.parts or ("common", *PROJECTS)
     work = list(planted(parts, count))
     copies: Queue[Copy] = Queue()
     noticed, number = Counter[str](), Counter(file.partition("/")[0] for file, _ in work)

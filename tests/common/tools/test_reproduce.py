@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from common.tools import reproduce
-from tests.helpers import ROOT, copied_project, run_python
-
-PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+from tests.children import PROJECTS
+from tests.helpers import copied_project, run_python
 
 
 @pytest.mark.parametrize("project", PROJECTS)
