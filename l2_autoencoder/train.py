@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import grain
 import keras
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ def fit_autoencoder(
     with distribution.strategy_of(model).scope():
         model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=distribution.jit())  # Eq. 5.4
 
-    def image_pairs(first_epoch: int) -> batches.Dataset:
+    def image_pairs(first_epoch: int) -> grain.MapDataset:
         shuffled = batches.shuffled_batches(images, batch_size, seed=seed, first_epoch=first_epoch)
         return shuffled.map(lambda image: (image, image))
 

@@ -1,57 +1,28 @@
-"""From image files to batches: decoded, resized and changed by OpenCV in the threads of tf.data.
+"""From image files to batches: decoded, resized and changed by OpenCV in the threads of Grain.
 
 Training caches the decoded images of a small set; those of a large one are decoded anew in each epoch, so
 memory does not grow with the set. Images are uint8 up to the model, a quarter of what float32 would move.
 """
 
-import atexit
-import contextlib
 import functools
 import math
-import re
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import grain
 import keras
 import numpy as np
 import pandas as pd
 
 from common.datasets.augmentation import Augmentation, augment
-from common.datasets.batches import Dataset, in_order
+from common.datasets.batches import endless, feed, naming_damaged_images
 from common.datasets.images import boxes_of, read_image
 from common.datasets.sampler import ImageBalancedSampler, identity_batches
-from common.distribution import need_tensorflow, strategy_of
+from common.distribution import strategy_of
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-_PIPELINE = "Reading image files in batches"
 _PREDICTED = 64  # images at once
 CACHE_BYTES = 2**30  # of decoded images that training caches at most: a set takes less, or nothing of it is cached
-# Images of the data set that was made last. TensorFlow never frees a function, so functions must not hold them.
-_cache: list[np.ndarray] = []
-
-
-@contextlib.contextmanager
-def naming_damaged_images() -> Iterator[None]:
-    """Inside, an image that cannot be read ends `fit`, `predict` or an iteration with `read_image`'s ValueError.
-
-    tf.data turns errors into its own, with stack traces of several threads in the message.
-    """
-    need_tensorflow(_PIPELINE)
-    sentence = None
-    try:
-        yield
-    except tf.errors.OpError as error:
-        sentence = re.search(r"ValueError: (The image .* cannot be read.*)", error.message)
-        if sentence is None:
-            raise
-    if sentence is not None:  # outside `except`, so that the new error does not keep the old one's iterator alive
-        raise ValueError(sentence[1])
 
 
 def training_batches(
@@ -66,7 +37,7 @@ def training_batches(
     seed: int,
     first_epoch: int = 0,
     balance: Literal["images", "identities"] = "identities",
-) -> Dataset:
+) -> grain.MapDataset:
     """Endless batches of P identities with K images each, epoch after epoch from `first_epoch` on.
 
     Args:
@@ -87,44 +58,30 @@ def training_batches(
     Raises:
         ValueError: there are too few identities, or too few with K images where images are balanced.
     """
-    need_tensorflow(_PIPELINE)
     size, labels = identities_per_batch * images_per_identity, np.asarray(labels, "int32")
     read = reader(list(table["path"]), boxes_of(table), image_size, cached=True)
     chosen_by = labels if labels.ndim == 1 else labels[:, -1]
-
     shape: dict[str, int] = {"identities_per_batch": identities_per_batch, "images_per_identity": images_per_identity}
-    choose_batches = (
+    sampler = (
         ImageBalancedSampler(chosen_by, **shape, seed=seed).batches
         if balance == "images"
         else functools.partial(identity_batches, chosen_by, **shape, seed=seed)
     )
+    chosen = functools.lru_cache(maxsize=2)(lambda epoch: sampler(steps=steps_per_epoch, epoch=epoch))
+    chosen(first_epoch)  # raises here what a thread would raise later
 
-    choose_batches(steps=1, epoch=0)  # raises here what tf.data would turn into an error of its own
-
-    def choose(epoch: np.ndarray) -> np.ndarray:
-        return choose_batches(steps=steps_per_epoch, epoch=int(epoch))
-
-    def epoch_batches(epoch: tf.Tensor) -> Dataset:
-        indices = numpy_function(choose, [epoch], tf.int64, (steps_per_epoch, size))
-        steps = tf.range(steps_per_epoch, dtype=tf.int64)
-        return tf.data.Dataset.from_tensor_slices((steps, indices)).map(lambda step, index: (epoch, step, index))
-
-    def load(epoch: np.ndarray, step: np.ndarray, index: np.ndarray) -> np.ndarray:
+    def load(epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        index = chosen(epoch)[step]
         images = read(index)
-        augment(images, augmentation, seed=seed, epoch=int(epoch), first=int(step) * size)
-        return images
+        augment(images, augmentation, seed=seed, epoch=epoch, first=step * size)
+        return images, labels[index]
 
-    def load_batch(epoch: tf.Tensor, step: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = numpy_function(load, [epoch, step, index], tf.uint8, (size, *image_size, 3))
-        return images, tf.gather(labels, index)
-
-    batches = tf.data.Dataset.range(first_epoch, tf.int32.max).flat_map(epoch_batches)
-    return in_order(batches.map(load_batch, tf.data.AUTOTUNE))
+    return endless(load, steps_per_epoch, first_epoch)
 
 
 def image_batches(
     paths: Sequence[str | Path], *, boxes: np.ndarray | None = None, image_size: tuple[int, int], batch_size: int
-) -> Dataset:
+) -> grain.MapDataset:
     """The images (B, H, W, 3) uint8, RGB, of files, in their order; the last batch has the remainder.
 
     Args:
@@ -136,7 +93,6 @@ def image_batches(
     Raises:
         ValueError: the boxes have another shape or type.
     """
-    need_tensorflow(_PIPELINE)
     paths = list(paths)
     if boxes is not None:
         boxes = np.asarray(boxes)
@@ -146,9 +102,8 @@ def image_batches(
                 f"{boxes.shape}. Pass left, top, right and bottom of each."
             )
     read = reader(paths, boxes, image_size)
-    indices = tf.data.Dataset.range(len(paths)).batch(batch_size)
-    shape = (None, *image_size, 3)
-    return in_order(indices.map(lambda i: numpy_function(read, [i], tf.uint8, shape), tf.data.AUTOTUNE))
+    starts = grain.MapDataset.range(0, len(paths), batch_size)
+    return starts.map(lambda start: read(np.arange(start, min(start + batch_size, len(paths)))))
 
 
 def predict(
@@ -171,14 +126,14 @@ def predict(
         boxes = None if boxes is None else np.concatenate([boxes, np.repeat(boxes[-1:], missing, axis=0)])
     batches = image_batches(paths, boxes=boxes, image_size=image_size, batch_size=_PREDICTED)
     with naming_damaged_images():
-        outputs = model.predict(batches, verbose=0, callbacks=list(callbacks))
+        outputs = model.predict(feed(batches), verbose=0, callbacks=list(callbacks))
     return keras.tree.map_structure(lambda values: values[:count], outputs)
 
 
 def reader(
     paths: list[str | Path], boxes: np.ndarray | None, image_size: tuple[int, int], *, cached: bool = False
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A function for `numpy_function`: indices (B,) -> images (B, H, W, 3) uint8, RGB, which the caller may change.
+    """A function of several threads: indices (B,) -> images (B, H, W, 3) uint8, RGB, which the caller may change.
 
     Args:
         paths: of N images.
@@ -196,59 +151,12 @@ def reader(
     shape = (len(paths), *image_size, 3)
     if not cached or math.prod(shape) > CACHE_BYTES:
         return read
-    _cache[:] = [np.empty(shape, "uint8")]
-    own, decoded = weakref.ref(_cache[0]), np.zeros(len(paths), bool)
+    cache, decoded = np.empty(shape, "uint8"), np.zeros(len(paths), bool)
 
     def read_once(index: np.ndarray) -> np.ndarray:
-        images = own()
-        if images is None:  # another data set has taken its place
-            return read(index)
         new = index[~decoded[index]]
-        images[new] = read(new)  # two threads may read the same file; both write the same bytes
+        cache[new] = read(new)  # two threads may read the same file; both write the same bytes
         decoded[new] = True
-        return images[index]
+        return cache[index]
 
     return read_once
-
-
-def numpy_function(
-    function: Callable[..., np.ndarray], inputs: "list[tf.Tensor]", kind: "tf.DType", shape: tuple[int | None, ...]
-) -> "tf.Tensor":
-    """Calls a function of arrays on tensors of a data set; `shape` is that of its output, with None where unknown."""
-    # Stateful functions would run one at a time under tf.config.experimental.enable_op_determinism.
-    return tf.ensure_shape(tf.numpy_function(_calls().guarded(function), inputs, kind, stateful=False), shape)
-
-
-class _Calls:
-    """Ends the Python functions that threads of tf.data run before the interpreter ends.
-
-    A thread that needs the interpreter while it shuts down makes the process hang or abort. An
-    iterator that lives as long as the process, for example in the traceback of an error, has such threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._active, self._latest, self._closing = threading.Lock(), 0, 0.0, False
-        atexit.register(self._close)
-
-    def guarded(self, function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        def run(*arguments: np.ndarray) -> np.ndarray:
-            with self._lock:
-                self._active += 1
-            try:
-                if self._closing:
-                    raise RuntimeError("The interpreter is shutting down.")
-                return function(*arguments)
-            finally:
-                with self._lock:
-                    self._active, self._latest = self._active - 1, time.monotonic()
-
-        return run
-
-    def _close(self) -> None:
-        """Nobody takes batches any more, so the threads stop as soon as their buffers are full."""
-        self._closing = True
-        while self._active or time.monotonic() - self._latest < 0.1:
-            time.sleep(0.01)
-
-
-_calls = functools.cache(_Calls)  # those of the process

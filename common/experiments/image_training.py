@@ -79,17 +79,16 @@ def fit_on_images(
             seed=seed,
             first_epoch=first_epoch,
             balance=balance,
-        ).map(lambda batch, classes: (batch, targets(classes)))
+        ).map(lambda batch: (batch[0], targets(batch[1])))
 
-    with pipeline.naming_damaged_images():
-        training.fit(
-            model,
-            batches,
-            steps_per_epoch=config.steps_per_epoch,
-            epochs=epochs,
-            folder=folder,
-            monitor=monitor,
-            mode="max",
-            monitor_every=monitor_every,
-            callbacks=callbacks,
-        )
+    training.fit(
+        model,
+        batches,
+        steps_per_epoch=config.steps_per_epoch,
+        epochs=epochs,
+        folder=folder,
+        monitor=monitor,
+        mode="max",
+        monitor_every=monitor_every,
+        callbacks=callbacks,
+    )

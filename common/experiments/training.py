@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import grain
 import keras
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from common import distribution
-from common.datasets.batches import Dataset
+from common.datasets.batches import feed, naming_damaged_images
 from common.experiments.checkpoint import Checkpoint
 from common.files import naming_full_memory
 
@@ -53,12 +54,13 @@ def release_graphs() -> None:
         registry = ops.gradient_registry._registry
         for name in [name for name in registry if name.startswith("CustomGradient-")]:
             del registry[name]
-    gc.collect()
+    for _ in range(2):  # an iterator over batches that Python makes, then what it has held
+        gc.collect()
 
 
 def fit(
     model: keras.Model,
-    batches: Callable[[int], Dataset],
+    batches: Callable[[int], grain.MapDataset],
     *,
     steps_per_epoch: int,
     epochs: int,
@@ -92,16 +94,17 @@ def fit(
     Raises:
         NonFiniteLossError: with the step; the last whole epoch stays on disk.
         MemoryError: with the batch size; the last whole epoch stays on disk.
-        ValueError: the checkpoint belongs to another model.
+        ValueError: the checkpoint belongs to another model, or an image cannot be read; the sentence names it.
         SystemExit: after SIGINT (130) or SIGTERM (143); the last whole epoch stays on disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     distribution.adapt(model)
     state = Checkpoint(model, folder, monitor, mode, monitor_every)
     if state.epoch < epochs:
-        with _SignalStop(folder) as stop, naming_full_memory(folder, lambda: state.epoch, batches):
+        full_memory = naming_full_memory(folder, lambda: state.epoch, batches)
+        with _SignalStop(folder) as stop, full_memory, naming_damaged_images():
             model.fit(
-                batches(state.epoch),
+                feed(batches(state.epoch)),
                 steps_per_epoch=steps_per_epoch,
                 initial_epoch=state.epoch,
                 epochs=epochs,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import grain
 import keras
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,9 +35,9 @@ def fit(
         optimizer = FreezableAdam(rate if config.decay else config.learning_rate)
         model.compile(optimizer, "mse", jit_compile=distribution.jit())
 
-    def scaled(first_epoch: int) -> batches.Dataset:
+    def scaled(first_epoch: int) -> grain.MapDataset:
         shuffled = batches.shuffled_batches(images, size, seed=trial.seed, first_epoch=first_epoch)
-        return shuffled.map(lambda *pair: tuple(keras.ops.cast(image, "float32") / 255 for image in pair))
+        return shuffled.map(lambda pair: tuple(image.astype("float32") / 255 for image in pair))
 
     training.fit(model, scaled, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None, callbacks=callbacks)
 

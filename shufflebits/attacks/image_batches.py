@@ -4,15 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
+import grain
 import numpy as np
 
-from common.datasets.batches import Dataset, in_order, shuffled_batches
-from common.datasets.pipeline import numpy_function, reader
-from common.distribution import need_tensorflow
-
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
+from common.datasets.batches import shuffled_batches
+from common.datasets.pipeline import reader
 
 
 def shuffled_image_batches(
@@ -23,7 +19,7 @@ def shuffled_image_batches(
     batch_size: int,
     seed: int,
     first_epoch: int = 0,
-) -> Dataset:
+) -> grain.MapDataset:
     """Endless batches of images with what belongs to them, each epoch in its own order and without its remainder.
 
     Args:
@@ -37,10 +33,8 @@ def shuffled_image_batches(
     Returns:
         Data set of companions, (B, ...) each, and images (B, H, W, 3) uint8, RGB.
     """
-    need_tensorflow("Reconstructing images")
-    paths, shape = list(paths), (batch_size, *image_size, 3)
-    read = reader(paths, None, image_size, cached=True)
-    batches: Any = shuffled_batches(
+    read = reader(list(paths), None, image_size, cached=True)
+    batches = shuffled_batches(
         (np.arange(len(paths)), companions), batch_size, seed=seed, first_epoch=first_epoch, drop_remainder=True
     )
-    return in_order(batches.map(lambda i, rows: (rows, numpy_function(read, [i], tf.uint8, shape)), tf.data.AUTOTUNE))
+    return batches.map(lambda batch: (batch[1], read(batch[0])))

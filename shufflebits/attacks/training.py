@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 
 from common.backbones import build_backbone
-from common.datasets import pipeline
 from common.datasets.batches import shuffled_batches, steps_per_epoch
 from common.experiments import training
 
@@ -107,8 +106,7 @@ def train_reconstructor(
             seed=trial.seed,
             first_epoch=epoch,
         )
-        return batches.map(lambda vectors, image: ({"features": vectors, "image": image}, image))
+        return batches.map(lambda batch: ({"features": batch[0], "image": batch[1]}, batch[1]))
 
     epochs = epochs_of(config, trial, len(local))
-    with pipeline.naming_damaged_images():
-        training.fit(model, batches, steps_per_epoch=len(local) // size, epochs=epochs, folder=folder, monitor=None)
+    training.fit(model, batches, steps_per_epoch=len(local) // size, epochs=epochs, folder=folder, monitor=None)

@@ -1,10 +1,10 @@
 from itertools import islice
 
+import keras
 import numpy as np
 import pytest
 
-from common.datasets import array_batches
-from common.datasets.batches import epoch_order, shuffled_batches, steps_per_epoch
+from common.datasets.batches import AHEAD, endless, epoch_order, feed, shuffled_batches, steps_per_epoch
 
 
 def epochs(first_epoch=0, count=3, seed=0, n=10, size=4):
@@ -65,22 +65,31 @@ def test_arrays_of_different_lengths_are_refused():
 def test_orders_are_those_of_every_backend_and_version(n, seed, epoch, order):
     """Values of TensorFlow 2.21: the numbers in the READMEs depend on them."""
     assert np.asarray(epoch_order(n, seed, epoch)).tolist() == order
-    assert array_batches.epoch_order(n, seed, epoch).tolist() == order
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 1797, 70001])
-def test_orders_without_tensorflow_are_the_same(n):
+def test_orders_are_those_of_tensorflow(n):
+    tf = pytest.importorskip("tensorflow")
     for seed, epoch in ((0, 0), (0, 1), (123456789, 4000)):
-        np.testing.assert_array_equal(array_batches.epoch_order(n, seed, epoch), epoch_order(n, seed, epoch))
+        expected = tf.random.experimental.stateless_shuffle(tf.range(n), (seed, epoch))
+        np.testing.assert_array_equal(epoch_order(n, seed, epoch), expected)
 
 
-@pytest.mark.parametrize("drop_remainder", [False, True])
-def test_batches_without_tensorflow_are_the_same(drop_remainder):
+def test_batches_are_fed_in_order_with_the_remainder_of_each_epoch():
     arrays = (np.arange(10), {"square": np.arange(10.0) ** 2})
-    options = {"seed": 3, "first_epoch": 2, "drop_remainder": drop_remainder}
-    made = [module(arrays, 4, **options) for module in (shuffled_batches, array_batches.shuffled_batches)]
-    for (index, rows), (same_index, sum_of_both) in zip(
-        islice(made[0], 9), islice(made[1].map(lambda i, rows: (i, i + rows["square"])), 9)
-    ):
-        np.testing.assert_array_equal(index, same_index)
-        np.testing.assert_array_equal(np.asarray(index) + np.asarray(rows["square"]), sum_of_both)
+    made = shuffled_batches(arrays, 4, seed=3, first_epoch=2)
+    for fed, number in zip(feed(made), range(9)):
+        (index, rows), (expected, squares) = fed, made[number]
+        assert len(expected) == (2 if number % 3 == 2 else 4)
+        np.testing.assert_array_equal(index, expected)
+        np.testing.assert_array_equal(rows["square"], squares["square"])
+
+
+def test_few_batches_are_made_ahead():
+    made = []
+    load = lambda epoch, step: made.append((epoch, step)) or np.zeros(1)  # noqa: E731
+    iterator = iter(feed(endless(load, 3)))
+    for _ in range(4):
+        next(iterator)
+    assert len(made) <= 4 + AHEAD + 1 + (keras.backend.backend() == "tensorflow")
+    assert set(made[:4]) <= {(epoch, step) for epoch in range(2 + AHEAD) for step in range(3)}

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.datasets import array_batches
-from common.datasets.batches import shuffled_batches, steps_per_epoch
+from common.datasets.batches import endless, shuffled_batches, steps_per_epoch
 from common.experiments import training
 
 SAMPLES = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
@@ -74,19 +73,14 @@ def test_signals_stop_cleanly(tmp_path, capsys, number, status):
 
 
 def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_epoch(tmp_path):
-    arrays = array_batches.shuffled_batches(SAMPLES, 8, seed=0)
+    arrays = shuffled_batches(SAMPLES, 8, seed=0)
 
     def load(epoch, step):
         x = arrays[epoch * STEPS + step]
         return x, x * np.float32(np.nan if (epoch, step) == (1, 1) else 1)
 
     def poisoned(first_epoch):
-        if keras.backend.backend() != "tensorflow":
-            return array_batches.ArrayBatches(load, STEPS, first_epoch)
-        import tensorflow as tf  # whose threads would wait for those of Python
-
-        numbered = batches(first_epoch).enumerate(first_epoch * STEPS)
-        return numbered.map(lambda i, xy: (xy[0], xy[1] * tf.where(i == STEPS + 1, np.float32(np.nan), 1)))
+        return endless(load, STEPS, first_epoch)
 
     with pytest.raises(training.NonFiniteLossError, match=rf"at step {STEPS + 2} \(epoch 2\).*after epoch 1 is saved"):
         fit(tmp_path, 4, data=poisoned)
