@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pytest
 
 from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS
@@ -38,7 +38,6 @@ def recorded() -> Iterator[list[SimpleNamespace]]:
 
 def calls_of(config: ReIDConfig, people: Path, folder: Path) -> list[SimpleNamespace]:
     """The calls of `fit` in a training of a project on a small set of people, with tiny backbones."""
-    pytest.importorskip("tensorflow")
     project = type(config).__module__.split(".")[0]
     config = replace(config, dataset="market1501", data_dir=people, runs_dir=folder)
     with tiny_backbones(project), recorded() as calls:
@@ -72,8 +71,7 @@ def assert_trained_weights_are_restored(model: Any, restore: Callable[[], Any], 
 
 def batches_of(call: SimpleNamespace, count: int, first_epoch: int = 0) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """The first batches of a call from an epoch on: images, and what each output is compared with."""
-    taken = call.batches(first_epoch).take(count)
-    return [(images.numpy(), {name: value.numpy() for name, value in targets.items()}) for images, targets in taken]
+    return list(itertools.islice(call.batches(first_epoch), count))
 
 
 def rates(call: SimpleNamespace, epochs: int) -> list[float]:
