@@ -108,7 +108,7 @@ def feed(batches: grain.MapDataset) -> Any:
     # There are no files to deal out to workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     fed = tf.data.Dataset.from_generator(lambda: ahead, output_signature=specs).with_options(options)
-    return fed.apply(tf.data.experimental.assert_cardinality(min(len(batches), 2**62)))
+    return fed.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(1)
 
 
 @contextlib.contextmanager

@@ -91,5 +91,6 @@ def test_few_batches_are_made_ahead():
     iterator = iter(feed(endless(load, 3)))
     for _ in range(4):
         next(iterator)
-    assert len(made) <= 4 + AHEAD + 1 + (keras.backend.backend() == "tensorflow")
+    # TensorFlow looks at the first one, has one ready, and one in the works.
+    assert len(made) <= 4 + AHEAD + 1 + 3 * (keras.backend.backend() == "tensorflow")
     assert set(made[:4]) <= {(epoch, step) for epoch in range(2 + AHEAD) for step in range(3)}
