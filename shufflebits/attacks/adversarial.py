@@ -1,17 +1,17 @@
 """A generator and a discriminator that learn in turns, in a form that `fit` trains on any number of devices."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from common.distribution import need_tensorflow, scale_loss
+from common import distribution
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
+from .gradient_steps import GradientSteps
 
 
-class AdversarialTraining(keras.Model):
+class AdversarialTraining(GradientSteps):
     """Least-squares adversarial training (Mao et al. 2017) of a conditional generator that has a loss of its own too.
 
     Each step takes two batches in one, of which the discriminator learns from every second sample and the generator
@@ -32,7 +32,6 @@ class AdversarialTraining(keras.Model):
     """
 
     def __init__(self, pairs: keras.Model, discriminator: keras.Model, condition: str, weight: float, **kwargs: Any):
-        need_tensorflow("Adversarial training")
         super().__init__(**kwargs)
         self.pairs, self.discriminator, self.condition, self.weight = pairs, discriminator, condition, weight
         self._means = [keras.metrics.Mean(name) for name in ("loss", "difference", "adversarial", "discriminator")]
@@ -43,7 +42,7 @@ class AdversarialTraining(keras.Model):
 
     def compile(self, optimizer: keras.optimizers.Optimizer, discriminator_optimizer: keras.optimizers.Optimizer):
         """Both optimizers get their variables here, so that a checkpoint has them."""
-        super().compile(optimizer, jit_compile=False)
+        super().compile(optimizer, jit_compile=distribution.jit())
         self.discriminator_optimizer = discriminator_optimizer
         optimizer.build(self.pairs.trainable_variables)
         discriminator_optimizer.build(self.discriminator.trainable_variables)
@@ -52,7 +51,7 @@ class AdversarialTraining(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return self._means
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def learn(self, data: Any) -> dict[str, Any]:
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
         judged = self._discriminator_step({name: value[::2] for name, value in inputs.items()})
         losses = self._generator_step({name: value[1::2] for name, value in inputs.items()})
@@ -60,26 +59,23 @@ class AdversarialTraining(keras.Model):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self._means}
 
-    def _discriminator_step(self, inputs: dict[str, Any]) -> "tf.Tensor":
+    def _discriminator_step(self, inputs: dict[str, Any]) -> Any:
         outputs = self.pairs(inputs, training=False)
         condition = inputs[self.condition]
         samples = ops.concatenate([outputs["truth"], ops.stop_gradient(outputs["sample"])], axis=0)
-        with tf.GradientTape() as tape:
+
+        def losses() -> list[Any]:
             scores = self.discriminator([samples, ops.concatenate([condition, condition], axis=0)], training=True)
             true, generated = ops.split(scores, 2, axis=0)
-            loss = (ops.mean(ops.square(true - 1)) + ops.mean(ops.square(generated))) / 2
-            scaled = scale_loss(loss)
-        variables = self.discriminator.trainable_variables
-        self.discriminator_optimizer.apply(tape.gradient(scaled, variables), variables)
-        return loss
+            return [(ops.mean(ops.square(true - 1)) + ops.mean(ops.square(generated))) / 2]
 
-    def _generator_step(self, inputs: dict[str, Any]) -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
-        with tf.GradientTape() as tape:
+        return self.minimize(losses, self.discriminator.trainable_variables, self.discriminator_optimizer)[0]
+
+    def _generator_step(self, inputs: dict[str, Any]) -> Sequence[Any]:
+        def losses() -> list[Any]:
             outputs = self.pairs(inputs, training=True)
             scores = self.discriminator([outputs["sample"], inputs[self.condition]], training=False)
             difference, adversarial = ops.mean(ops.square(outputs["difference"])), ops.mean(ops.square(scores - 1))
-            loss = difference + self.weight * adversarial
-            scaled = scale_loss(loss)
-        variables = self.pairs.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        return loss, difference, adversarial
+            return [difference + self.weight * adversarial, difference, adversarial]
+
+        return self.minimize(losses, self.pairs.trainable_variables, self.optimizer)

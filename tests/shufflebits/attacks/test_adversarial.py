@@ -4,10 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from common.datasets.batches import endless, feed
 from common.experiments import training
 from shufflebits.attacks.adversarial import AdversarialTraining
-
-tf = pytest.importorskip("tensorflow")
 
 
 def build(weight=0.5, generator=2.0, discriminator=(1.0, 3.0), normalized=False, spectral=False):
@@ -33,7 +32,11 @@ def build(weight=0.5, generator=2.0, discriminator=(1.0, 3.0), normalized=False,
 
 def data(conditions, truths):
     columns = {"condition": np.float32(conditions)[:, None], "truth": np.float32(truths)[:, None]}
-    return tf.data.Dataset.from_tensors((columns, columns["truth"])).repeat()
+    return endless(lambda epoch, step: (columns, columns["truth"]), 1)
+
+
+def inputs(condition, truth):
+    return {"condition": keras.ops.array([[condition]]), "truth": keras.ops.array([[truth]])}
 
 
 def test_one_step_by_hand():
@@ -45,7 +48,7 @@ def test_one_step_by_hand():
     2·(−1)·2 + 0.5·2·7.42·0.66·2 = 5.7944, so g = 2 − 0.57944.
     """
     model = build()
-    logs = model.fit(data([1, 2], [4, 5]), steps_per_epoch=1, verbose=0, shuffle=False).history
+    logs = model.fit(feed(data([1, 2], [4, 5])), steps_per_epoch=1, verbose=0, shuffle=False).history
     np.testing.assert_allclose(model.discriminator.get_weights()[0].ravel(), [0.66, 2.89], rtol=1e-6)
     np.testing.assert_allclose(model.pairs.get_weights()[0], [[2 - 0.57944]], rtol=1e-6)
     expected = {"loss": 1 + 0.5 * 7.42**2, "difference": 1, "adversarial": 7.42**2, "discriminator": 30.5}
@@ -54,7 +57,7 @@ def test_one_step_by_hand():
 
 def test_without_weight_the_generator_learns_from_its_own_loss_alone():
     model = build(weight=0.0)
-    model.fit(data([1, 2], [4, 5]), steps_per_epoch=1, verbose=0, shuffle=False)
+    model.fit(feed(data([1, 2], [4, 5])), steps_per_epoch=1, verbose=0, shuffle=False)
     np.testing.assert_allclose(model.pairs.get_weights()[0], [[2 + 0.1 * 2 * 2]], rtol=1e-6)
 
 
@@ -66,10 +69,9 @@ def test_discriminators_step_takes_the_generators_moving_statistics():
     """
     model = build(normalized=True)
     model.pairs.get_layer("normalized").set_weights([np.array([value]) for value in (1.0, 0.0, 1.0, 4.0)])
-    inputs = {"condition": tf.constant([[1.0]]), "truth": tf.constant([[4.0]])}
-    assert float(model._discriminator_step(inputs)) == pytest.approx((6**2 + 3.5**2) / 2)
+    assert float(model._discriminator_step(inputs(1.0, 4.0))) == pytest.approx((6**2 + 3.5**2) / 2)
     statistics = [model.pairs.get_layer("normalized").get_weights()[2:]]
-    model._generator_step(inputs)
+    model._generator_step(inputs(1.0, 4.0))
     statistics.append(model.pairs.get_layer("normalized").get_weights()[2:])
     np.testing.assert_allclose(np.ravel(statistics), [1, 4, 1.5, 2])
 
@@ -77,16 +79,15 @@ def test_discriminators_step_takes_the_generators_moving_statistics():
 def test_generators_step_leaves_the_discriminator_alone():
     """Spectral normalization divides a kernel in each step of its own, here (3, 4) by its length 5."""
     model = build(discriminator=(3.0, 4.0), spectral=True)
-    inputs = {"condition": tf.constant([[1.0]]), "truth": tf.constant([[4.0]])}
     score = model.discriminator.get_layer("score_normalized").layer
-    model._generator_step(inputs)
+    model._generator_step(inputs(1.0, 4.0))
     np.testing.assert_array_equal(score.get_weights()[0].ravel(), [3, 4])
 
 
 def test_discriminators_step_normalizes_its_kernel():
     """(3, 4) / 5 = (0.6, 0.8); scores 0.6·4 + 0.8 = 3.2 and 0.6·2 + 0.8 = 2, gradients 2.2·4 + 2·2 and 2.2 + 2."""
     model = build(discriminator=(3.0, 4.0), spectral=True)
-    model._discriminator_step({"condition": tf.constant([[1.0]]), "truth": tf.constant([[4.0]])})
+    model._discriminator_step(inputs(1.0, 4.0))
     score = model.discriminator.get_layer("score_normalized").layer
     np.testing.assert_allclose(score.get_weights()[0].ravel(), [0.6 - 0.128, 0.8 - 0.042], rtol=1e-5)
 
