@@ -141,5 +141,8 @@ class BalancedAccuracy(keras.callbacks.Callback):
         pieces = [self._features[first : first + _PIECE] for first in range(0, len(self._features), _PIECE)]
         # A plain call: `predict` prepares a data set each time, which takes longer than these layers do.
         outputs = [self.model(piece, training=False) for piece in pieces]
-        logits = {name: np.concatenate([output[name] for output in outputs]) for name in self._labels}
+        logits = {
+            name: np.concatenate([keras.ops.convert_to_numpy(output[name]) for output in outputs])
+            for name in self._labels
+        }
         logs[self._name] = 1 - np.mean(list(balanced_accuracies(self._labels, logits).values()))

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 
+from common import distribution
 from common.backbones import build_backbone
 from common.datasets.batches import shuffled_batches, steps_per_epoch
 from common.experiments import training
@@ -72,7 +73,7 @@ def train_classifier(
         [config.classifier_epochs // 2 * steps - 1], [config.classifier_rate, config.classifier_rate / 5]
     )
     losses = {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in labels.classes}
-    model.compile(keras.optimizers.Adam(rate), losses, jit_compile=False)
+    model.compile(keras.optimizers.Adam(rate), losses, jit_compile=distribution.jit())
     monitor = f"{config.choose_best_on}_error"
     training.fit(
         model,
@@ -94,7 +95,7 @@ def train_reconstructor(
     if trial.attack == "adversarial":
         model.compile(*adams)
     else:
-        model.compile(adams[0], mean_square, jit_compile=False)
+        model.compile(adams[0], mean_square, jit_compile=distribution.jit())
     size = config.reconstruction_batch * batches_per_step(trial.attack)
 
     def batches(epoch: int):
