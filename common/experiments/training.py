@@ -13,6 +13,7 @@ import grain
 import keras
 import numpy as np
 import pandas as pd
+from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from common import distribution
@@ -81,7 +82,7 @@ def fit(
         batches: first epoch -> endless data set of training batches from that epoch on.
         steps_per_epoch: batches in an epoch.
         epochs: total number, those before an interruption included.
-        folder: takes `log.csv`, `tensorboard/` (on TensorFlow), `checkpoint/` and `best.weights.h5`.
+        folder: takes `log.csv`, `tensorboard/`, `checkpoint/` and `best.weights.h5`.
         monitor: the logged value that decides which weights are the best; None: the last ones.
         mode: whether its minimum or its maximum does.
         monitor_every: it is logged after every so many epochs, and after the last; other epochs are not the best.
@@ -114,7 +115,7 @@ def fit(
                     _StopOnNonFinite(steps_per_epoch, folder),
                     *callbacks,
                     state,
-                    *_tensorboard(folder, state.writes),
+                    *([_TensorBoard(folder / "tensorboard")] if state.writes else []),
                     _Progress(folder.name, state.epoch, epochs, steps_per_epoch),
                     stop,
                 ],
@@ -122,11 +123,23 @@ def fit(
     return pd.DataFrame(state.log)
 
 
-def _tensorboard(folder: Path, writes: bool) -> list[keras.callbacks.Callback]:
-    """The callback that writes TensorBoard's files, in the process that writes; it needs TensorFlow."""
-    if not writes or keras.backend.backend() != "tensorflow":
-        return []
-    return [keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
+class _TensorBoard(keras.callbacks.Callback):
+    """The columns of `log.csv` for TensorBoard. Keras' own callback needs TensorFlow."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self._folder = folder
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._writer = SummaryWriter(str(self._folder))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            self._writer.add_scalar(name, float(value), epoch + 1)
+        self._writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._writer.close()
 
 
 class _StopOnNonFinite(keras.callbacks.Callback):

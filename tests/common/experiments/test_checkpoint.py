@@ -36,8 +36,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, whole):
     pd.testing.assert_frame_equal(log, whole[1])
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "log.csv"), whole[1])
     assert list(log.columns) == ["epoch", "loss"] and log["epoch"].tolist() == [1, 2, 3, 4]
-    if keras.backend.backend() == "tensorflow":
-        assert list((tmp_path / "tensorboard").rglob("events*"))
+    assert len(list((tmp_path / "tensorboard").glob("events*"))) == 2
 
 
 def test_finished_training_is_not_touched_again(tmp_path):
