@@ -78,6 +78,10 @@ _LONG = (
 )
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if keras.backend.backend() != "tensorflow":
+        about_tensorflow = [item for item in items if item.get_closest_marker("tensorflow")]
+        config.hook.pytest_deselected(items=about_tensorflow)
+        items[:] = [item for item in items if item not in about_tensorflow]
     places = {Path(__file__).parent / name: place for place, name in enumerate(_LONG)}
     items.sort(key=lambda item: places.get(item.path, len(_LONG)))

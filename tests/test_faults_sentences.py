@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from common import distribution
+from common.datasets.batches import endless
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import run_command
 from common.files import temporary_name, write_json
-from tests.common.experiments.test_training import STEPS, batches, fit, weights
+from tests.common.experiments.test_training import STEPS, batches, compiled_model, fit, weights
 from tests.helpers import ROOT
 
 # Mounts are those of a new namespace: they need no rights outside of it, and are gone with the process.
@@ -138,17 +139,30 @@ def test_other_errors_keep_their_traceback(tmp_path):
 
 
 @pytest.mark.slow  # TensorFlow waits ten seconds for memory
+@pytest.mark.tensorflow
 def test_tensorflow_out_of_memory(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
 
-    def spoil(i, xy):
-        length = tf.where(i == STEPS + 1, tf.constant(2**46, tf.int64), 1)
-        return xy[0] + 0 * tf.reduce_max(tf.fill([length], xy[0][0, 0])), xy[1]
+    class Large(keras.losses.Loss):
+        """Of more memory than there is in the second step of the second epoch."""
 
+        def call(self, y_true, y_pred):
+            length = tf.where(y_true[0, 0] > 1e6, tf.constant(2**46, tf.int64), 1)
+            return tf.reduce_mean(tf.square(y_pred - y_true)) + 0 * tf.reduce_max(tf.fill([length], y_pred[0, 0]))
+
+    def spoiled(first_epoch):
+        whole = batches(0)
+
+        def load(epoch, step):
+            x, y = whole[epoch * STEPS + step]
+            return x, y + np.float32(2e6 * ((epoch, step) == (1, 1)))
+
+        return endless(load, STEPS, first_epoch)
+
+    model = compiled_model()
+    model.compile("sgd", Large())
     with pytest.raises(SystemExit, match=OUT_OF_MEMORY):
-        run_command(
-            lambda: fit(tmp_path / "net", 3, data=lambda epoch: batches(epoch).enumerate(epoch * STEPS).map(spoil))
-        )
+        run_command(lambda: fit(tmp_path / "net", 3, model, data=spoiled))
 
 
 def test_missing_gpu(monkeypatch, capsys):

@@ -216,7 +216,6 @@ def test_copied_projects_stand_alone(tmp_path):
 @pytest.mark.slow  # tests/common/test_reproduce.py trains a copy of l2_autoencoder each time
 @pytest.mark.parametrize("project", PROJECTS)
 def test_copied_project_trains(project, tmp_path):
-    pytest.importorskip("tensorflow")
     copied_project(project, "my_idea", tmp_path)
     run_python("-m", "my_idea", "smoke", cwd=tmp_path, PYTHONPATH="")
     assert (tmp_path / "runs/my_idea/smoke/report.md").is_file()

@@ -73,7 +73,6 @@ def test_a_photograph_is_coded_and_decoded():
 
 
 def test_features_are_encrypted_inside_the_model(tmp_path, monkeypatch):
-    pytest.importorskip("tensorflow")
     monkeypatch.chdir(tmp_path)
     key = np.random.default_rng(0).permutation(32)
     model = keras.layers.Rescaling(1 / 7)

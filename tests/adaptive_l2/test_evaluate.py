@@ -16,7 +16,6 @@ from common.experiments import reid
 from common.experiments.run_folder import open_run
 from tests.common import known_people
 
-pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
 
 CONFIG = Config(

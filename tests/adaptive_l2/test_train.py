@@ -20,8 +20,6 @@ from tests.common import known_people
 from tests.common.tiny_trainings import SIZE, assert_first_stage_was_frozen, assert_kill_changes_nothing, tiny_backbones
 from tests.helpers import assert_figures
 
-pytest.importorskip("tensorflow")
-
 SMOKE = replace(
     PRESETS["smoke"][1], name="run", image_size=SIZE, regularizations=("adaptive",), regional_branches=True, epochs=2
 )

@@ -18,7 +18,6 @@ from flipreid.config import Config, trials
 from flipreid.model import build
 from tests.common import known_people
 
-pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
 
 METHODS = ("flipreid", "flipping_loss", "aggregator")

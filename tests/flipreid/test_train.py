@@ -18,8 +18,6 @@ from flipreid.train import augmentation, train
 from tests.common.tiny_trainings import SIZE, assert_first_stage_was_frozen, assert_kill_changes_nothing, tiny_backbones
 from tests.helpers import assert_figures, run_python, run_snippet
 
-tf = pytest.importorskip("tensorflow")
-
 SMOKE = replace(
     PRESETS["smoke"][1], name="run", image_size=SIZE, methods=("aggregator",), regional_branches=True, frozen_epochs=1,
     epochs=2, steps_per_epoch=4,
@@ -131,7 +129,10 @@ np.savez(sys.argv[3], **outputs)
 """
 
 
+@pytest.mark.tensorflow
 def test_savedmodel_gives_the_same_numbers_without_this_code(run, tmp_path, monkeypatch):
+    import tensorflow as tf
+
     folder, config = run
 
     def export(*options):

@@ -54,7 +54,6 @@ def assert_same_state(first, second):
 
 
 def test_golden_training_log(run):
-    pytest.importorskip("tensorflow")  # the initial weights of other backends are others
     for name, expected in GOLDEN_LOSSES.items():
         np.testing.assert_allclose(losses(run[0], f"{name}-seed0"), expected, rtol=2e-3, err_msg=name)
 

@@ -30,8 +30,6 @@ from tests.helpers import assert_figures, run_python
 from tests.resuming import assert_same_checkpoints
 from tests.shufflebits.small_networks import small_networks
 
-pytest.importorskip("tensorflow")
-
 SMOKE = replace(
     PRESETS["smoke"][1],
     name="run",

@@ -38,7 +38,6 @@ from vehicle_attributes.data import read
 from vehicle_attributes.evaluate import METRICS, NEIGHBORS, evaluate
 from vehicle_attributes.recognition import choose_gallery
 
-pytest.importorskip("tensorflow")  # reads image files
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 
 

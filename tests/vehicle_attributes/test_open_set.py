@@ -95,7 +95,6 @@ def test_a_vehicle_at_the_threshold_is_accepted():
 
 @pytest.mark.usefixtures("tiny_backbone")
 def test_experiment_from_end_to_end(tmp_path):
-    pytest.importorskip("tensorflow")
     smoke = PRESETS["smoke"][1]
     config = replace(smoke, name="run", held_out=2, added=(2,), losses=("triplet",), epochs=1, runs_dir=tmp_path)
     records = evaluate(train(config))

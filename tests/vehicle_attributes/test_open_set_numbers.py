@@ -27,7 +27,6 @@ from vehicle_attributes.data import read
 from vehicle_attributes.evaluate import evaluate
 from vehicle_attributes.open_set import gallery_rows
 
-pytest.importorskip("tensorflow")  # reads image files
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 
 

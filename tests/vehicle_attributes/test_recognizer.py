@@ -96,7 +96,6 @@ def test_fingerprint_is_one_of_weights_and_size(trained):
 
 
 def test_embeds_the_boxes_of_files_in_their_order(trained, tmp_path):
-    pytest.importorskip("tensorflow")
     colors, paths = [(200, 40, 90), (10, 250, 30)], []
     for i, color in enumerate(colors):
         picture = np.zeros((20, 30, 3), "uint8")

@@ -24,7 +24,6 @@ from vehicle_attributes.config import LOSSES, PAPER, PRESETS
 from vehicle_attributes.data import read
 from vehicle_attributes.train import pass_steps, train
 
-pytest.importorskip("tensorflow")
 pytestmark = [
     pytest.mark.usefixtures("tiny_backbone"),
     pytest.mark.filterwarnings("ignore:.* the published set:UserWarning"),

@@ -57,9 +57,9 @@ def pil_batches(paths: list[str]) -> Iterator[np.ndarray]:
 def our_batches(paths: list[str], normalized: bool = False) -> Iterator[np.ndarray]:
     """This repository's pipeline: (B, H, W, 3) uint8, or float32 and normalized as the others' are."""
     import pandas as pd
-    import tensorflow as tf
 
     from common.datasets.augmentation import Augmentation
+    from common.datasets.batches import feed
     from common.datasets.pipeline import training_batches
 
     paths = paths * 12  # more than the pipeline would hold in memory: each file is decoded whenever it is in a batch
@@ -74,15 +74,17 @@ def our_batches(paths: list[str], normalized: bool = False) -> Iterator[np.ndarr
         seed=0,
     )
     if normalized:
-        # A row of the image at a time: TensorFlow is slow where the last axis has three numbers.
-        scale, offset = (np.tile(values, 128) for values in (1 / (255 * STD), -MEAN / STD))
+        # A row of the image at a time: NumPy is slow where the last axis has three numbers.
+        scale, offset = (np.tile(values, 128).astype("float32") for values in (1 / (255 * STD), -MEAN / STD))
 
-        def normalize(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = tf.cast(tf.reshape(images, (BATCH, 256, 128 * 3)), tf.float32) * scale + offset
-            return tf.reshape(rows, (BATCH, 256, 128, 3)), labels
+        def normalize(batch: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            rows = batch[0].reshape(BATCH, 256, 128 * 3).astype("float32")
+            rows *= scale
+            rows += offset
+            return rows.reshape(BATCH, 256, 128, 3), batch[1]
 
-        data = data.map(normalize, tf.data.AUTOTUNE)
-    for images, _ in data:
+        data = data.map(normalize)
+    for images, _ in feed(data):
         yield images
 
 

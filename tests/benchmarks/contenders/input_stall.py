@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import grain
 import keras
 import numpy as np
 
-from common.datasets.batches import Dataset
+from common.datasets.batches import endless
 from common.experiments import training
 from common.experiments.config import parse
 from tests.benchmarks.contenders import measures
@@ -43,7 +44,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def seconds_per_step(
-    model: keras.Model, data: Dataset, steps: int, folder: Path, callbacks: tuple = ()
+    model: keras.Model, data: grain.MapDataset, steps: int, folder: Path, callbacks: tuple = ()
 ) -> tuple[float, float]:
     """Of the wall and of all cores in the fastest round of one call of the projects' own `fit`."""
     clock = Clock(steps)
@@ -64,12 +65,15 @@ def measured(project: str) -> dict[str, float]:
     """Runs the project's training until it has a compiled model and its batches, which then are measured."""
     seconds: dict[str, float] = {}
 
-    def measure(model, batches: Callable[[int], Dataset], *, steps_per_epoch, epochs, callbacks=(), **_) -> None:
+    def measure(
+        model, batches: Callable[[int], grain.MapDataset], *, steps_per_epoch, epochs, callbacks=(), **_
+    ) -> None:
         if epochs == 0:  # a stage that the preset leaves out
             return
         steps = steps_per_epoch * math.ceil(STEPS / steps_per_epoch)
-        # A whole epoch, as its last batch may be smaller; the round that warms up fills the memory.
-        cached = batches(0).take(steps_per_epoch).cache().repeat()
+        # A whole epoch, as its last batch may be smaller.
+        epoch = [batches(0)[step] for step in range(steps_per_epoch)]
+        cached = endless(lambda _, step: epoch[step], steps_per_epoch)
         for name, data in (("own", batches(0)), ("cached", cached)):
             seconds[name], seconds[f"{name}_cores"] = seconds_per_step(
                 model, data, steps, Path(folder) / name, tuple(callbacks)

@@ -180,7 +180,8 @@ def test_damaged_images_are_named_in_one_sentence(table, tmp_path, damage, messa
 
 def test_fit_and_predict_name_a_damaged_image(table, tmp_path):
     (tmp_path / "07.png").write_bytes(b"")
-    model = keras.Sequential([keras.Input((16, 8, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(6)])
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(6)]
+    model = keras.Sequential([keras.Input((16, 8, 3)), *layers])
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     with pytest.raises(ValueError, match=r"^The image .*07.png cannot be read; .*\.$"):
         training.fit(model, lambda epoch: endless(table), steps_per_epoch=40, epochs=1, folder=tmp_path / "run")

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done, is_due, is_finished
 from tests.common.experiments.test_training import fit, weights
 from tests.helpers import run_python
@@ -193,43 +192,3 @@ def test_folders_are_made(tmp_path):
 def test_unknown_monitor_is_named(tmp_path):
     with pytest.raises(ValueError, match="monitor 'val_loss' is not logged; logged are \\['epoch', 'loss'\\]"):
         fit(tmp_path, 1, monitor="val_loss")
-
-
-def test_second_optimizer_is_part_of_the_state(tmp_path):
-    """As in a GAN: Keras' own BackupAndRestore skips it with a warning."""
-
-    tf = pytest.importorskip("tensorflow")
-
-    class TwoOptimizers(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = keras.layers.Dense(6, name="first"), keras.layers.Dense(6, name="second")
-
-        def call(self, x):
-            return self.second(self.first(x))
-
-        def compile(self, **options):
-            super().compile(**options)
-            self(np.zeros((1, 6), "float32"))
-            self.other = keras.optimizers.Adam(0.02)
-            self.other.build(self.second.trainable_variables)
-
-        def train_step(self, data):
-            x, y = data
-            with tf.GradientTape(persistent=True) as tape:
-                loss = self.compute_loss(x=x, y=y, y_pred=self(x, training=True))
-            for optimizer, layer in ((self.optimizer, self.first), (self.other, self.second)):
-                optimizer.apply(tape.gradient(loss, layer.trainable_variables), layer.trainable_variables)
-            return {"loss": loss}
-
-    def model():
-        training.seed_everything(0)
-        made = TwoOptimizers()
-        made.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
-        made.optimizer.build(made.first.trainable_variables)
-        return made
-
-    whole, _ = fit(tmp_path / "whole", 4, model())
-    fit(tmp_path / "parts", 2, model())
-    parts, _ = fit(tmp_path / "parts", 4, model())
-    np.testing.assert_array_equal(weights(whole), weights(parts))

@@ -12,7 +12,6 @@ from common.experiments.image_training import fit_on_images
 from tests.common import known_people
 from tests.common.recorded import batches_of, rates, recorded
 
-pytest.importorskip("tensorflow")
 CONFIG = ImageTrainingConfig(
     image_size=known_people.SIZE, steps_per_epoch=4, learning_rate=0.5, warmup_epochs=3, drop_epochs=(4,)
 )

@@ -16,8 +16,6 @@ from common.experiments import periodic_evaluation, reid, training
 from common.experiments.config import ReIDConfig
 from common.experiments.periodic_evaluation import PeriodicEvaluation, clipped_shares
 
-pytest.importorskip("tensorflow")
-
 CONFIG = ReIDConfig(image_size=(32, 32), evaluate_every=2, regional_branches=False)
 
 

@@ -32,7 +32,6 @@ def people(tmp_path):
 
 
 def test_features_of_each_output_in_the_order_of_the_table(people):
-    pytest.importorskip("tensorflow")
     image = keras.Input((8, 4, 3), dtype="uint8")
     mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(image))
     model = keras.Model(image, {"rgb": mean, "red": mean[:, :1]})
@@ -130,7 +129,6 @@ SCHEDULE = ReIDConfig(
 
 def stages(folder, people, config=SCHEDULE, seed=3):
     """The calls of `fit` in a training without augmentation, of a known backbone and one layer more; and the latter."""
-    pytest.importorskip("tensorflow")
     backbone = known_people.backbone()
     image = keras.Input(backbone.image_shape, dtype="uint8")
     maps = backbone.last_block(backbone.trunk(image))

@@ -90,9 +90,12 @@ def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_epoch(tmp_path):
     np.testing.assert_array_equal(weights(whole), weights(resumed))
 
 
+@pytest.mark.tensorflow
 def test_keras_fit_on_arrays_repeats_one_order_and_ours_does_not(tmp_path):
     """The trap that cost 15 points of accuracy; when Keras mends it, this says so."""
-    tf, seen = pytest.importorskip("tensorflow"), []
+    import tensorflow as tf
+
+    seen = []
 
     class Record(keras.layers.Layer):
         def call(self, x):
@@ -119,11 +122,10 @@ def test_keras_fit_on_arrays_repeats_one_order_and_ours_does_not(tmp_path):
     assert len({tuple(order) for order in orders}) == 3
 
 
+@pytest.mark.tensorflow
 def test_graphs_of_models_that_are_gone_are_released(tmp_path):
     """Also those with a custom gradient, which TensorFlow would hold for the life of the process."""
-    tf = pytest.importorskip("tensorflow")
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("only TensorFlow has graphs")
+    import tensorflow as tf
 
     def graphs():
         return {id(o): o for o in gc.get_objects() if isinstance(o, tf.Graph) and "one_step" in getattr(o, "name", "")}

@@ -130,11 +130,9 @@ print("equal")
 """
 
 
+@pytest.mark.tensorflow
 def test_exported_model_alone(tmp_path):
     """In a process that has TensorFlow and none of this repository."""
-    pytest.importorskip("tensorflow")
-    if keras.backend.backend() == "torch":
-        pytest.skip("Keras exports no SavedModel of a network on PyTorch")
     keys, rows = random_keys(ELEMENTS), random_keys(ROWS).astype("int32")
     image, words, key = (
         keras.Input((ELEMENTS,)),

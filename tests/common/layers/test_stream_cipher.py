@@ -71,14 +71,12 @@ print("equal")
 """
 
 
+@pytest.mark.tensorflow
 def test_exported_model_alone(tmp_path):
     """With a batch of any size, in a process that has TensorFlow and none of this repository.
 
     Without a signature Keras would take each input for a batch.
     """
-    pytest.importorskip("tensorflow")
-    if keras.backend.backend() == "torch":
-        pytest.skip("Keras exports no SavedModel of a network on PyTorch")
     inputs = [keras.Input((12,))]
     inputs += [keras.Input(batch_shape=shape, dtype="uint32") for shape in ((8,), (3,), ())]
     model = keras.Model(inputs, ChaCha20()(inputs))

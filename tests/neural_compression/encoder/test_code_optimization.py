@@ -115,7 +115,6 @@ def test_no_steps_return_the_encoders_bits(codec, blocks):
 
 def test_close_to_the_best_of_all_codes(codec, blocks):
     """With K = 8 there are 256 codes to try; on average the search reaches at least half of what the best ones gain."""
-    pytest.importorskip("tensorflow")  # the initial weights of other backends are others
     every = (np.arange(256)[:, None] >> np.arange(8)) & 1
     decoded = codec.decoders[0].predict(np.float32(every), verbose=0).reshape(256, -1).astype(np.float64)
     errors = np.square(decoded[None] - blocks.reshape(len(blocks), 1, -1)).sum(2)
@@ -220,7 +219,6 @@ def test_encoder_way(codec, blocks):
 
 def test_the_encoder_of_a_loaded_codec_learns(tmp_path, blocks):
     """Its layers are frozen, which a copy of it takes over."""
-    pytest.importorskip("tensorflow")  # the initial weights of other backends may have no gradient
     loaded = save_codec(tmp_path / "codec.npz", deblocking=False)
     first, last = (optimize_by_encoder(loaded, 1, blocks[:4], steps=steps, learning_rate=0.02)[1] for steps in (0, 20))
     assert last.mean() < 0.999 * first.mean()

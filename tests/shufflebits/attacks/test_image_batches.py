@@ -1,12 +1,9 @@
 """Images in batches with their features."""
 
 import numpy as np
-import pytest
 
 from shufflebits.attacks.image_batches import shuffled_image_batches
 from tests.common.datasets.small_images import IMAGES, write_images
-
-pytest.importorskip("tensorflow")
 
 
 def test_shuffled_images_come_with_their_companions(tmp_path):

@@ -16,8 +16,6 @@ from tests.common.datasets.small_images import write_images
 from tests.common.project_trainings import backbone
 from tests.shufflebits.attacks.test_attributes import LOCAL, USERS, table
 
-pytest.importorskip("tensorflow")
-
 SMOKE = PRESETS["smoke"][1]
 FEATURES = np.arange(16, dtype="float32").reshape(8, 2)
 

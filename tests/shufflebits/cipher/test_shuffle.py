@@ -127,10 +127,11 @@ STEP = 2**22
 
 
 @pytest.mark.exhaustive
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("way", ["array", "graph", "xla"])
 def test_all_numbers(way):
     """Each of the 2^32 patterns there and back; a number's bits go where those of its four bytes go one by one."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
 
     key = random_keys(None, seed=11)
     bytes_moved = [shuffled(np.arange(256, dtype=np.uint32) << np.uint32(8 * n), key) for n in range(4)]

@@ -24,12 +24,12 @@ from tests.shufflebits.service.tiny_server import DIMENSIONS, IMAGES, PNG, build
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
-    pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("models") / "saved_model"
     build_embedder().export(folder, verbose=False)
     return folder
 
 
+@pytest.mark.tensorflow
 def test_programs_from_start_to_end(saved_model, tmp_path, monkeypatch, capsys):
     """Two servers; the client's file of features; a port that is in use; both signals that end a server."""
     servers = [start_python("-m", "shufflebits.service.server", str(saved_model), "--port", "0") for _ in range(2)]
@@ -84,9 +84,9 @@ def test_bad_addresses(monkeypatch):
                 server_program()
 
 
+@pytest.mark.tensorflow
 def test_saved_model_of_several_endpoints(tmp_path):
     """As flipreid.export writes them, and as another framework may: float32, of any size, a named output."""
-    pytest.importorskip("tensorflow")
     archive, model = keras.export.ExportArchive(), build_embedder()
     archive.track(model)
     signature = [keras.InputSpec(shape=(None, 16, 8, 3), dtype="uint8")]

@@ -43,7 +43,6 @@ def training(tmp_path_factory):
 
 
 def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("tensorflow")  # reads image files
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["gallery", *map(str, arguments)])
@@ -109,7 +108,6 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
 
 
 def test_command_line_refuses(training, tmp_path, monkeypatch):
-    pytest.importorskip("tensorflow")  # reads image files
 
     def refused(*arguments):
         monkeypatch.setattr(sys, "argv", ["gallery", *map(str, arguments)])
