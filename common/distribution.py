@@ -215,7 +215,7 @@ def gathered(rows: Any) -> Any:
 
 
 def adapt(model: keras.Model) -> None:
-    """Makes `model.fit` on several replicas what it is on one; no effect there.
+    """Makes `model.fit` on several replicas what it is on one, and on PyTorch what it is elsewhere.
 
     Batch normalization takes the statistics of the whole batch; Keras' default are those of each replica's share, of
     which it keeps the first replica's moving ones.
@@ -227,6 +227,8 @@ def adapt(model: keras.Model) -> None:
     symbolic build reduces a batch of per-replica values as if it were a tensor, and logs are reduced along an axis
     that scalars lack.
     """
+    if keras.backend.backend() == "torch":
+        _register_every_variable(model)
     if keras.backend.backend() != "tensorflow":
         return
     used = model.distribute_strategy
@@ -239,6 +241,18 @@ def adapt(model: keras.Model) -> None:
         # The mixin adds methods and no state, so the class can change under a finished model.
         kind = type(model)
         model.__class__ = type(kind.__name__, (_MultiWorkerSteps, kind), {})
+
+
+def _register_every_variable(model: keras.Model) -> None:
+    """Makes each variable a parameter of the PyTorch module that a model is.
+
+    Keras 3.15 registers them by their paths, and so one of several with the same path, as in a cloned network. The
+    others' gradients were never set to zero: they grew from step to step.
+    """
+    import torch
+
+    named = {str(number): variable.value for number, variable in enumerate(model.variables)}
+    model._torch_params = torch.nn.ParameterDict(named)
 
 
 class _LossesOfThread(threading.local):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from common.distribution import gathered
+from common.layers.normalization import widened
 
 
 class _PairLoss(keras.losses.Loss):
@@ -20,7 +21,7 @@ class _PairLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         """Loss of each anchor, (B,), float32 or wider, of identities (B,) or (B, 1) and embeddings (B, D)."""
         identities = gathered(ops.reshape(y_true, (-1,)))  # (B,)
-        return self.of_batch(identities, gathered(ops.cast(y_pred, _wide(y_pred))))
+        return self.of_batch(identities, gathered(widened(y_pred)))
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin}
@@ -100,11 +101,6 @@ class LiftedStructured(_PairLoss):
         pairs = ops.where(alone, 0.0, positive * ops.square(ops.relu(pairs)) / 2)
         count = ops.maximum(ops.sum(positive), 1.0)
         return ops.sum(pairs, axis=1) * ops.cast(ops.shape(positive)[0], count.dtype) / count
-
-
-def _wide(numbers) -> str:
-    """float32, or float64 for such."""
-    return "float64" if numbers.dtype == "float64" else "float32"
 
 
 def _distance(embeddings, others):

@@ -1,6 +1,7 @@
 """Running Python apart from the test's own process, and gradients on any backend."""
 
 import ast
+import contextlib
 import os
 import re
 import shutil
@@ -110,6 +111,15 @@ def value_and_gradients(
         value = function()
         gradients = torch.autograd.grad(value, [variable.value for variable in variables])
     return keras.ops.convert_to_numpy(value), [keras.ops.convert_to_numpy(gradient) for gradient in gradients]
+
+
+def float64_allowed() -> contextlib.AbstractContextManager:
+    """Inside, numbers may be float64 on JAX too, which has it only where it is asked for."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.enable_x64(True)
 
 
 def differences(config: RunConfig, other: RunConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from common.layers import L2Normalize
+from common.layers.normalization import widened
 
 
 @keras.saving.register_keras_serializable(package=__package__)
@@ -68,10 +69,11 @@ class ArcFace(keras.losses.Loss):
         Returns:
             (B,), float32 or wider.
         """
-        cosines = ops.cast(y_pred, "float64" if y_pred.dtype == "float64" else "float32")
+        cosines = widened(y_pred)
         true = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), cosines.shape[1], dtype=cosines.dtype)
         # The slope of the root is infinite at angles 0 and π; the bound keeps it below a thousand.
-        sines = ops.sqrt(ops.maximum(1 - ops.square(cosines), 1e-6))
+        squares = 1 - ops.square(cosines)
+        sines = ops.sqrt(ops.where(squares > 1e-6, squares, 1e-6))
         shifted = cosines * math.cos(self.margin) - sines * math.sin(self.margin)  # cos(θ + m)
         beyond = cosines < -math.cos(self.margin)
         shifted = ops.where(beyond, cosines - self.margin * math.sin(self.margin), shifted)

@@ -115,16 +115,16 @@ def feed(batches: grain.MapDataset) -> Any:
 def naming_damaged_images() -> Iterator[None]:
     """Inside, an image that cannot be read ends `fit`, `predict` or an iteration with `read_image`'s ValueError.
 
-    TensorFlow turns errors into its own, with stack traces of several threads in the message.
+    TensorFlow turns errors into its own, with stack traces of several threads in the message; Grain adds a remark.
     """
     sentence = None
     try:
         yield
     except Exception as error:
-        found = re.search(r"ValueError: (The image .* cannot be read.*)", getattr(error, "message", ""))
-        if found is None:
+        match = re.search(r"The image .* cannot be read.*", getattr(error, "message", str(error)))
+        if match is None:
             raise
-        sentence = found[1]
+        sentence = match[0]
     if sentence is not None:  # outside `except`, so that the new error does not keep the old one's iterator alive
         raise ValueError(sentence)
 

@@ -115,7 +115,7 @@ def fit(
                     _StopOnNonFinite(steps_per_epoch, folder),
                     *callbacks,
                     state,
-                    *([_TensorBoard(folder / "tensorboard")] if state.writes else []),
+                    *([_TensorBoard(folder / "tensorboard", state.epoch)] if state.writes else []),
                     _Progress(folder.name, state.epoch, epochs, steps_per_epoch),
                     stop,
                 ],
@@ -126,12 +126,13 @@ def fit(
 class _TensorBoard(keras.callbacks.Callback):
     """The columns of `log.csv` for TensorBoard. Keras' own callback needs TensorFlow."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, first_epoch: int):
         super().__init__()
-        self._folder = folder
+        self._folder, self._first_epoch = folder, first_epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._writer = SummaryWriter(str(self._folder))
+        # A training that goes on within the same second would write over the file otherwise.
+        self._writer = SummaryWriter(str(self._folder), filename_suffix=f".{self._first_epoch}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for name, value in (logs or {}).items():

@@ -4,6 +4,12 @@ import keras
 from keras import layers, ops
 
 
+def widened(numbers):
+    """float64 as it is, other floats as float32, in which squares of half precision neither overflow nor vanish."""
+    wide = keras.backend.standardize_dtype(numbers.dtype) == "float64"
+    return ops.cast(numbers, "float64" if wide else "float32")
+
+
 @keras.saving.register_keras_serializable(package="common")
 class L2Normalize(layers.Layer):
     """Divides each vector by its Euclidean length: E_c = E / ‖E‖₂ (dissertation Eq. 5.5).
@@ -26,10 +32,12 @@ class L2Normalize(layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs):
-        wide = ops.cast(inputs, "float64" if inputs.dtype == "float64" else "float32")
+        wide = widened(inputs)
         squared_length = ops.sum(ops.square(wide), axis=-1, keepdims=True)  # (..., 1)
-        # The maximum stands inside the root: outside, the root's infinite slope at 0 makes NaN.
-        unit = wide * ops.rsqrt(ops.maximum(squared_length, self.epsilon))  # Eq. 5.5
+        # The bound stands inside the root: outside, the root's infinite slope at 0 makes NaN. On PyTorch `ops.maximum`
+        # of a number would make float32 of float64.
+        bounded = ops.where(squared_length > self.epsilon, squared_length, self.epsilon)
+        unit = wide * ops.rsqrt(bounded)  # Eq. 5.5
         return ops.cast(unit, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import keras
 import numpy as np
 
 from common.experiments import training
@@ -76,7 +75,7 @@ def batches_of(call: SimpleNamespace, count: int, first_epoch: int = 0) -> list[
 
 def rates(call: SimpleNamespace, epochs: int) -> list[float]:
     """The learning rate of the first and of the last step of each epoch, which are the same."""
-    assert type(call.optimizer) is keras.optimizers.Adam and int(call.optimizer.iterations) == 0
+    assert type(call.optimizer).__name__ == "Adam" and int(call.optimizer.iterations) == 0
     schedule, steps = call.optimizer._learning_rate, call.steps_per_epoch
     first, last = ([float(schedule(epoch * steps + i)) for epoch in range(epochs)] for i in (0, steps - 1))
     assert first == last

@@ -94,7 +94,7 @@ def test_activations_of_the_small_network_stand_where_those_of_a_resnet_do():
 )
 def test_inner_layers_have_the_precision_of_the_outer_one(make):
     layer = make(dtype="mixed_bfloat16")
-    inner = [value for value in vars(layer).values() if isinstance(value, keras.layers.Layer)]
+    inner = list(layer._flatten_layers(include_self=False))
     assert len(inner) >= 2 and {part.dtype_policy.name for part in inner} == {"mixed_bfloat16"}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from common.layers import ShuffleBits
 from tests.common.shuffle_oracle import IDENTITY, REVERSAL, SIGN_AND_LOWEST, patterns, random_keys, shuffled
-from tests.helpers import run_python, words_of
+from tests.helpers import float64_allowed, run_python, words_of
 
 WORDS = patterns()
 FEATURES = WORDS.view(np.float32)
@@ -200,9 +200,7 @@ def test_other_backend():
     ],
 )
 def test_bad_inputs_are_reported(options, inputs, message):
-    if "float64" in message and keras.backend.backend() == "jax":
-        pytest.skip("JAX makes float32 of it before the layer sees it")
-    with pytest.raises(ValueError, match=message):
+    with float64_allowed(), pytest.raises(ValueError, match=message):
         ShuffleBits(**options)(inputs)
 
 

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from keras import ops
 
 from common.layers import L2Normalize
-from tests.helpers import value_and_gradients
+from tests.helpers import float64_allowed, value_and_gradients
 
 
 def gradient(layer, x):
@@ -25,10 +25,10 @@ def test_known_vectors():
     np.testing.assert_allclose(ops.convert_to_numpy(y), [[[0.6, 0.8]], [[0.0, -1.0]]], rtol=1e-6)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has float64 only where it is asked for it")
 def test_float64_is_normalized_in_float64():
-    y = L2Normalize(dtype="float64")(np.array([[1.0, 2.0]]))
-    np.testing.assert_allclose(ops.convert_to_numpy(y), [[5**-0.5, 2 * 5**-0.5]], rtol=1e-15)
+    with float64_allowed():
+        y = L2Normalize(dtype="float64")(ops.convert_to_tensor([[1.0, 2.0]], "float64"))
+        np.testing.assert_allclose(ops.convert_to_numpy(y), [[5**-0.5, 2 * 5**-0.5]], rtol=1e-15)
 
 
 def test_gradient_is_the_projection_on_the_tangent_plane():
@@ -42,7 +42,7 @@ def test_gradient_is_the_projection_on_the_tangent_plane():
 
 def test_masks_pass_without_a_warning():
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         masked = keras.layers.Masking()(np.array([[[3.0, 4.0], [0.0, 0.0]]], "float32"))
         np.testing.assert_allclose(ops.convert_to_numpy(L2Normalize()(masked)), [[[0.6, 0.8], [0, 0]]], rtol=1e-6)
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from common.layers import ChaCha20
 from tests.common.layers.test_bit_shuffle import WAYS, run
 from tests.common.shuffle_oracle import patterns
-from tests.helpers import run_python, words_of
+from tests.helpers import float64_allowed, run_python, words_of
 
 KEY, NONCE = bytes(range(32)), bytes.fromhex("000000090000004a00000000")
 PLAIN = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
@@ -103,10 +103,8 @@ WORD = "int64" if keras.backend.backend() == "torch" else "uint32"  # what Keras
     ],
 )
 def test_bad_inputs_are_reported(change, message):
-    if keras.backend.backend() == "jax" and "float64" in message:
-        pytest.skip("JAX casts to float32 before the layer sees it")
     inputs = dict(enumerate([np.ones((1, 2), "float32"), *stream(KEY, NONCE, 0)])) | change
-    with pytest.raises(ValueError, match=message):
+    with float64_allowed(), pytest.raises(ValueError, match=message):
         ChaCha20()(list(inputs.values()))
 
 
