@@ -64,8 +64,7 @@ def fit_on_images(
         config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs, start=warmup_start
     )
     with distribution.strategy_of(model).scope():
-        # XLA is off: it is slower on CPUs, and Keras has none together with deterministic kernels.
-        model.compile(keras.optimizers.Adam(rate), losses, jit_compile=False)
+        model.compile(keras.optimizers.Adam(rate), losses, jit_compile=distribution.jit())
 
     def batches(first_epoch: int):
         return pipeline.training_batches(
