@@ -209,9 +209,7 @@ def _convolutional_decoder(code, image_shape, hidden):
         if i > 1:
             x = hidden.layer(x, layers.Conv2DTranspose, *sizes, name=name)
         else:
-            last = layers.Conv2DTranspose(
-                *sizes, kernel_initializer=hidden.initializer, dtype="float32", name=name
-            )
+            last = layers.Conv2DTranspose(*sizes, kernel_initializer=hidden.initializer, dtype="float32", name=name)
             x = last(x)
         surplus = [grown - n for grown, n in zip(x.shape[1:3], size)]
         if any(surplus):  # an odd size was rounded up on the way down

@@ -49,9 +49,8 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
         networks = train_networks(config, trial, blocks, strategy, folder)
     deblocking = None
     if config.deblocking_epochs:
-        with strategy.scope():
-            with precision(config.precision):
-                deblocking = build_deblocking(config.deblocking_width)
+        with strategy.scope(), precision(config.precision):
+            deblocking = build_deblocking(config.deblocking_width)
         pairs = deblocking_pairs(networks, data.training, None if config.components else config.target_psnr)
         fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)
     if distribution.is_chief(strategy):
