@@ -93,16 +93,23 @@ def split(config: Config, seed: int, data: digits.Digits) -> list[np.ndarray]:
     return np.split(order[: config.train_images + config.validation_images], [config.train_images])
 
 
-def build(trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.Model, AdaptiveL2 | None]:
-    """A network of two convolutions with batch normalization and a dense layer; images in [0, 1] -> logits (B, 10)."""
+def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.Model, AdaptiveL2 | None]:
+    """The classifier of a trial with its initial weights: images (B, H, W, 1) in [0, 1] -> logits (B, 10)."""
     training.seed_everything(trial.seed)
+    with training.precision(config.precision):
+        return build_model(trial, image_shape)
+
+
+def build_model(trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.Model, AdaptiveL2 | None]:
+    """A network of two convolutions with batch normalization and a dense layer."""
     image = keras.Input(image_shape, name="image")
     x = image
     for i, filters in enumerate((32, 64), 1):
         x = layers.Conv2D(filters, 3, padding="same", name=f"conv{i}")(x)
         x = layers.ReLU(name=f"relu{i}")(layers.BatchNormalization(momentum=0.9, name=f"bn{i}")(x))
         x = layers.MaxPooling2D(name=f"pool{i}")(x)
-    network = keras.Model(image, layers.Dense(10, name="logits")(layers.Flatten(name="features")(x)), name="network")
+    logits = layers.Dense(10, dtype="float32", name="logits")(layers.Flatten(name="features")(x))
+    network = keras.Model(image, logits, name="network")
     if trial.method == "none":
         return network, None
     regularizer = AdaptiveL2(network, trial.factor, adaptive=trial.method == "adaptive", name="regularizer")
@@ -116,7 +123,7 @@ def train_trial(
     rows, _ = split(config, trial.seed, data)
     images, labels = data.train_images[rows], data.train_labels[rows]
     with strategy.scope():
-        model, regularizer = build(trial, images.shape[1:])
+        model, regularizer = build(config, trial, images.shape[1:])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(config.learning_rate), loss, jit_compile=distribution.jit())
     training.fit(
@@ -138,7 +145,7 @@ def evaluate_trial(
     """The accuracies of one trained classifier; cached in its folder."""
 
     def make() -> dict[str, Any]:
-        model, _ = build(trial, data.train_images.shape[1:])
+        model, _ = build(config, trial, data.train_images.shape[1:])
         model.load_weights(folder / BEST_WEIGHTS)
         _, rows = split(config, trial.seed, data)
         return {

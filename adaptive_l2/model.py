@@ -9,7 +9,7 @@ from keras import layers, ops
 from common.backbones import Backbone, build_backbone
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.reid import branch_maps, identity_logits
-from common.experiments.training import seed_everything
+from common.experiments.training import precision, seed_everything
 from common.layers import AdaptiveL2
 from common.losses import BatchHardTriplet
 
@@ -38,15 +38,16 @@ def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = 
     """The network of a trial with its initial weights."""
     seed_everything(trial.seed)
     weights = config.weights if pretrained else None
-    return build_model(
-        build_backbone(config.backbone, config.image_size, weights),
-        num_identities,
-        triplet=config.triplet,
-        regional_branches=config.regional_branches,
-        clipping=config.clipping,
-        regularization=trial.regularization,
-        factor=config.amplitude if trial.regularization == "adaptive" else config.constant_factor,
-    )
+    with precision(config.precision):
+        return build_model(
+            build_backbone(config.backbone, config.image_size, weights),
+            num_identities,
+            triplet=config.triplet,
+            regional_branches=config.regional_branches,
+            clipping=config.clipping,
+            regularization=trial.regularization,
+            factor=config.amplitude if trial.regularization == "adaptive" else config.constant_factor,
+        )
 
 
 def restore(config: Config, trial: Trial, num_identities: int, folder: Path) -> ReIDModel:
@@ -59,7 +60,8 @@ def restore(config: Config, trial: Trial, num_identities: int, folder: Path) -> 
 def with_mirror(inference: keras.Model) -> keras.Model:
     """Images (B, H, W, 3) -> the mean embedding (B, D) of each image and its horizontal mirror."""
     image = inference.input
-    return keras.Model(image, layers.Average()([inference(image), inference(ops.flip(image, axis=2))]))
+    views = [inference(image), inference(ops.flip(image, axis=2))]
+    return keras.Model(image, layers.Average(dtype="float32")(views))
 
 
 def build_model(
@@ -97,7 +99,9 @@ def build_model(
     if regularization != "none":
         regularizer = AdaptiveL2(network, factor, adaptive=regularization == "adaptive", name="regularizer")
         outputs = regularizer(image)
-    joined = layers.Concatenate(name="embedding")(embeddings) if len(embeddings) > 1 else embeddings[0]
+    joined = embeddings[0]
+    if len(embeddings) > 1:
+        joined = layers.Concatenate(dtype="float32", name="embedding")(embeddings)
     return ReIDModel(
         training_model=keras.Model(image, outputs, name="training"),
         inference_model=keras.Model(image, joined, name="inference"),
@@ -109,7 +113,7 @@ def build_model(
 def _objective(branch: str, feature_map, scale: float, num_identities: int, clipping: bool):
     """An objective module (pub Fig. 1): the embedding (B, D) and the logits (B, identities)."""
     # NOTE(paper): the scale is 1 for its ResNets. Larger features would be clipped to 1, and pass no gradient.
-    embedding = scale * layers.GlobalAveragePooling2D(name=f"{branch}_pooled")(feature_map)
+    embedding = scale * layers.GlobalAveragePooling2D(dtype="float32", name=f"{branch}_pooled")(feature_map)
     if clipping:
         embedding = ops.clip(embedding, 0.0, 1.0)
     return embedding, identity_logits(branch, embedding, num_identities)

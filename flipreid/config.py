@@ -19,7 +19,6 @@ class Config(ReIDConfig):
     padding: float = 0.05  # share that height and width grow by before the random crop, half of it on each side
     gray_patch: float = 0.8  # probability of a patch without colors
     erasing: float = 0.8  # probability of an erased patch
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the computation; weights stay float32
 
     def __post_init__(self) -> None:
         super().__post_init__()

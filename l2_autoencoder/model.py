@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from common.experiments.checkpoint import BEST_WEIGHTS
-from common.experiments.training import seed_everything
+from common.experiments.training import precision, seed_everything
 from common.layers import L2Normalize
 
 from .config import Config, Trial
@@ -21,10 +21,10 @@ KERNELS = (5, 5, 3)  # their sizes
 UNITS = (500, 500, 2000)  # of the dense encoder before the embedding
 
 NORMALIZATIONS = {
-    "none": lambda: layers.Identity(name="code"),
-    "batch": lambda: layers.BatchNormalization(name="code"),
-    "layer": lambda: layers.LayerNormalization(name="code"),
-    "l2": lambda: L2Normalize(name="code"),  # Eq. 5.5
+    "none": layers.Identity,
+    "batch": layers.BatchNormalization,
+    "layer": layers.LayerNormalization,
+    "l2": L2Normalize,  # Eq. 5.5
 }
 # One group has the mean and variance of all summed inputs to a layer for one image, as layer normalization is defined.
 HIDDEN_NORMALIZATIONS = {
@@ -59,16 +59,17 @@ class Autoencoder:
 def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Autoencoder:
     """The autoencoder of a trial with its initial weights."""
     seed_everything(trial.seed)
-    return build_autoencoder(
-        image_shape,
-        architecture=config.architecture,
-        normalization=trial.normalization,
-        placement=config.placement,
-        embedding_size=config.embedding_size,
-        activation=config.activation,
-        leaky_relu_slope=config.leaky_relu_slope,
-        initializer=config.initializer,
-    )
+    with precision(config.precision):
+        return build_autoencoder(
+            image_shape,
+            architecture=config.architecture,
+            normalization=trial.normalization,
+            placement=config.placement,
+            embedding_size=config.embedding_size,
+            activation=config.activation,
+            leaky_relu_slope=config.leaky_relu_slope,
+            initializer=config.initializer,
+        )
 
 
 def restore(config: Config, trial: Trial, image_shape: tuple[int, int, int], folder: Path) -> Autoencoder:
@@ -130,8 +131,9 @@ def build_autoencoder(
     features = encode(image, hidden)
     # NOTE(paper): "except for the last one" of the LeakyReLUs is read as in DEC, whose structure it
     # is: neither the embedding nor the reconstruction has an activation.
-    code = layers.Dense(embedding_size, kernel_initializer=initializer, name="embedding")(features)  # Eq. 5.2
-    code = NORMALIZATIONS["none" if placement == "hidden" else normalization]()(code)
+    embedding = layers.Dense(embedding_size, kernel_initializer=initializer, dtype="float32", name="embedding")
+    normalize = NORMALIZATIONS["none" if placement == "hidden" else normalization](dtype="float32", name="code")
+    code = normalize(embedding(features))  # Eq. 5.2
     reconstruction = decode(code, image_shape, hidden)  # Eq. 5.3
     return Autoencoder(
         training_model=keras.Model(image, reconstruction, name="autoencoder"),
@@ -167,8 +169,10 @@ def _dense_decoder(code, image_shape, hidden):
     x = code
     for i, units in reversed(list(enumerate(UNITS, 1))):
         x = hidden.layer(x, layers.Dense, units, name=f"decoder_{i}")
-    x = layers.Dense(math.prod(image_shape), kernel_initializer=hidden.initializer, name="decoder_0")(x)
-    return layers.Reshape(image_shape, name="reconstruction")(x)
+    last = layers.Dense(
+        math.prod(image_shape), kernel_initializer=hidden.initializer, dtype="float32", name="decoder_0"
+    )
+    return layers.Reshape(image_shape, dtype="float32", name="reconstruction")(last(x))
 
 
 def _sizes_and_paddings(height: int, width: int) -> list[tuple[tuple[int, int], str]]:
@@ -205,8 +209,9 @@ def _convolutional_decoder(code, image_shape, hidden):
         if i > 1:
             x = hidden.layer(x, layers.Conv2DTranspose, *sizes, name=name)
         else:
-            x = layers.Conv2DTranspose(*sizes, kernel_initializer=hidden.initializer, name=name)(x)
+            last = layers.Conv2DTranspose(*sizes, kernel_initializer=hidden.initializer, dtype="float32", name=name)
+            x = last(x)
         surplus = [grown - n for grown, n in zip(x.shape[1:3], size)]
         if any(surplus):  # an odd size was rounded up on the way down
-            x = layers.Cropping2D([(0, n) for n in surplus], name=f"decoder_{i}_crop")(x)
+            x = layers.Cropping2D([(0, n) for n in surplus], dtype=x.dtype, name=f"decoder_{i}_crop")(x)
     return x

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import keras
 from keras import layers, ops
 
-from common.experiments.training import seed_everything
+from common.experiments.training import precision, seed_everything
 from common.layers import L2Normalize
 
 from .bitstream.container import BLOCK
 from .config import Config, Trial
 
+_LEVELS = 5  # of either part: as often is a block halved
 # Which rows of a 3×3 kernel add up to each row of the 4×4 one of `GrowingConv2D`.
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
@@ -117,14 +118,15 @@ def build(config: Config, trial: Trial, code_length: int, initial: Autoencoder |
         initial: network whose weights it begins with, as far as shapes agree.
     """
     seed_everything(trial.seed)
-    model = build_autoencoder(
-        code_length,
-        width=config.width,
-        binarization=config.binarization,
-        normalization=config.normalization,
-        entropy_weight=config.entropy_weight,
-        seed=trial.seed,
-    )
+    with precision(config.precision):
+        model = build_autoencoder(
+            code_length,
+            width=config.width,
+            binarization=config.binarization,
+            normalization=config.normalization,
+            entropy_weight=config.entropy_weight,
+            seed=trial.seed,
+        )
     for old, new in zip(initial.training_model.weights if initial else (), model.training_model.weights):
         if old.shape == new.shape:
             new.assign(keras.ops.convert_to_numpy(old).copy())  # JAX gives a network's arrays away when it trains
@@ -155,8 +157,8 @@ def build_autoencoder(
     decoder = _decoder(code_length, width, normalization)
     encoder.jit_compile = decoder.jit_compile = False  # XLA takes seconds to compile, and is slower on CPUs
     block = keras.Input((BLOCK, BLOCK, 3), name="block")
-    layer = Binarization(binarization, seed, name="binarization")
-    codes = layer(EntropyFriendly(entropy_weight, name="entropy_friendly")(encoder(block)))
+    layer = Binarization(binarization, seed, dtype="float32", name="binarization")
+    codes = layer(EntropyFriendly(entropy_weight, dtype="float32", name="entropy_friendly")(encoder(block)))
     return Autoencoder(keras.Model(block, decoder(codes), name="training"), encoder, decoder, layer)
 
 
@@ -203,15 +205,15 @@ class GrowingConv2D(layers.Layer):
 def _encoder(code_length: int, width: int, batch_normalization: bool) -> keras.Model:
     block = keras.Input((BLOCK, BLOCK, 3), name="block")
     x = block
-    for i in range(5):
+    for i in range(_LEVELS):
         x = layers.Conv2D(width * 2**i, 3, 2, "same", kernel_initializer="he_normal", name=f"down{i + 1}")(
             x
         )  # (B, 16 … 1, 16 … 1, width · 2^i)
         if batch_normalization:
             x = layers.BatchNormalization(name=f"down{i + 1}_bn")(x)
         x = _activation(f"down{i + 1}_prelu")(x)
-    x = layers.Conv2D(code_length, 1, activation="sigmoid", name="code")(x)
-    return keras.Model(block, layers.Flatten(name="flat")(x), name="encoder")
+    x = layers.Conv2D(code_length, 1, activation="sigmoid", dtype="float32", name="code")(x)
+    return keras.Model(block, layers.Flatten(dtype="float32", name="flat")(x), name="encoder")
 
 
 def _decoder(code_length: int, width: int, normalization: str) -> keras.Model:
@@ -220,14 +222,16 @@ def _decoder(code_length: int, width: int, normalization: str) -> keras.Model:
     if normalization == "l2":
         # √K keeps numbers near one, where initializers expect them. The first convolution can absorb it, so the
         # functions that the network can learn are the publication's; it starts to learn much sooner.
-        x = layers.Rescaling(math.sqrt(code_length), name="scale")(L2Normalize(name="normalized")(x))
+        x = L2Normalize(dtype="float32", name="normalized")(x)
+        x = layers.Rescaling(math.sqrt(code_length), dtype="float32", name="scale")(x)
     x = layers.Reshape((1, 1, code_length), name="pixel")(x)
-    for i in reversed(range(5)):
+    for i in reversed(range(_LEVELS)):
         x = GrowingConv2D(width * 2**i, name=f"up{i + 1}")(x)  # (B, 2 … 32, 2 … 32, width · 2^i)
         if normalization == "batch":
             x = layers.BatchNormalization(name=f"up{i + 1}_bn")(x)
         x = _activation(f"up{i + 1}_prelu")(x)
-    return keras.Model(code, layers.Conv2D(3, 1, activation="sigmoid", name="pixels")(x), name="decoder")
+    pixels = layers.Conv2D(3, 1, activation="sigmoid", dtype="float32", name="pixels")(x)
+    return keras.Model(code, pixels, name="decoder")
 
 
 def build_deblocking(width: int = 8, levels: int = 3) -> keras.Model:
@@ -257,7 +261,8 @@ def build_deblocking(width: int = 8, levels: int = 3) -> keras.Model:
     for level in reversed(range(levels)):
         x = layers.UpSampling2D(2, name=f"grow{level}")(x)
         x = twice(layers.Concatenate(name=f"joined{level}")([x, skipped[level]]), width * 2**level, f"up{level}")
-    change = layers.Conv2D(3, 1, kernel_initializer="zeros", name="change")(x)
-    network = keras.Model(image, layers.Add(name="deblocked")([image, change]), name="deblocking")
+    change = layers.Conv2D(3, 1, kernel_initializer="zeros", dtype="float32", name="change")(x)
+    deblocked = layers.Add(dtype="float32", name="deblocked")([image, change])
+    network = keras.Model(image, deblocked, name="deblocking")
     network.jit_compile = False  # as above; training may choose otherwise
     return network

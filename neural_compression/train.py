@@ -1,11 +1,13 @@
 """How one codec is trained: its networks one after the other, the deblocking network, the bit models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from common import distribution
 from common.experiments import entry
+from common.experiments.training import precision
 
 from .config import Config, Trial, trials
 from .data import Photographs, check, describe, read, training_blocks
@@ -18,7 +20,10 @@ from .networks.training_stages import deblocking_pairs, fit, fit_bit_models, tra
 def train_networks(
     config: Config, trial: Trial, blocks: np.ndarray, strategy: distribution.Strategy, folder: Path
 ) -> list[Autoencoder]:
-    """Trains the publication's autoencoders of a trial, in rounds if they are a chain."""
+    """Trains the publication's autoencoders of a trial, in rounds if they are a chain.
+
+    What is returned computes in float32, as a codec does: bit models and pairs for deblocking are made of its codes.
+    """
     previous = None
     for number in reversed(range(max(1, config.chain))):  # the last round, 0, is the one that counts
         networks, place = [], folder / f"earlier{number}" if number else folder
@@ -27,7 +32,10 @@ def train_networks(
                 networks.append(build(config, trial, length, previous))
             train_network(config, trial, networks[-1], blocks, place / f"bits{length}")
             previous = networks[-1] if config.chain else None
-    return networks
+    if config.precision == "float32":
+        return networks
+    coding = replace(config, precision="float32")
+    return [build(coding, trial, length, network) for length, network in zip(config.code_lengths, networks)]
 
 
 def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distribution.Strategy, folder: Path) -> None:
@@ -41,7 +49,7 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
         networks = train_networks(config, trial, blocks, strategy, folder)
     deblocking = None
     if config.deblocking_epochs:
-        with strategy.scope():
+        with strategy.scope(), precision(config.precision):
             deblocking = build_deblocking(config.deblocking_width)
         pairs = deblocking_pairs(networks, data.training, None if config.components else config.target_psnr)
         fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)

@@ -34,11 +34,11 @@ def build_victim(backbone: Backbone, num_identities: int) -> Victim:
     """A re-identification model with global average pooling, as BoT of FastReID without its extras."""
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     maps, _ = branch_maps(backbone, image, regional_branches=False)
-    pooled = layers.GlobalAveragePooling2D(name="pooled")(maps["global"])  # (B, D)
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(maps["global"])  # (B, D)
     logits = identity_logits("global", pooled, num_identities)
     return Victim(
         training_model=keras.Model(image, {"logits": logits, "embedding": pooled}, name="training"),
-        embedder=keras.Model(image, L2Normalize(name="features")(pooled), name="embedder"),
+        embedder=keras.Model(image, L2Normalize(dtype="float32", name="features")(pooled), name="embedder"),
     )
 
 
@@ -51,7 +51,7 @@ def victim_losses() -> dict[str, keras.losses.Loss]:
 
 
 def build_classifier(num_features: int, classes: Mapping[str, Sequence[str]]) -> keras.Model:
-    """Section 4.2 (pub): batch normalization and a dense layer for each attribute.
+    """Section 4.2 (pub): batch normalization and a dense layer for each attribute, heads alone: always float32.
 
     Args:
         num_features: D.
@@ -63,8 +63,8 @@ def build_classifier(num_features: int, classes: Mapping[str, Sequence[str]]) ->
     features = keras.Input((num_features,), name="features")
     logits = {}
     for name, values in classes.items():
-        normalized = layers.BatchNormalization(name=f"{name}_bn")(features)
-        logits[name] = layers.Dense(len(values), name=name)(normalized)
+        normalized = layers.BatchNormalization(dtype="float32", name=f"{name}_bn")(features)
+        logits[name] = layers.Dense(len(values), dtype="float32", name=name)(normalized)
     return keras.Model(features, logits, name="classifier")
 
 
@@ -111,10 +111,10 @@ def build_discriminator(
         x = _downsampling_block(x, _scaled(filters, width), f"down{number}", weighted)
     # NOTE(paper): BigGAN has a ReLU in front of the pooling, and none in front of the first convolution; the author's
     # program has it the other way round. On images in [0, 1] the first one changes nothing.
-    x = layers.GlobalAveragePooling2D(name="pooled")(x)  # (B, C)
+    x = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(x)  # (B, C)
     # NOTE(paper): the publication joins the features as they are; the author's program projects them to C numbers.
-    projected = weighted(layers.Dense(x.shape[-1], name="projected"))(features)
-    merged = layers.Concatenate(name="merged")([x, projected])  # (B, 2C)
+    projected = weighted(layers.Dense(x.shape[-1], dtype="float32", name="projected"))(features)
+    merged = layers.Concatenate(dtype="float32", name="merged")([x, projected])  # (B, 2C)
     score = weighted(layers.Dense(1, dtype="float32", name="score"))(merged)
     return keras.Model([image, features], score, name="discriminator")
 
@@ -143,10 +143,11 @@ def build_reconstruction(generator: keras.Model, perceptual: Backbone | None) ->
     features = keras.Input(generator.input_shape[1:], name="features")
     image_size = generator.output_shape[1:3]
     image = keras.Input((*image_size, 3), name="image", dtype="uint8")
-    truth = layers.Rescaling(1 / 255, name="truth")(image)
+    truth = layers.Rescaling(1 / 255, dtype="float32", name="truth")(image)
     sample = generator(features)
     compared = [sample, truth] if perceptual is None else [_maps(perceptual, sample * 255), _maps(perceptual, image)]
-    outputs = {"sample": sample, "truth": truth, "difference": layers.Subtract(name="difference")(compared)}
+    difference = layers.Subtract(dtype="float32", name="difference")(compared)
+    outputs = {"sample": sample, "truth": truth, "difference": difference}
     return Reconstruction(keras.Model({"features": features, "image": image}, outputs, name="pairs"), generator)
 
 
@@ -172,7 +173,8 @@ def _as_it_is(layer: layers.Layer) -> layers.Layer:
 
 
 def _spectrally_normalized(layer: layers.Layer) -> layers.Layer:
-    return layers.SpectralNormalization(layer, name=f"{layer.name}_normalized")
+    # In float32, whatever the layer computes in: each step writes the normalized kernel back into the weights.
+    return layers.SpectralNormalization(layer, dtype="float32", name=f"{layer.name}_normalized")
 
 
 # The residual blocks of BigGAN (Brock et al. 2018, Fig. 15) without the class conditions; the publication calls its own

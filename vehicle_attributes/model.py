@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from common.backbones import Backbone, build_backbone
 from common.experiments.reid import identity_logits
-from common.experiments.training import seed_everything
+from common.experiments.training import precision, seed_everything
 from common.layers import AdaptiveL2
 from common.losses import BatchHardTriplet, LiftedStructured
 
@@ -33,8 +33,9 @@ class AttributeModel:
 def build(config: Config, trial: Trial, num_classes: Mapping[str, int]) -> AttributeModel:
     """The network of a trial with its initial weights."""
     seed_everything(trial.seed)
-    backbone = build_backbone(config.backbone, config.image_size, config.weights)
-    return build_model(backbone, num_classes, loss=trial.loss, l2_factor=config.l2_factor)
+    with precision(config.precision):
+        backbone = build_backbone(config.backbone, config.image_size, config.weights)
+        return build_model(backbone, num_classes, loss=trial.loss, l2_factor=config.l2_factor)
 
 
 def build_model(
@@ -50,14 +51,14 @@ def build_model(
     """
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, D)
-    embedding = layers.GlobalAveragePooling2D(name="embedding")(maps)  # (B, D)
+    embedding = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(maps)  # (B, D)
     if loss == "cross_entropy":
         # NOTE(paper): the dense layer has no bias and begins at N(0, 0.001), as the recipe's; the text says neither.
         heads = {f"{name}_logits": identity_logits(name, embedding, count) for name, count in num_classes.items()}
     elif loss == "arcface":
         # Straight on the embedding: its angles are what the gallery compares.
         heads = {
-            f"{name}_logits": CosineDense(count, name=f"{name}_logits")(embedding)
+            f"{name}_logits": CosineDense(count, dtype="float32", name=f"{name}_logits")(embedding)
             for name, count in num_classes.items()
         }
     else:

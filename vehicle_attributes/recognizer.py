@@ -25,6 +25,9 @@ _LAYERS = {layer.__name__: layer for layer in (CosineDense, InstanceBatchNormali
 class Recognizer:
     """What a training leaves behind.
 
+    Its network computes in the precision that it was trained in, as the file says, so that a file has one embedding of
+    an image; its outputs are float32.
+
     Attributes:
         network: images (B, H, W, 3) uint8, RGB -> dictionary of `embedding` (B, D) and, where the loss has a
             classifier, of each attribute's `ATTRIBUTE_logits` (B, C).

@@ -30,6 +30,7 @@ class RunConfig:
     data_dir: Path | None = None  # folder of the data set; not needed for embedded data
     seeds: tuple[int, ...] = (0,)  # one training each
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"  # devices to train on
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of inner layers; weights, heads, losses: float32
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:

@@ -98,8 +98,8 @@ def branch_maps(backbone: Backbone, image, regional_branches: bool) -> tuple[dic
 
 
 def identity_logits(branch: str, embedding, num_identities: int):
-    """The classifier of a branch: embedding (B, D) -> logits (B, identities), float32."""
-    normalized = layers.BatchNormalization(epsilon=2e-5, name=f"{branch}_bn")(embedding)
+    """The classifier of a branch: embedding (B, D) -> logits (B, identities), all of it in float32."""
+    normalized = layers.BatchNormalization(epsilon=2e-5, dtype="float32", name=f"{branch}_bn")(embedding)
     initializer = keras.initializers.RandomNormal(stddev=0.001)
     return layers.Dense(
         num_identities, use_bias=False, kernel_initializer=initializer, dtype="float32", name=f"{branch}_logits"

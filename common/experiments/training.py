@@ -34,7 +34,11 @@ def seed_everything(seed: int) -> None:
 
 @contextlib.contextmanager
 def precision(policy: str) -> Iterator[None]:
-    """Inside, layers are made with a Keras dtype policy: "float32", "mixed_bfloat16" or "mixed_float16"."""
+    """Inside, layers are made with a Keras dtype policy, "float32" or "mixed_bfloat16".
+
+    In a project's `model.py`, layers whose outputs a loss or a metric reads say that they are float32; so do poolings
+    and normalizations of embeddings. What else there is takes the policy: it computes in bfloat16 from float32 weights.
+    """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

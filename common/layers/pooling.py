@@ -30,7 +30,9 @@ class GeMPooling2D(layers.Layer):
 
     def build(self, input_shape):
         initializer = keras.initializers.Constant(self.power)
-        self.trained_power = self.add_weight(shape=(), initializer=initializer, dtype="float32", name="power")
+        self.trained_power = self.add_weight(
+            shape=(), initializer=initializer, dtype="float32", autocast=False, name="power"
+        )
 
     def call(self, inputs):
         power = ops.convert_to_tensor(self.trained_power, "float32")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from common.experiments.config import RunConfig, to_json
+from common.experiments.config import RunConfig, from_json, to_json
 from common.files import write_json, write_text
 
 
@@ -82,9 +82,12 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 
 
 def changed_fields(settings: Mapping[str, Any], preset: RunConfig) -> list[str]:
-    """Names of the fields, but for the name, in which published settings differ from a preset."""
-    known = _settings(preset)
-    return [key for key in known if key != "name" and (key not in settings or settings[key] != known[key])]
+    """Names of the fields, but for the name, in which published settings differ from a preset.
+
+    A field that they lack, as it is newer than they are, has its default.
+    """
+    known, own = _settings(preset), _settings(from_json(settings, type(preset)))
+    return [key for key in known if key != "name" and own[key] != known[key]]
 
 
 def published(project: Path) -> dict[str, Any]:

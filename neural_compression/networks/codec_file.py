@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from common.experiments.training import precision
 from common.files import read_arrays, replacing
 
 from ..bitstream import container
@@ -83,8 +84,9 @@ def save(
     return load(path)
 
 
+@precision("float32")
 def load(path: Path) -> TrainedCodec:
-    """Reads a codec.
+    """Reads a codec, whose networks compute in float32 however they were trained: their codes decode on any machine.
 
     Raises:
         ValueError: the file is missing, damaged, or of another version.

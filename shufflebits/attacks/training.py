@@ -28,18 +28,23 @@ from .image_batches import shuffled_image_batches
 
 
 def build_reconstructor(config: Config, trial: Trial, num_features: int, pretrained: bool = True) -> Reconstruction:
-    """The attack model for images with its initial weights."""
+    """The attack model for images with its initial weights.
+
+    The network whose maps are compared is a part of the loss, and float32 whatever the config's precision.
+    """
     training.seed_everything(trial.seed)
     perceptual = None
     if trial.attack != "pixel":
         weights = config.perceptual_weights if pretrained else None
         perceptual = build_backbone(config.perceptual, config.reconstruction_size, weights)
     size, width = config.reconstruction_size, config.generator_width
-    generator = build_generator(num_features, size, width, config.generator_momentum)
+    with training.precision(config.precision):
+        generator = build_generator(num_features, size, width, config.generator_momentum)
     model = build_reconstruction(generator, perceptual)
     pairs = model.training_model
     if trial.attack == "adversarial":
-        discriminator = build_discriminator(num_features, size, width, config.spectral_normalization)
+        with training.precision(config.precision):
+            discriminator = build_discriminator(num_features, size, width, config.spectral_normalization)
         graph = AdversarialTraining(pairs, discriminator, "features", config.adversarial_weight)
     else:
         graph = keras.Model(pairs.input, pairs.output["difference"], name="training")

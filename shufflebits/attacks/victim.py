@@ -26,7 +26,8 @@ def build(config: Config, num_identities: int, pretrained: bool = True) -> Victi
     """The model with its initial weights."""
     training.seed_everything(0)
     weights = config.weights if pretrained else None
-    return build_victim(build_backbone(config.backbone, config.image_size, weights), num_identities)
+    with training.precision(config.precision):
+        return build_victim(build_backbone(config.backbone, config.image_size, weights), num_identities)
 
 
 def train(config: Config, parts: Parts, strategy: distribution.Strategy, run: Path) -> None:
@@ -61,6 +62,8 @@ def train(config: Config, parts: Parts, strategy: distribution.Strategy, run: Pa
 
 def restore_embedder(run: Path) -> keras.Model:
     """The embedder of a run folder: images (B, H, W, 3) uint8 -> features (B, D) of unit length.
+
+    It computes in the precision that it was trained in, for the server as for an evaluation; features are float32.
 
     Raises:
         ValueError: not a run folder, or its victim model is not trained, or not here.

@@ -14,7 +14,7 @@ from common.datasets.digits import Digits
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.layers import AdaptiveL2
 from tests.adaptive_l2.test_tables import cells
-from tests.common.recorded import recorded
+from tests.common.recorded import batches_of, recorded
 
 # The label of an image is its pixel, but for every fourth training image and every tenth test image.
 PIXELS = np.arange(2000) % 10
@@ -67,7 +67,7 @@ def test_trainings_are_whole_seeds():
 @pytest.mark.parametrize(("method", "factor"), [("none", None), ("constant", 0.04), ("adaptive", 0.02)])
 def test_network(method, factor):
     """Two of 3 · 3 convolutions with batch normalization and pooling: 8 → 4 → 2, so 2 · 2 · 64 features."""
-    model, regularizer = digit_classifier.build(Trial(method, 0.04, 0), (8, 8, 1))
+    model, regularizer = digit_classifier.build(Config(), Trial(method, 0.04, 0), (8, 8, 1))
     network = model if factor is None else regularizer.network
     shapes = {layer.name: layer.output.shape[1:] for layer in network.layers}
     assert list(shapes) == [
@@ -83,7 +83,7 @@ def test_network(method, factor):
     else:
         np.testing.assert_allclose(regularizer.factors(), np.full(10, factor), rtol=1e-6)
         assert type(model.layers[-1]) is AdaptiveL2
-    other, regularizer = digit_classifier.build(Trial(method, 0.04, 1), (8, 8, 1))
+    other, regularizer = digit_classifier.build(Config(), Trial(method, 0.04, 1), (8, 8, 1))
     kernels = [n.get_layer("logits").kernel for n in (network, regularizer.network if regularizer else other)]
     assert not np.array_equal(*kernels)
 
@@ -103,21 +103,20 @@ def test_training(tmp_path):
         np.testing.assert_allclose(call.loss(np.zeros(1), 2 * np.eye(10)[:1]), np.log(np.exp(2) + 9) - 2, rtol=1e-6)
         assert call.jit_compile is distribution.jit()
         assert [type(callback) for callback in call.callbacks] == [FactorLog] * (method == "adaptive")
-        if keras.backend.backend() == "tensorflow":
-            batches = [(images.numpy(), labels.numpy()) for images, labels in call.batches(0).take(10)]
-            images, labels = (np.concatenate(parts) for parts in zip(*batches))
-            assert len(batches[9][0]) == 30
-            (other, _), *_ = call.batches(1).take(1)
-            assert not np.array_equal(other, batches[0][0])
-            np.testing.assert_array_equal(np.sort(images[:, 0, 0, 0]), chosen.images)
-            np.testing.assert_array_equal(np.sort(labels), chosen.labels)
-            assert (images[:, 0, 0, 0] != labels).sum() == (rows % 4 == 0).sum()
+        batches = batches_of(call, 10)
+        images, labels = (np.concatenate(parts) for parts in zip(*batches))
+        assert len(batches[9][0]) == 30
+        ((other, _),) = batches_of(call, 1, first_epoch=1)
+        assert not np.array_equal(other, batches[0][0])
+        np.testing.assert_array_equal(np.sort(images[:, 0, 0, 0]), chosen.images)
+        np.testing.assert_array_equal(np.sort(labels), chosen.labels)
+        assert (images[:, 0, 0, 0] != labels).sum() == (rows % 4 == 0).sum()
 
 
 def test_accuracies_are_those_of_the_validation_and_of_the_test_images(tmp_path, monkeypatch):
     """A network whose largest logit is that of the pixel: 3/4 of the training labels agree and 9/10 of the test's."""
 
-    def build(trial, shape):
+    def build(config, trial, shape):
         image = keras.Input(shape)
         pixel = keras.layers.Flatten()(image)[:, :1]
         unchanged = keras.layers.BatchNormalization(epsilon=1e-12, name="bn")(pixel)  # unless it is trained
@@ -125,7 +124,7 @@ def test_accuracies_are_those_of_the_validation_and_of_the_test_images(tmp_path,
         return keras.Model(image, logits), None
 
     # -(k - p)²/2 without p²/2, which moves all logits of an image alike.
-    model, _ = build(None, (2, 2, 1))
+    model, _ = build(None, None, (2, 2, 1))
     model.get_layer("logits").set_weights([np.arange(10.0)[None], -np.square(np.arange(10.0)) / 2])
     model.save_weights(tmp_path / BEST_WEIGHTS)
     monkeypatch.setattr(digit_classifier, "build", build)

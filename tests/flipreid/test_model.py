@@ -8,7 +8,6 @@ import pytest
 
 from adaptive_l2.model import build_model as build_adaptive_model
 from common.backbones import build_backbone
-from common.experiments.training import precision
 from flipreid.model import build_model, flipping_loss, losses
 from tests.common.project_trainings import ARRAYS, backbone
 
@@ -196,15 +195,3 @@ def test_baseline_with_single_images_is_the_network_of_the_first_publication():
     assert len(model.training_model.trainable_variables) == len(other.training_model.trainable_variables) + 3 - 1
     ours, theirs = ({name: output.shape for name, output in m.training_model.output.items()} for m in (model, other))
     assert ours == theirs
-
-
-def test_mixed_precision_keeps_embeddings_in_float32():
-    with precision("mixed_bfloat16"):
-        model = small("flipping_loss")
-    assert keras.config.dtype_policy().name == "float32"
-    assert {output.dtype for output in model.training_model.output.values()} == {"float32"}
-    assert {v.dtype for v in model.training_model.trainable_variables} == {"float32"}
-    exact = small("flipping_loss")
-    exact.training_model.set_weights(model.training_model.get_weights())
-    np.testing.assert_allclose(model.double(IMAGES), exact.double(IMAGES), atol=0.05)
-    assert np.abs(np.asarray(model.double(IMAGES)) - np.asarray(exact.double(IMAGES))).max() > 1e-6

@@ -117,6 +117,19 @@ def test_rounds_of_a_chain_begin_with_the_weights_of_the_network_before(tmp_path
     np.testing.assert_array_equal(first, np.zeros((2, 3)))
 
 
+def test_networks_that_learned_in_mixed_precision_code_in_float32(tmp_path, monkeypatch):
+    """With the weights that they have then, from which the next one began."""
+    trained = []
+    monkeypatch.setattr(training_program, "train_network", lambda config, trial, model, *_: trained.append(model))
+    config = replace(SMOKE, precision="mixed_bfloat16", code_lengths=(8, 16))
+    networks = train_networks(config, Trial(0), np.zeros(0), distribution.strategy("one"), tmp_path)
+    for network, model in zip(networks, trained, strict=True):
+        inner = [part.decoder.get_layer("up1").compute_dtype for part in (network, model)]
+        assert inner == ["float32", "bfloat16"]
+        for a, b in zip(network.training_model.get_weights(), model.training_model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 class Stages:
     """In place of the stages of a training: what each is called with."""
 
@@ -147,7 +160,12 @@ PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3)
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"half_overlapping": False}, {"deblocking_epochs": 0}, {"components": 5, "deblocking_width": 3}],
+    [
+        {},
+        {"half_overlapping": False, "precision": "mixed_bfloat16"},
+        {"deblocking_epochs": 0},
+        {"components": 5, "deblocking_width": 3},
+    ],
 )
 def test_settings_of_a_training(monkeypatch, tmp_path, changes):
     stages, config = Stages(monkeypatch), replace(SMOKE, deblocking_epochs=7, target_psnr=29.0)
@@ -173,6 +191,8 @@ def test_settings_of_a_training(monkeypatch, tmp_path, changes):
     assert stages.calls["deblocking_pairs"] == ([Stages.network], PHOTOGRAPHS.training, target)
     assert stages.calls["fit"] == (config, Trial(4), deblocking, "pairs", tmp_path / "deblocking", 7)
     assert deblocking.get_layer("down0_conv1").filters == config.deblocking_width
+    assert deblocking.get_layer("bottom_conv1").dtype_policy.name == config.precision
+    assert {deblocking.get_layer(name).compute_dtype for name in ("change", "deblocked")} == {"float32"}
 
 
 def test_a_finished_training_is_not_done_again(run, monkeypatch):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from common import distribution
 from common.datasets.augmentation import Augmentation
 from common.experiments.config import ImageTrainingConfig
 from common.experiments.image_training import fit_on_images
@@ -44,7 +45,7 @@ def test_defaults(images, tmp_path):
     call = call_of(tmp_path, images, np.array([0, 0, 1, 1, 2, 2, 3]))
     assert (call.folder, call.epochs, call.steps_per_epoch) == (tmp_path / "net", 6, 4)
     assert (call.monitor, call.mode, call.monitor_every, call.callbacks) == (None, "max", 1, ())
-    assert call.loss == {"out": "mse"} and call.jit_compile is False
+    assert call.loss == {"out": "mse"} and call.jit_compile is distribution.jit()
     np.testing.assert_allclose(rates(call, 5), [0.005, 0.2525, 0.5, 0.5, 0.05], rtol=1e-6)
     taken = batches_of(call, 8)
     assert {label for _, targets in taken for label in targets["out"].tolist()} == {0, 1, 2, 3}

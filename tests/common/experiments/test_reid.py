@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common import distribution
 from common.backbones import build_backbone
 from common.datasets.augmentation import Augmentation
 from common.experiments import reid
@@ -152,7 +153,7 @@ def test_stages_differ_in_what_is_trained_and_share_the_schedule(people_of_color
     assert len(calls[1].trained) == 6
     assert [call.folder for call in calls] == [tmp_path / "net/frozen", tmp_path / "net"]
     assert [(call.epochs, call.steps_per_epoch, call.monitor, call.jit_compile) for call in calls] == [
-        (2, 7, None, False), (5, 7, None, False)
+        (2, 7, None, distribution.jit()), (5, 7, None, distribution.jit())
     ]  # fmt: skip
     for call in calls:
         np.testing.assert_allclose(rates(call, 5), [0.005, 0.2525, 0.5, 0.5, 0.05], rtol=1e-6)

@@ -46,9 +46,11 @@ def test_published_runs_have_names_and_lack_what_is_left_out(tmp_path):
     results = tables.published(tmp_path)
     assert list(results) == ["a", "b"]
     for name, score in (("a", 2), ("b", 3)):
-        settings = {"name": name, "seeds": [0], "strategy": "auto", "epochs": 5}
+        settings = {"name": name, "seeds": [0], "strategy": "auto", "precision": "float32", "epochs": 5}
         of = {"preset": "a", "changed": ["epochs"]} if name == "a" else {"preset": "demo", "changed": []}
         assert results[name] == of | {"config": settings, "trials": [{"score": score}]}
+    assert tables.changed_fields({"epochs": 6}, Config(epochs=6)) == []  # published when there were fewer fields
+    assert tables.changed_fields({}, Config(epochs=6)) == ["epochs"]
     tables.publish(tmp_path, presets, config, [], name="c")
     assert list(tables.published(tmp_path)) == ["a", "b", "c"]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.experiments.training import precision
 from neural_compression.networks import codec_file
 from neural_compression.networks.codec_file import load
 from tests.neural_compression.mean_codec import LENGTHS, networks, save_codec
@@ -46,6 +47,13 @@ def test_a_loaded_codec_is_frozen_and_has_its_settings(saved):
     }  # fmt: skip
     for network in (*codec.encoders, *codec.decoders, codec.deblocking):
         assert network.weights and not network.trainable_variables
+
+
+def test_a_codec_computes_in_float32_whatever_the_policy(saved):
+    with precision("mixed_bfloat16"):
+        codec = load(saved[1])
+    for network in (*codec.encoders, *codec.decoders, codec.deblocking):
+        assert {layer.compute_dtype for layer in network.layers} == {"float32"}
 
 
 def test_the_fingerprint_is_of_all_numbers(saved):
