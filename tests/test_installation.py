@@ -24,7 +24,7 @@ def test_pins_are_in_the_ranges():
     for extra in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         for requirement in map(Requirement, extra):
             if requirement.specifier:
-                assert requirement.specifier.contains(pins[requirement.name]), requirement
+                assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
 
 
 @pytest.fixture(scope="module")

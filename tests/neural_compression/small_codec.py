@@ -1,6 +1,5 @@
 """A codec of tiny networks with random weights, and images for it."""
 
-import keras
 import numpy as np
 
 from neural_compression.model import build_autoencoder, build_deblocking
@@ -10,11 +9,21 @@ from tests.neural_compression.bitstream.synthetic_codes import random_model
 LENGTHS = (8, 16, 24)
 
 
+def set_weights_of(seed, network):
+    """Glorot's weights, the same on every backend."""
+    random = np.random.default_rng(seed)
+    for variable in network.trainable_variables:
+        if variable.path.endswith("kernel"):
+            *window, inputs, outputs = variable.shape
+            limit = np.sqrt(6 / (np.prod(window) * (inputs + outputs)))
+            variable.assign(random.uniform(-limit, limit, variable.shape))
+
+
 def save_codec(path, seed=0, deblocking=True, width=2, lengths=LENGTHS):
     """Writes and loads it; random bit models, and an output layer that is no constant."""
-    keras.utils.set_random_seed(seed)
     networks = [build_autoencoder(length, width=width) for length in lengths]
-    for network in networks:
+    for number, network in enumerate(networks):
+        set_weights_of((seed, number), network.training_model)
         for part in (network.encoder, network.decoder):
             part.set_weights([3 * array if array.ndim > 1 else array for array in part.get_weights()])
     filtering = None

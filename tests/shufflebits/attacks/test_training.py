@@ -1,5 +1,6 @@
 """What reaches the attack models while they are trained, and what each setting changes in them."""
 
+import itertools
 from dataclasses import replace
 
 import keras
@@ -31,7 +32,7 @@ def fitted(monkeypatch):
 
 
 def first_batches(batches, count=1):
-    return [keras.tree.map_structure(np.asarray, batch) for batch in batches.take(count)]
+    return list(itertools.islice(batches, count))
 
 
 def rates(optimizer, steps):
