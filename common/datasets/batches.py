@@ -99,6 +99,8 @@ def shuffled_batches(
 
 def feed(batches: grain.MapDataset) -> Any:
     """The batches, made ahead by threads, as `fit` and `predict` take them on this backend."""
+    if keras.backend.backend() == "tensorflow":
+        batches = batches.map(_apart)
     ahead = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=AHEAD))
     if keras.backend.backend() != "tensorflow":
         return ahead
@@ -109,6 +111,18 @@ def feed(batches: grain.MapDataset) -> Any:
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     fed = tf.data.Dataset.from_generator(lambda: ahead, output_signature=specs).with_options(options)
     return fed.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(1)
+
+
+def _apart(batch: Any) -> Any:
+    """A batch whose arrays share no memory, as an image does that is its own target.
+
+    TensorFlow (2.21) takes an array as it lies in memory and writes results of operations there, where it has no other
+    use of it: a loss into the targets, and so into the inputs whose gradient comes next.
+    """
+    own: list[np.ndarray] = []
+    for values in map(np.asarray, keras.tree.flatten(batch)):
+        own.append(values.copy() if any(np.may_share_memory(values, other) for other in own) else values)
+    return keras.tree.pack_sequence_as(batch, own)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.datasets.batches import AHEAD, endless, epoch_order, feed, shuffled_batches, steps_per_epoch
+from common.datasets.batches import AHEAD, _apart, endless, epoch_order, feed, shuffled_batches, steps_per_epoch
 
 
 def epochs(first_epoch=0, count=3, seed=0, n=10, size=4):
@@ -48,6 +48,17 @@ def test_arrays_that_belong_together_stay_together():
         np.testing.assert_array_equal(rows["square"], np.asarray(index) ** 2.0)
     whole = np.concatenate([np.asarray(index) for index, _ in islice(shuffled_batches(arrays, 4, seed=0), 2)])
     np.testing.assert_array_equal(np.concatenate([np.asarray(index) for index, _ in batches[:2]]), whole)
+
+
+def test_arrays_of_a_batch_that_share_memory_are_copied():
+    rows, labels = np.arange(6.0).reshape(3, 2), np.arange(3)
+    fed = _apart((rows, {"part": rows[1:], "whole": rows, "labels": labels}))
+    first, others = fed
+    assert first is rows and others["labels"] is labels
+    np.testing.assert_array_equal(others["whole"], rows)
+    np.testing.assert_array_equal(others["part"], [[2, 3], [4, 5]])
+    apart = [first, *others.values()]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(apart) for b in apart[:i])
 
 
 def test_arrays_of_different_lengths_are_refused():
