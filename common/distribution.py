@@ -1,9 +1,9 @@
 """Where a model trains: one device, all devices of this machine, or several machines.
 
-JAX has `keras.distribution.DataParallel`: its arrays are global, so losses, statistics and random numbers are those of
-the whole batch wherever its rows lie. TensorFlow has `tf.distribute`, whose replicas see their own share: losses
-written by hand (`scale_loss`) or over pairs of samples (`gathered`) say so, and `tensorflow_replicas` does the rest.
-PyTorch trains on one device.
+JAX has `keras.distribution.DataParallel` (`jax_devices`): its arrays are global, so losses, statistics and random
+numbers are those of the whole batch wherever its rows lie. TensorFlow has `tf.distribute`, whose replicas see their own
+share: losses written by hand (`scale_loss`) or over pairs of samples (`gathered`) say so, and `tensorflow_replicas` does
+the rest. PyTorch trains on one device.
 """
 
 import contextlib
@@ -11,18 +11,18 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import keras
+
+from common.jax_devices import DataParallel
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     # Each model of a run traces functions of its own, which TensorFlow takes for one function traced again and again.
     tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
-if keras.backend.backend() == "jax":
-    from keras.src.backend.jax import trainer as jax_trainer
 
 
 class Strategy(Protocol):
@@ -46,42 +46,6 @@ class OneDevice:
     def scope(self) -> contextlib.AbstractContextManager:
         """Does nothing."""
         return contextlib.nullcontext()
-
-
-class DataParallel(keras.distribution.DataParallel):
-    """The strategy of several devices on JAX: each has all variables, and its share of the rows of a batch."""
-
-    cluster_resolver = None
-
-    @property
-    def num_replicas_in_sync(self) -> int:
-        """Number of devices."""
-        return self.num_model_replicas
-
-    def get_data_layout(self, data_shape: Sequence[int]) -> keras.distribution.TensorLayout:
-        """Of an array of a batch; a batch that the devices do not divide, as the last of an epoch, is whole on each."""
-        if data_shape[0] % self.num_model_replicas:
-            return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
-        return super().get_data_layout(data_shape)
-
-    @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
-        """Inside, variables are made on all devices, and `fit`, `evaluate` and `predict` deal batches out to them.
-
-        NOTE: Keras 3.15 asks for the layout of the first batch alone. Here it asks for that of each.
-        """
-
-        def batches(iterator: Any, distribution: Any) -> Iterator[Any]:
-            return map(jax_trainer._distribute_data, iterator.data_adapter.get_jax_iterator())
-
-        kind = jax_trainer.JAXEpochIterator
-        before = kind._get_distributed_iterator
-        kind._get_distributed_iterator = batches
-        try:
-            with super().scope():
-                yield
-        finally:
-            kind._get_distributed_iterator = before
 
 
 def need_tensorflow(what: str) -> None:

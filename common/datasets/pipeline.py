@@ -19,7 +19,7 @@ from common.datasets.augmentation import Augmentation, augment
 from common.datasets.batches import endless, feed, naming_damaged_images
 from common.datasets.images import boxes_of, read_image
 from common.datasets.sampler import ImageBalancedSampler, identity_batches
-from common.distribution import strategy_of, scope_of
+from common.distribution import scope_of, strategy_of
 
 _PREDICTED = 64  # images at once
 CACHE_BYTES = 2**30  # of decoded images that training caches at most: a set takes less, or nothing of it is cached

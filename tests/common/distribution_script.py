@@ -26,7 +26,7 @@ from tests.common import project_trainings
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 else:
-    from keras.src.backend.jax.trainer import JAXEpochIterator
+    from keras.src.backend.jax.trainer import JAXEpochIterator, JAXTrainer
 
 IMAGES = digits.read_embedded().images
 
@@ -126,7 +126,9 @@ def embeddings(folder):
                 "flipreid": build_flipreid(project_trainings.backbone(), 4).single_and_double,
             }
             for project, model in people.items():
-                embedded = reid.embed(model, table, (32, 32))
+                for trainable in (False, True):  # as in the two stages of training
+                    model.trainable = trainable
+                    embedded = reid.embed(model, table, (32, 32))
                 for name, each in (embedded if isinstance(embedded, dict) else {"double": embedded}).items():
                     outputs[f"{kind}_{project}_{name}"] = each.features
             network = build_vehicles(project_trainings.backbone(), {"color": 4}).inference_model
@@ -175,7 +177,8 @@ def process_state():
     """What a strategy sets in the process."""
     if keras.backend.backend() == "tensorflow":
         return tf.distribute.has_strategy()
-    return keras.distribution.distribution(), JAXEpochIterator._get_distributed_iterator
+    methods = JAXEpochIterator._get_distributed_iterator, JAXTrainer._get_state_sharding_spec
+    return keras.distribution.distribution(), *methods
 
 
 def values_of(model):
