@@ -2,8 +2,8 @@
 
 JAX has `keras.distribution.DataParallel` (`jax_devices`): its arrays are global, so losses, statistics and random
 numbers are those of the whole batch wherever its rows lie. TensorFlow has `tf.distribute`, whose replicas see their own
-share: losses written by hand (`scale_loss`) or over pairs of samples (`gathered`) say so, and `tensorflow_replicas` does
-the rest. PyTorch trains on one device.
+share: losses written by hand (`scale_loss`) or over pairs of samples (`gathered`) say so, and `tensorflow_replicas`
+does the rest. PyTorch trains on one device.
 """
 
 import contextlib

@@ -22,6 +22,7 @@ MAY_IMPORT_TENSORFLOW = (
     "common/datasets/pipeline.py",
     "common/distribution.py",
     "common/experiments/training.py",
+    "common/tensorflow_replicas.py",
     "shufflebits/attacks/adversarial.py",
     "shufflebits/attacks/image_batches.py",
 )

@@ -135,10 +135,10 @@ def naming_damaged_images() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = re.search(r"ValueError: (The image .* cannot be read.*)", getattr(error, "message", ""))
-        if found is None:
+        match = re.search(r"ValueError: (The image .* cannot be read.*)", getattr(error, "message", ""))
+        if match is None:
             raise
-        sentence = found[1]
+        sentence = match[1]
     if sentence is not None:  # outside `except`, so that the new error does not keep the old one's iterator alive
         raise ValueError(sentence)
 
