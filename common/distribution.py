@@ -1,9 +1,9 @@
 """Where a model trains: one device, all devices of this machine, or several machines.
 
-NOTE: `keras.distribution` trains on one plain variable under TensorFlow without an error, so
-`tf.distribute` is used. Its traps are handled here once: losses written by hand (`scale_loss`) or over pairs
-of samples (`gathered`), statistics of a replica's own share, and `Model.fit` under several workers (`adapt`).
-Other backends train on one device.
+JAX has `keras.distribution.DataParallel` (`jax_devices`): its arrays are global, so losses, statistics and random
+numbers are those of the whole batch wherever its rows lie. TensorFlow has `tf.distribute`, whose replicas see their own
+share: losses written by hand (`scale_loss`) or over pairs of samples (`gathered`) say so, and `keras_workarounds`
+does the rest. PyTorch trains on one device.
 """
 
 import contextlib
@@ -11,11 +11,12 @@ import functools
 import json
 import os
 import sys
-import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import keras
+
+from common.jax_devices import DataParallel
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -37,7 +38,7 @@ class Strategy(Protocol):
 
 
 class OneDevice:
-    """The strategy of backends without `tf.distribute`."""
+    """The strategy of one device on JAX and PyTorch."""
 
     num_replicas_in_sync = 1
     cluster_resolver = None
@@ -58,7 +59,21 @@ def devices() -> list[str]:
     """Names of the devices that this process can train on."""
     if keras.backend.backend() == "tensorflow":
         return [device.name for device in tf.config.list_logical_devices()]
+    if keras.backend.backend() == "jax":
+        return keras.distribution.list_devices()
     return [str(keras.ops.convert_to_tensor(0).device)]
+
+
+def _devices_of_one_kind() -> list[str]:
+    """Those of `devices()` that a batch can be split over: the GPUs, or the CPU devices where there is no GPU."""
+    if keras.backend.backend() != "tensorflow":
+        return devices()
+    gpus, cpus = (tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU"))
+    return [device.name for device in gpus or cpus]
+
+
+def _all_are_cpus(names: Sequence[str]) -> bool:
+    return all("cpu" in name.lower() for name in names)
 
 
 def use_deterministic_kernels() -> None:
@@ -82,44 +97,68 @@ def strategy(kind: str = "auto") -> Strategy:
     With several workers this must be the first thing that a process asks of TensorFlow.
 
     Args:
-        kind: "one" device; "mirrored" over all GPUs, or over all logical CPU devices if there is no
-            GPU; "multi_worker" over the cluster that `TF_CONFIG` or SLURM describes; "auto" is
-            "multi_worker" if `TF_CONFIG` is set, "mirrored" if there are several GPUs, else "one".
+        kind: "one" device; "mirrored" over all GPUs, or over all CPU devices if there is no GPU (TensorFlow's
+            logical ones, or those of XLA_FLAGS=--xla_force_host_platform_device_count on JAX); "multi_worker" over
+            the cluster that `TF_CONFIG` or SLURM describes; "auto" is "multi_worker" on TensorFlow if `TF_CONFIG` is
+            set, "mirrored" if there are several GPUs, else "one".
 
     Raises:
-        ValueError: unknown kind, one device for "mirrored", no cluster for "multi_worker", either of these two on
-            another backend than TensorFlow.
+        ValueError: unknown kind, one device for "mirrored", no cluster for "multi_worker", or the backend cannot:
+            JAX trains on the devices of one process, and PyTorch on one device.
     """
-    if keras.backend.backend() != "tensorflow" and kind in ("auto", "one"):
-        _warn_of_cpu()
-        return OneDevice()
-    need_tensorflow(f"--strategy {kind}")
-    if kind == "auto" and "TF_CONFIG" in os.environ:
-        kind = "multi_worker"
+    if kind not in ("auto", "one", "mirrored", "multi_worker"):
+        raise ValueError(f"Unknown strategy {kind!r}; expected 'auto', 'one', 'mirrored' or 'multi_worker'.")
+    _need_backend_of(kind)
     if kind == "auto":
-        kind = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
+        kind = "multi_worker" if _is_in_cluster() else "mirrored" if _has_several_gpus() else "one"
     if kind == "one":
-        _warn_of_cpu()
-        return tf.distribute.get_strategy()
+        if _all_are_cpus(devices()):  # whoever has a GPU and waits for hours would like to know that it is not used
+            print(f"No GPU is visible to {keras.backend.backend()}: this trains on the CPU.", file=sys.stderr)
+        return _one()
     if kind == "mirrored":
-        gpus, cpus = (tf.config.list_logical_devices(name) for name in ("GPU", "CPU"))
-        devices = [device.name for device in gpus or cpus]
-        if len(devices) < 2:
+        names = _devices_of_one_kind()
+        if len(names) < 2:
             raise ValueError(
-                f"Strategy 'mirrored' needs at least two devices of one kind, got {devices}. "
+                f"Strategy 'mirrored' needs at least two devices of one kind, got {names}. "
                 "Use --strategy one, or make more GPUs visible."
             )
-        return _mirrored(tuple(devices))
-    if kind == "multi_worker":
-        if "TF_CONFIG" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ:
-            os.environ["TF_CONFIG"] = _cluster_of_slurm(int(os.environ["SLURM_STEP_NUM_TASKS"]))
-        if "TF_CONFIG" in os.environ:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+        return _mirrored(tuple(names))
+    if "TF_CONFIG" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ:
+        os.environ["TF_CONFIG"] = _cluster_of_slurm(int(os.environ["SLURM_STEP_NUM_TASKS"]))
+    if "TF_CONFIG" in os.environ:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    raise ValueError(
+        "Strategy 'multi_worker' needs a cluster: set TF_CONFIG on each worker, or start with srun "
+        "under SLURM. For this machine alone use --strategy mirrored."
+    )
+
+
+def _need_backend_of(kind: str) -> None:
+    """Raises ValueError if the backend has no such strategy."""
+    backend = keras.backend.backend()
+    if kind == "multi_worker" and backend == "jax":
         raise ValueError(
-            "Strategy 'multi_worker' needs a cluster: set TF_CONFIG on each worker, or start with srun "
-            "under SLURM. For this machine alone use --strategy mirrored."
+            "Strategy 'multi_worker' needs TensorFlow, but the backend is jax, which trains on the devices of one "
+            "process; use --strategy mirrored, or set KERAS_BACKEND=tensorflow."
         )
-    raise ValueError(f"Unknown strategy {kind!r}; expected 'auto', 'one', 'mirrored' or 'multi_worker'.")
+    if kind in ("mirrored", "multi_worker") and backend == "torch":
+        raise ValueError(
+            f"Strategy {kind!r} needs TensorFlow{' or JAX' * (kind == 'mirrored')}, but the backend is torch, which "
+            "trains on one device; use --strategy one, or set KERAS_BACKEND=tensorflow."
+        )
+
+
+def _is_in_cluster() -> bool:
+    return keras.backend.backend() == "tensorflow" and "TF_CONFIG" in os.environ
+
+
+def _has_several_gpus() -> bool:
+    names = _devices_of_one_kind()
+    return len(names) > 1 and not _all_are_cpus(names)
+
+
+def _one() -> Strategy:
+    return tf.distribute.get_strategy() if keras.backend.backend() == "tensorflow" else OneDevice()
 
 
 def _cluster_of_slurm(tasks: int) -> str:
@@ -138,21 +177,19 @@ def _cluster_of_slurm(tasks: int) -> str:
 @functools.cache
 def _mirrored(names: tuple[str, ...]) -> Strategy:
     """One for all of a process: TensorFlow mixes up what the replicas of two of them exchange (2.21)."""
+    if keras.backend.backend() == "jax":
+        return DataParallel(devices=list(names))
     return tf.distribute.MirroredStrategy(names)
 
 
 def evaluation_strategy(kind: str) -> Strategy:
     """The strategy to evaluate a run under that trained under `strategy(kind)`.
 
-    That is the same, but one device for "multi_worker", as one process evaluates, and where a machine has no others.
+    That is the same, but one device for "multi_worker", as one process evaluates, and where there are no others.
     """
-    if keras.backend.backend() != "tensorflow":
-        return OneDevice()
-    several = kind == "auto" and "TF_CONFIG" not in os.environ or kind == "mirrored"
-    devices = tf.config.list_logical_devices("GPU")
-    if kind == "mirrored" and not devices:
-        devices = tf.config.list_logical_devices("CPU")
-    return strategy("mirrored") if several and len(devices) > 1 else tf.distribute.get_strategy()
+    several = kind == "mirrored" and len(_devices_of_one_kind()) > 1
+    several |= kind == "auto" and not _is_in_cluster() and _has_several_gpus()
+    return strategy("mirrored") if several else _one()
 
 
 def need_one_process(used: Strategy, what: str) -> None:
@@ -161,15 +198,20 @@ def need_one_process(used: Strategy, what: str) -> None:
         raise ValueError(f"{what} trains in one process; use --strategy one or mirrored instead of multi_worker.")
 
 
-def _warn_of_cpu() -> None:
-    """Whoever has a GPU and waits for hours would like to know that it is not used."""
-    if all("cpu" in name.lower() for name in devices()):
-        print(f"No GPU is visible to {keras.backend.backend()}: this trains on the CPU.", file=sys.stderr)
-
-
 def strategy_of(model: keras.Model) -> Strategy:
     """The strategy that a model was built under."""
+    if keras.backend.backend() == "jax" and any(len(v.value.sharding.device_set) > 1 for v in model.variables):
+        return strategy("mirrored")
     return getattr(model, "distribute_strategy", OneDevice())
+
+
+def scope_of(model: keras.Model) -> contextlib.AbstractContextManager:
+    """To call Keras' `fit` and `predict` in, for a model that may have been built under a strategy of several devices.
+
+    On TensorFlow they enter its scope themselves, and leave it for callbacks, which write files in one of several
+    processes: a variable that is made in it waits for the others.
+    """
+    return strategy_of(model).scope() if keras.backend.backend() == "jax" else contextlib.nullcontext()
 
 
 def is_chief(used: Strategy) -> bool:
@@ -181,13 +223,15 @@ def is_chief(used: Strategy) -> bool:
     return first and not resolver.cluster_spec().as_dict().get("chief")
 
 
-def scale_loss(loss: "tf.Tensor") -> "tf.Tensor":
+def scale_loss(loss: Any) -> Any:
     """Divides a loss computed by hand in a training step by the number of replicas.
 
     Gradients are summed over replicas, so a mean over the local batch would otherwise train with
     `num_replicas` times the learning rate while the displayed loss looks right. `keras.losses` and
-    `add_loss` are scaled by Keras itself.
+    `add_loss` are scaled by Keras itself. On JAX a batch is the global one, whose mean needs no scaling.
     """
+    if keras.backend.backend() != "tensorflow":
+        return loss
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
@@ -196,7 +240,7 @@ def gathered(rows: Any) -> Any:
 
     Each replica is to compute the whole loss, whose gradient by its own rows it then knows without the others. That is
     passed back times the number of replicas, because Keras divides a loss by it. The same rows come back from one
-    replica, and outside of a replica's step, as when Keras builds a model.
+    replica, outside of a replica's step, as when Keras builds a model, and on JAX, where they are those of all devices.
     """
     context = tf.distribute.get_replica_context() if keras.backend.backend() == "tensorflow" else None
     if context is None or context.num_replicas_in_sync == 1:
@@ -212,97 +256,3 @@ def gathered(rows: Any) -> Any:
         return context.all_gather(own, axis=0), gradient
 
     return gather(rows)
-
-
-def adapt(model: keras.Model) -> None:
-    """Makes `model.fit` on several replicas what it is on one, and on PyTorch what it is elsewhere.
-
-    Batch normalization takes the statistics of the whole batch; Keras' default are those of each replica's share, of
-    which it keeps the first replica's moving ones.
-
-    What layers add to the loss is stored for each replica apart. Keras 3.15 has one list for all of them, whose threads
-    take turns where they wait for each other, as in that batch normalization, and clear or take each other's.
-
-    `fit` works under `MultiWorkerMirroredStrategy`. Keras 3.15 fails there in two places (keras issue 20585): the
-    symbolic build reduces a batch of per-replica values as if it were a tensor, and logs are reduced along an axis
-    that scalars lack.
-    """
-    if keras.backend.backend() == "torch":
-        _register_every_variable(model)
-    if keras.backend.backend() != "tensorflow":
-        return
-    used = model.distribute_strategy
-    for layer in model._flatten_layers() if used.num_replicas_in_sync > 1 else ():
-        layer._losses = _LossesOfThread()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-    several = isinstance(used, tf.distribute.MultiWorkerMirroredStrategy)
-    if several and not isinstance(model, _MultiWorkerSteps):  # a model may be fitted in two stages
-        # The mixin adds methods and no state, so the class can change under a finished model.
-        kind = type(model)
-        model.__class__ = type(kind.__name__, (_MultiWorkerSteps, kind), {})
-
-
-def _register_every_variable(model: keras.Model) -> None:
-    """Makes each variable a parameter of the PyTorch module that a model is.
-
-    Keras 3.15 registers them by their paths, and so one of several with the same path, as in a cloned network. The
-    others' gradients were never set to zero: they grew from step to step.
-    """
-    import torch
-
-    named = {str(number): variable.value for number, variable in enumerate(model.variables)}
-    model._torch_params = torch.nn.ParameterDict(named)
-
-
-class _LossesOfThread(threading.local):
-    """What Keras does with a layer's list of losses, with a list for each thread."""
-
-    def __init__(self) -> None:  # in each thread that uses it
-        self._losses: list[Any] = []
-
-    def extend(self, losses: Iterable[Any]) -> None:
-        self._losses.extend(losses)
-
-    def clear(self) -> None:
-        self._losses.clear()
-
-    def __getitem__(self, index: slice) -> list[Any]:
-        return self._losses[index]
-
-
-class _MultiWorkerSteps:
-    """The two methods of a Keras model that differ under several workers."""
-
-    distribute_strategy: Any
-    train_function: Any
-    test_function: Any
-    train_step: Any
-    test_step: Any
-    _symbolic_build: Any
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        if iterator is not None:
-            batch = next(iter(iterator))[2]
-            local = self.distribute_strategy.experimental_local_results
-            data_batch = keras.tree.map_structure(lambda value: local(value)[0], next(batch))
-        with self.distribute_strategy.scope():
-            self._symbolic_build(data_batch=data_batch)
-
-    def make_train_function(self, force: bool = False) -> None:
-        if self.train_function is None or force:
-            self.train_function = self._reduced(self.train_step)
-
-    def make_test_function(self, force: bool = False) -> None:
-        if self.test_function is None or force:
-            self.test_function = self._reduced(self.test_step)
-
-    def _reduced(self, step: Any) -> Any:
-        used = self.distribute_strategy
-
-        @tf.function
-        def run(iterator):
-            logs = used.run(step, args=(next(iterator),))
-            return {name: used.reduce("MEAN", value, axis=None) for name, value in logs.items()}
-
-        return run

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import tyro
 
+from common.distribution import need_tensorflow
 from common.experiments.config import run_command
 from common.experiments.run_folder import finished_trials, load_config, newest_run
 
@@ -25,8 +26,9 @@ def export(model: FlipModel, folder: Path) -> None:
     """Writes a SavedModel with the signatures `single` and `double`: images (B, H, W, 3) uint8 -> (B, D) float32.
 
     Raises:
-        ValueError: the folder exists.
+        ValueError: the folder exists, or the backend is not TensorFlow.
     """
+    need_tensorflow("A SavedModel")
     if folder.exists():
         raise ValueError(f"{folder} exists; choose another --out, or remove it.")
     archive = keras.export.ExportArchive()

@@ -34,6 +34,12 @@ if keras.backend.backend() == "torch":
     torch.Tensor.__array__ = lambda self, *arguments, **keywords: _array(self.detach(), *arguments, **keywords)
 
 
+# Files about several devices are collected where the backend trains on such: PyTorch does on one, `tf.distribute` is
+# TensorFlow's. What each backend says to that is in common/test_distribution.py.
+_ABOUT = {"common/test_two_devices.py": ("tensorflow", "jax"), "common/test_tensorflow_replicas.py": ("tensorflow",)}
+collect_ignore = [file for file, backends in _ABOUT.items() if keras.backend.backend() not in backends]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _memory_is_freed(request):
     """Gives back the memory of a test file: graphs, models and what a function of it has cached."""
@@ -67,7 +73,7 @@ def people(tmp_path_factory, worker_id):
 
 # Files that take half a minute or more, the longest first, so that none of them begins when the others are done.
 _LONG = (
-    "common/test_distribution.py",
+    "common/test_two_devices.py",
     "neural_compression/test_train.py",
     "shufflebits/test_train.py",
     "flipreid/test_train.py",

@@ -21,6 +21,7 @@ MAY_IMPORT_TENSORFLOW = (
     "common/datasets/batches.py",
     "common/distribution.py",
     "common/experiments/training.py",
+    "common/keras_workarounds.py",
     "shufflebits/attacks/gradient_steps.py",
 )
 

@@ -99,6 +99,10 @@ def shuffled_batches(
 
 def feed(batches: grain.MapDataset) -> Any:
     """The batches, made ahead by threads, as `fit` and `predict` take them on this backend."""
+    if keras.backend.backend() == "tensorflow":
+        # TensorFlow (2.21) takes an array as it lies in memory, and may write results of operations there: a loss into
+        # the targets, which may be the inputs as well, or an array that is to be in a later batch.
+        batches = batches.map(functools.partial(keras.tree.map_structure, np.array))
     ahead = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=AHEAD))
     if keras.backend.backend() != "tensorflow":
         return ahead

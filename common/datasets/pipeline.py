@@ -19,7 +19,7 @@ from common.datasets.augmentation import Augmentation, augment
 from common.datasets.batches import endless, feed, naming_damaged_images
 from common.datasets.images import boxes_of, read_image
 from common.datasets.sampler import ImageBalancedSampler, identity_batches
-from common.distribution import strategy_of
+from common.distribution import scope_of, strategy_of
 
 _PREDICTED = 64  # images at once
 CACHE_BYTES = 2**30  # of decoded images that training caches at most: a set takes less, or nothing of it is cached
@@ -120,13 +120,13 @@ def predict(
     """
     paths, count = list(paths), len(paths)
     if strategy_of(model).num_replicas_in_sync > 1:
-        # A whole last batch: convolutions on CPUs fail on a replica that has no image of it.
+        # A whole last batch: convolutions of TensorFlow on CPUs fail on a replica that has no image of it.
         missing = -count % _PREDICTED
         paths += paths[-1:] * missing
         boxes = None if boxes is None else np.concatenate([boxes, np.repeat(boxes[-1:], missing, axis=0)])
     batches = image_batches(paths, boxes=boxes, image_size=image_size, batch_size=_PREDICTED)
-    with naming_damaged_images():
-        outputs = model.predict(feed(batches), verbose=0, callbacks=list(callbacks))
+    with scope_of(model), naming_damaged_images():
+        outputs = model.predict(feed(batches), steps=len(batches), verbose=0, callbacks=list(callbacks))
     return keras.tree.map_structure(lambda values: values[:count], outputs)
 
 

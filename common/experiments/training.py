@@ -20,6 +20,7 @@ from common import distribution
 from common.datasets.batches import feed, naming_damaged_images
 from common.experiments.checkpoint import Checkpoint
 from common.files import naming_full_memory
+from common.keras_workarounds import adapt
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -103,11 +104,11 @@ def fit(
         SystemExit: after SIGINT (130) or SIGTERM (143); the last whole epoch stays on disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    distribution.adapt(model)
+    adapt(model)
     state = Checkpoint(model, folder, monitor, mode, monitor_every)
     if state.epoch < epochs:
         full_memory = naming_full_memory(folder, lambda: state.epoch, batches)
-        with _SignalStop(folder) as stop, full_memory, naming_damaged_images():
+        with distribution.scope_of(model), _SignalStop(folder) as stop, full_memory, naming_damaged_images():
             model.fit(
                 feed(batches(state.epoch)),
                 steps_per_epoch=steps_per_epoch,

@@ -6,6 +6,7 @@ from functools import partial
 import keras
 import numpy as np
 
+from common import distribution
 from common.backbones import Backbone
 
 _SIZE, _CLASSES = 32, 4
@@ -31,7 +32,7 @@ def _optimizer(rate=0.01):
 
 
 def _compiled(model, losses):
-    model.compile(_optimizer(), losses, jit_compile=False)
+    model.compile(_optimizer(), losses, jit_compile=distribution.jit())
     return model
 
 
@@ -55,7 +56,7 @@ def flipreid():
 
 
 def _features(images):
-    return keras.ops.reshape(keras.ops.cast(images, "float32")[:, ::4, ::4] / 255, (-1, 192))
+    return np.float32(images[:, ::4, ::4].reshape(-1, 192) / 255)
 
 
 def shufflebits_attributes():
@@ -67,7 +68,7 @@ def shufflebits_attributes():
 
     def paired(x, y):
         labels = {"color": y[:, 0], "type": y[:, 1]}
-        return _features(x), labels, {name: 1 / (1 + keras.ops.cast(y, "float32")) for name, y in labels.items()}
+        return _features(x), labels, {name: np.float32(1 / (1 + y)) for name, y in labels.items()}
 
     return _compiled(model, dict.fromkeys(model.output, loss)), paired
 
@@ -106,10 +107,21 @@ def neural_compression():
     model = build_autoencoder(16, width=2, binarization="straight_through").training_model
 
     def paired(x, y):
-        blocks = keras.ops.cast(x, "float32") / 255
+        blocks = np.float32(x / 255)
         return blocks, blocks
 
     return _compiled(model, "mse"), paired
+
+
+def l2_autoencoder():
+    """The convolutional autoencoder, on images of one channel."""
+    from l2_autoencoder.model import build_autoencoder
+
+    def paired(x, y):
+        image = np.float32(x[:, ::4, ::4, :1] / 255)
+        return image, image
+
+    return _compiled(build_autoencoder((8, 8, 1)).training_model, "mse"), paired
 
 
 TRAININGS = {
@@ -121,4 +133,5 @@ TRAININGS = {
     "vehicle_attributes_arcface": partial(vehicle_attributes, "arcface", "arcface"),
     "vehicle_attributes_pairs": partial(vehicle_attributes, "triplet", "lifted_structured"),
     "neural_compression": neural_compression,
+    "l2_autoencoder": l2_autoencoder,
 }

@@ -77,7 +77,7 @@ def replicas(count: int) -> float:
     import tensorflow as tf
 
     from adaptive_l2.model import build_model, losses, targets
-    from common import distribution
+    from common import distribution, keras_workarounds
     from common.backbones import build_backbone
 
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -85,7 +85,7 @@ def replicas(count: int) -> float:
     with distribution.strategy("mirrored" if count > 1 else "one").scope():
         model = build_model(build_backbone("small_resnet", (128, 64), None), 32)
         model.training_model.compile(keras.optimizers.Adam(1e-4), losses(model, 0.1), jit_compile=False)
-    distribution.adapt(model.training_model)
+    keras_workarounds.adapt(model.training_model)
     steps, labels = 10, np.arange(BATCH) % 16
     images = np.random.default_rng(0).integers(0, 256, (BATCH, 128, 64, 3), "uint8")
     batches = tf.data.Dataset.from_tensors((images, targets(model, labels))).repeat(steps)

@@ -50,6 +50,16 @@ def test_arrays_that_belong_together_stay_together():
     np.testing.assert_array_equal(np.concatenate([np.asarray(index) for index, _ in batches[:2]]), whole)
 
 
+@pytest.mark.tensorflow
+def test_tensorflow_gets_memory_of_its_own():
+    """It may write there: a loss into targets, which are also the inputs, or are in a later batch again."""
+    buffer = np.zeros(64 * 65, "float32")
+    rows = buffer[-buffer.ctypes.data % 64 // 4 :][: 64 * 64].reshape(64, 64)  # as TensorFlow aligns its own
+    first, second = next(iter(feed(endless(lambda epoch, step: (rows, rows), 1))))
+    assert not np.shares_memory(np.asarray(first), rows) and not np.shares_memory(np.asarray(second), rows)
+    assert not np.shares_memory(np.asarray(first), np.asarray(second))
+
+
 def test_arrays_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"must have equally many rows, got \[3, 4\]"):
         shuffled_batches((np.zeros(3), np.zeros(4)), 2, seed=0)

@@ -1,0 +1,98 @@
+"""What `tf.distribute` does with losses, noise and statistics, and several processes of it."""
+
+import json
+import os
+import socket
+
+import numpy as np
+import pytest
+
+from common import distribution
+from tests.helpers import run_python, start_python
+
+SCRIPT = "tests/common/tensorflow_replicas_script.py"
+
+
+@pytest.fixture(scope="module")
+def result_of(tmp_path_factory):
+    """Function from a task of the script to its arrays; all tasks have run in one process with two devices."""
+    folder = tmp_path_factory.mktemp("replicas")
+    run_python(SCRIPT, str(folder), "all")
+
+    def read(task):
+        with np.load(folder / f"{task}.npz") as file:
+            return dict(file)
+
+    return read
+
+
+def test_losses_over_pairs_see_the_samples_of_all_replicas(result_of):
+    """Each class is on both replicas, which have unequal parts."""
+    outputs = result_of("pairs")
+    names = [name.removesuffix("_one") for name in outputs if name.endswith("_one")]
+    assert names == ["batch_hard_triplet_soft", "batch_hard_triplet_0.3", "lifted_structured_1.0"]
+    for name in names:
+        one, two = (outputs[f"{name}_{kind}_gradient"] for kind in ("one", "mirrored"))
+        np.testing.assert_allclose(outputs[f"{name}_mirrored"], outputs[f"{name}_one"].repeat(2), rtol=1e-6)
+        np.testing.assert_allclose(two, one, atol=1e-6, rtol=0)
+
+
+def test_two_processes_equal_one(result_of, tmp_path):
+    one = result_of("train_one")
+    sockets = [socket.socket() for _ in range(2)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    folders = [tmp_path / "0", tmp_path / "1"]
+    processes = []
+    for index, folder in enumerate(folders):
+        folder.mkdir()
+        cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        # Both are given the same run folder, as on a shared file system: the first one writes.
+        arguments = (SCRIPT, str(folder), "worker", str(tmp_path / "shared"))
+        processes.append(start_python(*arguments, TF_CONFIG=json.dumps(cluster), LOGICAL_CPUS="1"))
+    for process in processes:
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, out + err
+    first, second = (dict(np.load(folder / "worker.npz")) for folder in folders)
+    assert first["replicas"] == 2
+    np.testing.assert_array_equal(first["weights"], second["weights"])
+    np.testing.assert_array_equal(first["loss"], second["loss"])
+    np.testing.assert_allclose(first["weights"], one["weights"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(first["loss"], one["loss"], rtol=1e-6)
+    assert (tmp_path / "shared/checkpoint/state.npz").exists()
+
+
+def test_tasks_of_slurm_know_each_other(monkeypatch):
+    monkeypatch.setattr(distribution.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "made")
+    names = ("NODELIST", "NUM_TASKS", "TASKS_PER_NODE")
+    values = dict(zip((f"SLURM_STEP_{name}" for name in names), ("node[1-2]", "4", "2(x2)")))
+    monkeypatch.setenv("TF_CONFIG", "")
+    for name, value in (values | {"SLURM_PROCID": "2"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TF_CONFIG")
+    assert distribution.strategy("multi_worker") == "made"
+    tf_config = json.loads(os.environ["TF_CONFIG"])
+    assert tf_config["cluster"] == {"worker": ["node1:8888", "node1:8889", "node2:8888", "node2:8889"]}
+    assert tf_config["task"] == {"type": "worker", "index": 2}
+
+
+def test_loss_by_hand_is_doubled_on_two_replicas_unless_scaled(result_of):
+    outputs = result_of("gradient")
+    np.testing.assert_allclose(outputs["mirrored_unscaled"], 2 * outputs["one"], rtol=1e-6)
+    np.testing.assert_allclose(outputs["mirrored_scaled"], outputs["one"], rtol=1e-6)
+
+
+def test_replicas_draw_the_same_noise(result_of):
+    outputs = result_of("noise")
+    np.testing.assert_array_equal(*outputs["same_seed"])
+    np.testing.assert_array_equal(*outputs["dropout"])
+
+
+def test_batch_normalization_keeps_the_first_replicas_statistics_unless_synchronized(result_of):
+    # Replica 0 sees zeros, replica 1 twos; the moving mean starts at 0 and moves by half.
+    outputs = result_of("statistics")
+    np.testing.assert_allclose(outputs["local"], 0.0)
+    np.testing.assert_allclose(outputs["synchronized"], 0.5)
