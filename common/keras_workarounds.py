@@ -3,6 +3,7 @@
 `keras.distribution` trains on one plain variable under TensorFlow without an error, so `tf.distribute` is used there.
 """
 
+import functools
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -33,8 +34,8 @@ def adapt(model: keras.Model) -> None:
     set to zero and grew from step to step.
     """
     if keras.backend.backend() == "torch":
-        values = {str(number): variable.value for number, variable in enumerate(model.variables)}
-        model._torch_params = torch.nn.ParameterDict(values)
+        model._track_variables = functools.partial(_register_variables, model)  # `fit` calls it as well
+        model._track_variables()
     if keras.backend.backend() != "tensorflow":
         return
     used = model.distribute_strategy
@@ -47,6 +48,11 @@ def adapt(model: keras.Model) -> None:
         # The mixin adds methods and no state, so the class can change under a finished model.
         kind = type(model)
         model.__class__ = type(kind.__name__, (_MultiWorkerSteps, kind), {})
+
+
+def _register_variables(model: keras.Model) -> None:
+    values = {str(number): variable.value for number, variable in enumerate(model.variables)}
+    model._torch_params = torch.nn.ParameterDict(values)
 
 
 class _LossesOfThread(threading.local):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from common import distribution
+from common.experiments.event_file import EventFile
 from common.files import replacing, save_weights, write_text
 
 BEST_WEIGHTS = "best.weights.h5"
@@ -60,6 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.monitor, self.mode, self.monitor_every = monitor, mode, monitor_every
         self.writes = distribution.is_chief(distribution.strategy_of(model))
         self.log: list[dict[str, float]] = []
+        self._events = EventFile(folder)
         self._variables = _all_variables(model)
         if self.path.exists():
             self._restore()
@@ -102,6 +104,7 @@ class Checkpoint(keras.callbacks.Callback):
             text = io.StringIO()
             pd.DataFrame(self.log).to_csv(text, index=False)
             write_text(self.folder / "log.csv", text.getvalue())
+            self._events.write(self.log)
 
     def _restore(self) -> None:
         try:

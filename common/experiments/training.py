@@ -13,7 +13,6 @@ import grain
 import keras
 import numpy as np
 import pandas as pd
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from common import distribution
@@ -120,32 +119,11 @@ def fit(
                     _StopOnNonFinite(steps_per_epoch, folder),
                     *callbacks,
                     state,
-                    *([_TensorBoard(folder / "tensorboard", state.epoch)] if state.writes else []),
                     _Progress(folder.name, state.epoch, epochs, steps_per_epoch),
                     stop,
                 ],
             )
     return pd.DataFrame(state.log)
-
-
-class _TensorBoard(keras.callbacks.Callback):
-    """The columns of `log.csv` for TensorBoard. Keras' own callback needs TensorFlow."""
-
-    def __init__(self, folder: Path, first_epoch: int):
-        super().__init__()
-        self._folder, self._first_epoch = folder, first_epoch
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        # A training that goes on within the same second would write over the file otherwise.
-        self._writer = SummaryWriter(str(self._folder), filename_suffix=f".{self._first_epoch}")
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        for name, value in (logs or {}).items():
-            self._writer.add_scalar(name, float(value), epoch + 1)
-        self._writer.flush()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._writer.close()
 
 
 class _StopOnNonFinite(keras.callbacks.Callback):

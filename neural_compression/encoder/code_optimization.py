@@ -14,6 +14,8 @@ import numpy as np
 from keras import layers, ops
 from tqdm import tqdm
 
+from common import distribution
+
 from ..bitstream.bit_model import LARGEST, PRECISION, PROBABILITIES, UNIT, BitModel
 from ..bitstream.container import BLOCK
 from ..model import Binarization
@@ -63,7 +65,7 @@ class CodeSearch(keras.Model):
         if rated:
             self.rate_weight, self.context = state("rate_weight"), state("context", batch_size, length)
             self.own_weights = state("own_weights", length, length)  # of bit j for bit k at [j, k]
-        self.compile(keras.optimizers.Adam(), jit_compile=False)  # XLA is slower on CPU
+        self.compile(keras.optimizers.Adam(), jit_compile=distribution.jit())
         self.optimizer.build(self.trainable_variables)
 
     def call(self, blocks):

@@ -68,9 +68,9 @@ def test_embeddings_are_clipped_only_with_clipping():
 @pytest.mark.parametrize("clipping", [True, False])
 def test_features_are_scaled_in_front_of_the_clip(clipping):
     whole = np.asarray(small(clipping=False).inference_model(IMAGES))
-    scaled = np.asarray(small(0.25, clipping=clipping).inference_model(IMAGES))
-    assert whole.max() > 4
-    np.testing.assert_allclose(scaled, np.clip(whole / 4, 0, 1 if clipping else None), rtol=1e-5)
+    scaled = np.asarray(small(0.5, clipping=clipping).inference_model(IMAGES))
+    assert whole.max() > 3
+    np.testing.assert_allclose(scaled, np.clip(whole / 2, 0, 1 if clipping else None), rtol=1e-5)
 
 
 def test_inference_joins_the_training_embeddings():

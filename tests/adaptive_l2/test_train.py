@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,7 +48,11 @@ def test_backbone_is_frozen_in_the_first_stage(run):
 
 
 # Of the four steps of each stage, from seed 0: the training as a whole. A change of these is a change of results.
-GOLDEN_LOSSES = {"frozen": 8.48257, ".": 9.12911}
+GOLDEN_LOSSES = {
+    "tensorflow": {"frozen": 8.48257, ".": 9.12911},
+    "jax": {"frozen": 8.47737, ".": 9.12098},
+    "torch": {"frozen": 8.51123, ".": 9.33049},
+}[keras.backend.backend()]
 
 
 def test_golden_training_log(run):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,7 +78,11 @@ def test_patches_have_the_published_probability_and_area():
 
 
 # Of the first four steps of each stage, from seed 0: the training as a whole. A change of these is a change of results.
-GOLDEN_LOSSES = {"frozen": 8.37790, ".": 8.89097}
+GOLDEN_LOSSES = {
+    "tensorflow": {"frozen": 8.37790, ".": 8.89097},
+    "jax": {"frozen": 8.37136, ".": 8.90958},
+    "torch": {"frozen": 8.40147, ".": 9.09734},
+}[keras.backend.backend()]
 
 
 def test_golden_training_log(run):

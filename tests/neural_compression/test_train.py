@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,7 +41,11 @@ def run(tmp_path_factory):
 
 
 # Of the last pass of each stage of the first network, from seed 0. A change of these is a change of results.
-GOLDEN_LOSSES = {".": 0.10620, "expert": 0.08877, "decoder": 0.08638}
+GOLDEN_LOSSES = {
+    "tensorflow": {".": 0.10620, "expert": 0.08877, "decoder": 0.08638},
+    "jax": {".": 0.10519, "expert": 0.08552, "decoder": 0.07533},
+    "torch": {".": 0.11162, "expert": 0.09320, "decoder": 0.09349},
+}[keras.backend.backend()]
 
 
 def test_golden_training_log(run):

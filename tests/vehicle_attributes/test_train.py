@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,7 +83,13 @@ def intended(vehicles, tmp_path, monkeypatch):
 
 
 # Of the sixteen steps from seed 0: the training as a whole. A change of these is a change of results.
-GOLDEN_LOSSES = {"cross_entropy": 3.16687, "triplet": 1.02843, "lifted_structured": 15.00042, "arcface": 31.78737}
+GOLDEN_LOSSES = {
+    "tensorflow": {
+        "cross_entropy": 3.16687, "triplet": 1.02843, "lifted_structured": 15.00042, "arcface": 31.78737,
+    },
+    "jax": {"cross_entropy": 3.16134, "triplet": 1.03798, "lifted_structured": 15.01717, "arcface": 34.62653},
+    "torch": {"cross_entropy": 3.16021, "triplet": 1.05967, "lifted_structured": 15.02508, "arcface": 31.42000},
+}[keras.backend.backend()]  # fmt: skip
 
 
 def test_golden_training_log(run):

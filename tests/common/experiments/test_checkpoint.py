@@ -11,10 +11,25 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
+from common.datasets.batches import endless
+from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done, is_due, is_finished
 from tests.common.experiments.test_training import fit, weights
 from tests.helpers import run_python
+
+
+def events(folder):
+    """Tag, step and value of what TensorBoard reads, by the format's own definition: lengths, bytes, and checksums."""
+    (path,), values = (folder / "tensorboard").iterdir(), []
+    data = path.read_bytes()
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + length])
+        values += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+        data = data[16 + length :]
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +50,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, whole):
     pd.testing.assert_frame_equal(log, whole[1])
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "log.csv"), whole[1])
     assert list(log.columns) == ["epoch", "loss"] and log["epoch"].tolist() == [1, 2, 3, 4]
-    assert len(list((tmp_path / "tensorboard").glob("events*"))) == 2
+    assert events(tmp_path) == [("loss", epoch, pytest.approx(loss)) for epoch, loss in enumerate(log["loss"], 1)]
 
 
 def test_finished_training_is_not_touched_again(tmp_path):
@@ -192,3 +207,16 @@ def test_folders_are_made(tmp_path):
 def test_unknown_monitor_is_named(tmp_path):
     with pytest.raises(ValueError, match="monitor 'val_loss' is not logged; logged are \\['epoch', 'loss'\\]"):
         fit(tmp_path, 1, monitor="val_loss")
+
+
+def test_cloned_networks_learn_on_every_backend(tmp_path):
+    """Keras on PyTorch sets the gradient of one of several variables of the same path to zero, and the others' grow."""
+    inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+    clone, inputs = keras.models.clone_model(inner), keras.Input((2,))
+    clone.name = "clone"
+    model = keras.Model(inputs, keras.layers.Concatenate()([inner(inputs), clone(inputs)]))
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    batches = endless(lambda epoch, step: (np.float32([[1, 0]]), np.float32([[1, 1]])), 3)
+    training.fit(model, lambda epoch: batches, steps_per_epoch=3, epochs=1, folder=tmp_path)
+    # The slope of the mean square of two is (w - 1): each step halves what is left, 1 - 1/2 - 1/4 - 1/8.
+    np.testing.assert_allclose([weight[0, 0] for weight in model.get_weights()], [7 / 8, 7 / 8])

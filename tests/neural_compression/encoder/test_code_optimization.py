@@ -29,7 +29,7 @@ def likes_zeros(length):
 def random_codec(normalization="l2"):
     networks = [build_autoencoder(length, width=2, normalization=normalization) for length in LENGTHS]
     for number, network in enumerate(networks):
-        set_weights_of((3, number), network.training_model)
+        set_weights_of((7, number), network.training_model)
         weights = network.decoder.get_weights()
         # Strong enough that decoded blocks of two codes are far apart.
         network.decoder.set_weights([1.5 * weight if weight.ndim == 4 else weight for weight in weights])
