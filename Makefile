@@ -51,7 +51,7 @@ smoke: $(VENV)/.installed ## train and evaluate every project's smallest preset
 test: $(VENV)/.installed ## run the tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-jax: ## run the tests that need no TensorFlow without it, on JAX; so does BACKEND=jax with any command
+test-jax: ## run the tests on JAX, without TensorFlow; so does BACKEND=jax with any command
 	@$(MAKE) --no-print-directory test BACKEND=jax
 
 test-torch: ## likewise on PyTorch

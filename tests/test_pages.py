@@ -131,3 +131,23 @@ def test_wrong_commands_are_refused(line, monkeypatch):
 def test_links_of_the_page_lead_somewhere(page):
     targets = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_hours_are_the_arithmetic_that_the_page_says():
+    """Images of a preset's schedule; three times the operations forward; at two cores' rate and at 20 TFLOP/s."""
+    text = (ROOT / "docs/accelerators.md").read_text(encoding="utf-8")
+    lines = re.search(r"<!-- hours:begin -->\n(.*?)<!-- hours:end -->", text, re.S)[1].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len(rows) == 10
+    two_cores = 7.8 * 3 * 7.56e9  # operations a second: images a second of a ResNet-50, of 7.56 GFLOP forward
+    for name, images, forward, total, days, hours in rows:
+        images, forward = float(images.replace(",", "")), float(forward) * 1e9
+        assert float(total) == pytest.approx(3 * images * forward / 1e15, rel=0.04, abs=0.05), name
+        assert float(hours) == pytest.approx(3 * images * forward / 20e12 / 3600, rel=0.04, abs=0.05), name
+        if "measured" not in days:
+            assert float(days) == pytest.approx(3 * images * forward / two_cores / 86400, rel=0.04, abs=0.05), name
+        project, _, preset = name.partition(" ")
+        if preset.startswith("`market1501"):
+            config = importlib.import_module(f"{project}.config").PRESETS[preset.split("`")[1]][1]
+            steps = (config.frozen_epochs + config.epochs) * config.steps_per_epoch
+            assert images == steps * config.identities_per_batch * config.images_per_identity
