@@ -7,8 +7,9 @@ import os
 import resource
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:
+if "PYTEST_XDIST_WORKER" in os.environ and os.environ.get("KERAS_BACKEND") != "torch":
     # Each process has a core: threads of scikit-learn and BLAS would wait for each other. Read when these are imported.
+    # PyTorch goes back to all cores in its first training, and then rounds otherwise than in its first epoch.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # TensorFlow's own pool with oneDNN never gives memory back. Read when it is imported.
