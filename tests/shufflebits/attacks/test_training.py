@@ -171,7 +171,7 @@ def test_images_come_with_their_own_features(attack, networks, images, tmp_path,
         loss = model.compute_loss(x=None, y=np.zeros((3, 1)), y_pred=difference)
         assert float(loss) == pytest.approx(np.mean(difference.astype(float) ** 2), rel=1e-5)
     optimizers = [getattr(model, name) for name in ("optimizer", "discriminator_optimizer")[:networks]]
-    assert [type(each) for each in optimizers] == [keras.optimizers.Adam] * networks
+    assert [type(each).__name__ for each in optimizers] == ["Adam"] * networks
     assert [rates(each, 2) for each in optimizers] == [[0.125] * 2] * networks and len(
         set(map(id, optimizers))
     ) == networks
