@@ -7,10 +7,10 @@ import keras
 
 from common.distribution import scale_loss
 
-BACKEND = keras.backend.backend()
-if BACKEND == "tensorflow":
+_BACKEND = keras.backend.backend()
+if _BACKEND == "tensorflow":
     import tensorflow as tf
-elif BACKEND == "jax":
+elif _BACKEND == "jax":
     import jax
 else:
     import torch
@@ -45,18 +45,37 @@ class GradientSteps(keras.Model):
         Returns:
             The losses.
         """
-        if BACKEND == "tensorflow":
+        if _BACKEND == "tensorflow":
             with tf.GradientTape() as tape:
                 values = losses()
                 scaled = scale_loss(values[0])
             optimizer.apply(tape.gradient(scaled, variables), variables)
             return values
-        if BACKEND == "torch":
+        if _BACKEND == "torch":
             values = losses()
             gradients = torch.autograd.grad(values[0], [variable.value for variable in variables])
             with torch.no_grad():
                 optimizer.apply(gradients, variables)
             return [value.detach() for value in values]
+        return self._minimize_on_jax(losses, variables, optimizer)
+
+    def train_step(self, *arguments: Any) -> Any:
+        """Keras' own: data -> logs; on JAX, where nothing may have state, (state, data) -> (logs, state)."""
+        if _BACKEND != "jax":
+            return self.learn(*arguments)
+        state, data = arguments
+        groups = self._state()
+        mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            logs = self.learn(data)
+        return logs, tuple([scope.get_current_value(variable) for variable in group] for group in groups)
+
+    def _minimize_on_jax(
+        self,
+        losses: Callable[[], Sequence[Any]],
+        variables: Sequence[keras.Variable],
+        optimizer: keras.optimizers.Optimizer,
+    ) -> Sequence[Any]:
         every = [variable for group in self._state() for variable in group]
         current = [(variable, variable.value) for variable in every]
 
@@ -71,17 +90,6 @@ class GradientSteps(keras.Model):
             variable.assign(value)
         optimizer.apply(gradients, variables)
         return values
-
-    def train_step(self, *arguments: Any) -> Any:
-        """Keras' own: data -> logs; on JAX, where nothing may have state, (state, data) -> (logs, state)."""
-        if BACKEND != "jax":
-            return self.learn(*arguments)
-        state, data = arguments
-        groups = self._state()
-        mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            logs = self.learn(data)
-        return logs, tuple([scope.get_current_value(variable) for variable in group] for group in groups)
 
     def _state(self) -> tuple[list[keras.Variable], ...]:
         """In the order in which Keras hands it to a training step on JAX."""

@@ -21,7 +21,7 @@ from tests.helpers import run_python
 
 
 def events(folder):
-    """Tag, step and value of what TensorBoard reads, by the format's own definition: lengths, bytes, and checksums."""
+    """Tag, step and value of each record, by the format: a length and bytes, with a checksum after each."""
     (path,), values = (folder / "tensorboard").iterdir(), []
     data = path.read_bytes()
     while data:

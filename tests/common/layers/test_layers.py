@@ -42,9 +42,9 @@ def test_gradient_is_the_projection_on_the_tangent_plane():
 
 def test_masks_pass_without_a_warning():
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        masked = keras.layers.Masking()(np.array([[[3.0, 4.0], [0.0, 0.0]]], "float32"))
-        np.testing.assert_allclose(ops.convert_to_numpy(L2Normalize()(masked)), [[[0.6, 0.8], [0, 0]]], rtol=1e-6)
+        warnings.simplefilter("error")
+        units = L2Normalize()(keras.layers.Masking()(np.array([[[3.0, 4.0], [0.0, 0.0]]], "float32")))
+    np.testing.assert_allclose(ops.convert_to_numpy(units), [[[0.6, 0.8], [0, 0]]], rtol=1e-6)
 
 
 def test_zero_vector_stays_zero_with_finite_gradient():
