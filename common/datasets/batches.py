@@ -52,7 +52,7 @@ def endless(load: Callable[[int, int], Any], steps: int, first_epoch: int = 0) -
     """The batches that a function makes, epoch after epoch.
 
     Args:
-        load: (epoch, step in it) -> a batch of arrays; called by several threads.
+        load: (epoch, step in it) -> a batch of arrays, new ones each time; called by several threads.
         steps: batches in an epoch.
         first_epoch: where to start; the batches equal those of a run that began at epoch 0.
     """
@@ -100,9 +100,7 @@ def shuffled_batches(
 def feed(batches: grain.MapDataset) -> Any:
     """The batches, made ahead by threads, as `fit` and `predict` take them on this backend."""
     if keras.backend.backend() == "tensorflow":
-        # TensorFlow (2.21) takes an array as it lies in memory, and may write results of operations there: a loss into
-        # the targets, which may be the inputs as well, or an array that is to be in a later batch.
-        batches = batches.map(functools.partial(keras.tree.map_structure, np.array))
+        batches = batches.map(_separate)
     ahead = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=AHEAD))
     if keras.backend.backend() != "tensorflow":
         return ahead
@@ -113,6 +111,22 @@ def feed(batches: grain.MapDataset) -> Any:
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     fed = tf.data.Dataset.from_generator(lambda: ahead, output_signature=specs).with_options(options)
     return fed.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(1)
+
+
+def _separate(batch: Any) -> Any:
+    """A batch whose arrays share no memory, with each other or with what they are a part of.
+
+    TensorFlow (2.21) takes an array as it lies in memory, and may write results of operations there: a loss into the
+    targets, which may be the inputs as well. New memory for whole batches of images would cost a fifth of their making.
+    """
+    seen: set[int] = set()
+
+    def own(array: Any) -> np.ndarray:
+        alone = isinstance(array, np.ndarray) and array.base is None and id(array) not in seen
+        seen.add(id(array))
+        return array if alone else np.array(array)
+
+    return keras.tree.map_structure(own, batch)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,14 @@ BOX = ["left", "top", "right", "bottom"]  # columns of a table: pixels, half-ope
 
 
 def read_image(
-    path: str | Path, image_size: tuple[int, int] | None = None, box: Sequence[int] | None = None
+    path: str | Path,
+    image_size: tuple[int, int] | None = None,
+    box: Sequence[int] | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """An image file as (H, W, 3) uint8, RGB, cut to `box` (as `BOX`), then resized bilinearly to a size (H, W).
+
+    With a size it can be written into an array `out` of that shape and type.
 
     Raises:
         ValueError: the file is missing, truncated, or no image, or the box is empty or not inside it; the sentence
@@ -39,7 +44,7 @@ def read_image(
                 f"{width} × {height} pixels large. Correct the box in the label file."
             )
         image = image[top:bottom, left:right]
-    return image if image_size is None else cv2.resize(image, image_size[::-1], interpolation=cv2.INTER_LINEAR)
+    return image if image_size is None else cv2.resize(image, image_size[::-1], out, interpolation=cv2.INTER_LINEAR)
 
 
 def boxes_of(table: pd.DataFrame) -> np.ndarray | None:

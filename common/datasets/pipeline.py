@@ -145,7 +145,7 @@ def reader(
     def read(index: np.ndarray) -> np.ndarray:
         images = np.empty((len(index), *image_size, 3), "uint8")
         for image, i in zip(images, index):
-            image[:] = read_image(paths[i], image_size, None if boxes is None else boxes[i])
+            read_image(paths[i], image_size, None if boxes is None else boxes[i], out=image)
         return images
 
     shape = (len(paths), *image_size, 3)

@@ -52,12 +52,13 @@ def test_arrays_that_belong_together_stay_together():
 
 @pytest.mark.tensorflow
 def test_tensorflow_gets_memory_of_its_own():
-    """It may write there: a loss into targets, which are also the inputs, or are in a later batch again."""
+    """It may write there: a loss into targets, which are also the inputs, or a part of what is in a later batch."""
     buffer = np.zeros(64 * 65, "float32")
     rows = buffer[-buffer.ctypes.data % 64 // 4 :][: 64 * 64].reshape(64, 64)  # as TensorFlow aligns its own
-    first, second = next(iter(feed(endless(lambda epoch, step: (rows, rows), 1))))
-    assert not np.shares_memory(np.asarray(first), rows) and not np.shares_memory(np.asarray(second), rows)
-    assert not np.shares_memory(np.asarray(first), np.asarray(second))
+    for load in (lambda epoch, step: (rows, rows), lambda epoch, step: (new := rows.copy(), new)):
+        first, second = map(np.asarray, next(iter(feed(endless(load, 1)))))
+        assert not np.shares_memory(first, rows) and not np.shares_memory(second, rows)
+        assert not np.shares_memory(first, second)
 
 
 def test_arrays_of_different_lengths_are_refused():
