@@ -7,6 +7,7 @@ from common.retrieval.distances import Metric
 from common.retrieval.embeddings import Embeddings, check_widths
 from common.retrieval.metrics import AveragePrecision, Scores, rank, summarize
 from common.retrieval.ranking import MATCHES
+from common.statistics import bootstrap
 
 
 def score_by_camera_pair(
@@ -60,10 +61,7 @@ def score_by(scores: Scores, labels: np.ndarray) -> pd.DataFrame:
 def confidence_interval(
     scores: Scores, query_identities: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Percentile bootstrap over identities.
-
-    Queries of one person are alike, so whole identities are resampled with replacement, as many as there are;
-    resampling queries instead would give too narrow an interval.
+    """Percentile bootstrap over identities (`common.statistics.bootstrap`).
 
     Args:
         scores: of `score`.
@@ -78,16 +76,12 @@ def confidence_interval(
     Raises:
         ValueError: the number of identities is not that of the queries, or an option is out of its range.
     """
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level must be in (0, 1) and resamples at least 1, got {level} and {resamples}.")
     queries = _per_query(scores, query_identities)
-    metrics = queries.columns.drop("label")
-    groups = queries.groupby("label")[list(metrics)]
-    sums, sizes = groups.sum().to_numpy(), groups.size().to_numpy()  # (I, metrics), (I,)
-    draws = np.random.default_rng(seed).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples)
-    means = (draws @ sums) / (draws @ sizes)[:, None]  # (resamples, I) x (I, metrics)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return pd.DataFrame({"score": queries[metrics].mean(), "low": low, "high": high}, index=metrics)
+    intervals = {
+        name: vars(bootstrap(queries[name], queries.label, level=level, resamples=resamples, seed=seed))
+        for name in queries.columns.drop("label")
+    }
+    return pd.DataFrame(intervals).T.rename(columns={"value": "score"})
 
 
 def _per_query(scores: Scores, labels: np.ndarray) -> pd.DataFrame:
