@@ -135,7 +135,7 @@ def train_trial(
         epochs=config.epochs,
         folder=folder,
         monitor=None,
-        callbacks=[FactorLog(regularizer)] if trial.method == "adaptive" else [],
+        callbacks=[FactorLog(regularizer)] if regularizer else [],
     )
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 from common.datasets import person_reid
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
-from common.experiments.reid import embed, reid_report, score_record
+from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
+from common.experiments.reid_study import learning_record, untrained_record
 from common.experiments.run_folder import cached_json
 from common.files import write_json
 from common.report import plots, tables
@@ -23,7 +24,7 @@ from .config import Config, Trial, trials
 from .data import evaluation_data, is_finished
 from .factors import by_category
 from .model import restore, with_mirror
-from .tables import publish, run_table
+from .tables import publish, run_differences, run_table
 
 METRICS, FEATURES = "metrics.json", "features.npz"
 
@@ -52,6 +53,7 @@ def evaluate_trial(
         return {
             **asdict(trial),
             **score_record(scores, query),
+            **learning_record(folder),
             "valid_queries": scores.num_valid_queries,
             "skipped_queries": scores.num_skipped_queries,
             "factors": {} if model.regularizer is None else by_category(model.regularizer),
@@ -67,19 +69,27 @@ def evaluate_trial(
 
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
-    return reid_report(results, run_table(results.config, results.records), FEATURES, draw(results))
+    untrained = cached_json(
+        results.run / UNTRAINED, [], __name__, lambda: untrained_record(results.config, results.data)
+    )
+    table = run_table(results.config, results.records, untrained)
+    return reid_report(results, table, run_differences(results.records), FEATURES, draw(results))
 
 
 def draw(results: entry.Results) -> dict[str, str]:
     """Losses of all trainings, and factors (Fig. 2.2) of the first adaptive one; returns the captions."""
     plots.loss_curves(results.run, results.trials)
     captions = {"figures/loss.png": "Training loss with its penalty (Eqs. 2.2, 2.7)."}
+    logs = {trial.name: pd.read_csv(results.run / trial.name / "log.csv") for trial in results.trials}
+    penalties = {name: log.penalty for name, log in logs.items() if "penalty" in log}
+    if penalties:
+        plots.curves(results.run / "figures/penalty.png", penalties, "epoch", "penalty")
+        captions["figures/penalty.png"] = "The penalty alone, after each epoch."
     pairs = zip(results.trials, results.records)
     adaptive = [(trial, record) for trial, record in pairs if trial.regularization == "adaptive"]
     if adaptive:
         trial, record = adaptive[0]
-        log = pd.read_csv(results.run / trial.name / "log.csv")
-        draw_factors(results.run, results.config, log, record["factors"])
+        draw_factors(results.run, results.config, logs[trial.name], record["factors"])
         captions["figures/factors.png"] = f"Median factor of each category, {trial.name} (Fig. 2.2a)."
         captions["figures/factor_histogram.png"] = f"Factors after the last epoch, {trial.name} (Fig. 2.2b)."
     return captions

@@ -1,4 +1,4 @@
-"""The factors of a network's weights, logged while it trains and by category when it is trained."""
+"""The factors of a network's weights: in the log, by category, and one factor for all as a control."""
 
 from typing import Any
 
@@ -9,10 +9,32 @@ from keras import ops
 from common.layers import AdaptiveL2
 
 
-class FactorLog(keras.callbacks.Callback):
-    """Adds the median factor of each category to the logs of each epoch: `factor_conv_kernel` and so on (Fig. 2.2a).
+class SharedFactor(AdaptiveL2):
+    """L2 with one learned factor for all weights: A f(θ) Σ ‖w_n‖₂².
 
-    Place it before the callbacks that write logs; `common.experiments.training.fit` does.
+    The control of `AdaptiveL2`: it fades with the sum of the learning rates as adaptive factors do, but no weight has a
+    factor of its own. What adaptive factors win over it is won by being adaptive.
+
+    Args:
+        network: a model that has its variables.
+        amplitude: A, the largest factor.
+        c: the hard sigmoid's bound (Eq. 2.4).
+    """
+
+    def __init__(self, network: keras.Model, amplitude: float, c: float = 2.5, **kwargs: Any):
+        super().__init__(network, amplitude, adaptive=False, c=c, **kwargs)
+        self.theta = self.add_weight(shape=(), initializer="zeros", name="theta")
+
+    def factors(self):
+        """λ for each weight, shape (N,), float32, all alike."""
+        return super().factors() * ops.clip(self.theta / (2 * self.c) + 0.5, 0.0, 1.0)
+
+
+class FactorLog(keras.callbacks.Callback):
+    """Adds to the logs of each epoch the `penalty` after it, and of learned factors the median of each category.
+
+    The latter are `factor_conv_kernel` and so on (Fig. 2.2a). Place it before the callbacks that write logs;
+    `common.experiments.training.fit` does.
 
     Args:
         layer: the `AdaptiveL2` to read.
@@ -23,7 +45,10 @@ class FactorLog(keras.callbacks.Callback):
         self.layer = layer
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is not None:
+        if logs is None:
+            return
+        logs["penalty"] = float(self.layer.penalty())
+        if hasattr(self.layer, "theta"):
             logs |= {f"factor_{name}": float(np.median(values)) for name, values in by_category(self.layer).items()}
 
 

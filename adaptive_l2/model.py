@@ -14,6 +14,7 @@ from common.layers import AdaptiveL2
 from common.losses import BatchHardTriplet
 
 from .config import Config, Trial
+from .factors import SharedFactor
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = 
             regional_branches=config.regional_branches,
             clipping=config.clipping,
             regularization=trial.regularization,
-            factor=config.amplitude if trial.regularization == "adaptive" else config.constant_factor,
+            factor=config.constant_factor if trial.regularization == "constant" else config.amplitude,
+            sigmoid_bound=config.sigmoid_bound,
         )
 
 
@@ -73,6 +75,7 @@ def build_model(
     clipping: bool = True,
     regularization: str = "adaptive",
     factor: float = 0.005,
+    sigmoid_bound: float = 2.5,
 ) -> ReIDModel:
     """Builds the network (pub Figs. 1 and 2).
 
@@ -82,8 +85,9 @@ def build_model(
         triplet: whether the embeddings are outputs of the training graph, for the triplet loss.
         regional_branches: whether there are two more branches, of C/2 features each.
         clipping: of scaled features to [0, 1].
-        regularization: "none", "constant" (Eq. 2.2) or "adaptive" (Eq. 2.7).
-        factor: λ if constant, the amplitude A if adaptive.
+        regularization: "none", "constant" (Eq. 2.2), "adaptive" (Eq. 2.7), or "shared", one learned factor for all.
+        factor: λ if constant, else the amplitude A.
+        sigmoid_bound: c of Eq. 2.4.
     """
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")
     maps, blocks = branch_maps(backbone, image, regional_branches)
@@ -97,7 +101,11 @@ def build_model(
     network = keras.Model(image, outputs, name="network")
     regularizer = None
     if regularization != "none":
-        regularizer = AdaptiveL2(network, factor, adaptive=regularization == "adaptive", name="regularizer")
+        if regularization == "shared":
+            regularizer = SharedFactor(network, factor, sigmoid_bound, name="regularizer")
+        else:
+            adaptive = regularization == "adaptive"
+            regularizer = AdaptiveL2(network, factor, adaptive, sigmoid_bound, name="regularizer")
         outputs = regularizer(image)
     joined = embeddings[0]
     if len(embeddings) > 1:

@@ -7,9 +7,10 @@ from typing import Any
 from common.experiments import entry, reid
 from common.experiments.config import from_json
 from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
+from common.experiments.reid_study import curve_cell, difference_table
 from common.report import tables
 
-from .config import PRESETS, ROWS, Config
+from .config import CONTROLS, PRESETS, ROWS, Config
 from .paper_results import PAPER, PAPER_RERANKED
 
 HERE = Path(__file__).parent
@@ -20,8 +21,20 @@ FIGURES = {
     "ranked_lists.png": "Queries (orange) and the nearest images, right (green) or wrong (red) (pub Fig. 5).",
 }
 
+UNTRAINED = "untrained: ImageNet's features, pooled"
 RERANKED = "adaptive_resnet152"  # the row that the publication also has re-ranked
-NAMES = {"none": "no L2", "constant": "constant L2", "adaptive": "adaptive L2"}
+NAMES = {
+    "none": "no L2",
+    "constant": "constant L2",
+    "shared": "one learned factor for all weights",
+    "adaptive": "adaptive L2",
+}
+# What is compared: regularizations of one run, and rows that are runs of their own.
+PAIRS = (("adaptive", "constant"), ("adaptive", "shared"), ("shared", "constant"), ("constant", "none"))
+ROW_PAIRS = (
+    *(("adaptive", "baseline"), ("adaptive", "shared"), ("shared", "baseline"), ("baseline", "clipping")),
+    *(("clipping", "erasing"), ("erasing", "regional"), ("regional", "triplet"), ("triplet", "minimal")),
+)
 # What makes a training a row of the publication.
 _SWITCHES = ("backbone", "triplet", "regional_branches", "random_erasing", "clipping", "image_size")
 
@@ -37,9 +50,11 @@ def _paper(config: Config, regularization: str, reranked: bool) -> tuple[float, 
     return None
 
 
-def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+def run_table(config: Config, records: Sequence[dict[str, Any]], untrained: dict[str, Any] | None = None) -> str:
     """The Markdown table «paper | this run» of one run."""
     rows = []
+    if untrained:
+        rows.append([UNTRAINED, None, None, *score_cells([untrained]), interval_cell(untrained)])
     for regularization in config.regularizations:
         for prefix in ("", "reranked_"):
             chosen = [r for r in records if r["regularization"] == regularization and f"{prefix}mAP" in r]
@@ -49,6 +64,12 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
                 rows.append([name, *paper, *score_cells(chosen, prefix), interval_cell(chosen[0], prefix)])
     columns = ["regularization", "mAP, paper", "rank-1, paper", *SCORE_COLUMNS, "95 % interval of mAP"]
     return tables.table(columns, rows)
+
+
+def run_differences(records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table of the differences between the regularizations of one run."""
+    by_name = {name: [record for record in records if record["regularization"] == name] for name in NAMES}
+    return difference_table(by_name, PAIRS, NAMES)
 
 
 def publish(results: entry.Results) -> None:
@@ -73,8 +94,9 @@ def _demo(results: dict[str, Any]) -> str:
     if "demo" not in results:
         return "**Synthetic people**: not run."
     config = from_json(results["demo"]["config"], Config)
-    title = f"**Synthetic people, `make train-{__package__}`**"
-    return "\n\n".join([title, run_table(config, results["demo"]["trials"]), *tables.pictures(FIGURES)])
+    title, records = f"**Synthetic people, `make train-{__package__}`**", results["demo"]["trials"]
+    parts = [title, run_table(config, records, results["demo"]["untrained"]), run_differences(records)]
+    return "\n\n".join([*parts, *tables.pictures(FIGURES)])
 
 
 def _paper_table(results: dict[str, Any], dataset: str) -> str:
@@ -92,18 +114,26 @@ def _paper_table(results: dict[str, Any], dataset: str) -> str:
 
 
 def _cpu_tables(results: dict[str, Any]) -> Iterator[str]:
-    """The ablation at a CPU's scale, for each network; rows that nobody ran are left out."""
+    """The ablation at a CPU's scale, for each network: trainings that have converged, and what their rows gain."""
+    rows_of = {row: text for row, (text, _) in reversed((ROWS | CONTROLS).items())}
     for prefix, network in (("mobilenet", "MobileNet 0.25"), ("lite0", "EfficientNet-Lite0")):
-        title, rows = f"**The same ablation on a part of Market-1501 with {network}**", []
-        for name, (description, preset) in reversed(PRESETS.items()):
-            if name.startswith(f"{prefix}_") and name in results:
-                records = results[name]["trials"]
-                epochs = f"{results[name]['config']['epochs']} of {preset.epochs}"
-                each = " ".join(f"{100 * record['mAP']:.1f}" for record in records)
-                part = description.partition(": ")[2].partition(", ")[0].partition(";")[0]
-                rows.append([f"`{name}`", part, *score_cells(records), each, epochs])
-        if rows:
-            columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "epochs"]
-            yield f"{title}\n\n{tables.table(columns, rows)}"
-        elif prefix == "mobilenet":
-            yield f"{title}: not run."
+        title = f"**The same ablation on Market-1501 with {network}, 128×64 pixels**"
+        runs = {row: results[f"{prefix}_{row}"] for row in rows_of if f"{prefix}_{row}" in results}
+        records = {row: run["trials"] for row, run in runs.items()}
+        shown = {row: each for row, each in records.items() if all(record["converged"] for record in each)}
+        if not shown:
+            if prefix == "mobilenet":
+                yield f"{title}: not run."
+            continue
+        untrained = next(iter(runs.values()))["untrained"]
+        table = [[None, UNTRAINED, *score_cells([untrained]), None, None]]
+        for row, each in shown.items():
+            seeds = " ".join(f"{100 * record['mAP']:.1f}" for record in each)
+            part = rows_of[row].rpartition(": ")[2].partition(", ")[0]
+            table.append([f"`{prefix}_{row}`", part, *score_cells(each), seeds, curve_cell(each)])
+        columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "mAP by epoch, single images"]
+        yield f"{title}\n\n{tables.table(columns, table)}"
+        if differences := difference_table(shown, ROW_PAIRS, {row: f"`{prefix}_{row}`" for row in shown}):
+            yield differences
+        if missing := [f"`{prefix}_{row}`" for row in records if row not in shown]:
+            yield f"Run but not converged, so not shown: {', '.join(missing)}."

@@ -41,7 +41,7 @@ def train_trial(
         losses=losses(model, config.label_smoothing),
         targets=partial(targets, model),
         augmentation=augmentation(config),
-        callbacks=[FactorLog(model.regularizer)] if trial.regularization == "adaptive" else [],
+        callbacks=[FactorLog(model.regularizer)] if model.regularizer else [],
     )
 
 

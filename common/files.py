@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import platform
+import re
 import shutil
 import zipfile
 import zlib
@@ -121,8 +122,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON to `path` in one rename."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Writes `value` as indented JSON to `path` in one rename, a list of numbers or names in one line."""
+    text = json.dumps(value, indent=2)
+    flat = re.sub(r"\[\n\s+([^\[\]{}]*?)\n\s*\]", lambda match: "[" + re.sub(r",\n\s+", ", ", match[1]) + "]", text)
+    write_text(path, flat + "\n")
 
 
 @contextlib.contextmanager

@@ -93,10 +93,10 @@ def paired_difference(
     Raises:
         ValueError: as of `bootstrap`, or the shapes differ.
     """
-    first, second = np.asarray(first, "float64"), np.asarray(second, "float64")
-    if first.shape != second.shape:
-        raise ValueError(f"Paired values have one shape, got {first.shape} and {second.shape}.")
-    return bootstrap(first - second, units, **options)
+    ours, theirs = np.asarray(first, "float64"), np.asarray(second, "float64")
+    if ours.shape != theirs.shape:
+        raise ValueError(f"Paired values have one shape, got {ours.shape} and {theirs.shape}.")
+    return bootstrap(ours - theirs, units, **options)
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ def is_converged(epochs: npt.ArrayLike, metric: npt.ArrayLike, tolerance: float 
         >>> is_converged([10, 20, 30, 40, 50, 60], [0.3, 0.4, 0.5, 0.5, 0.550, 0.553])
         True
     """
-    epochs, metric = np.asarray(epochs, "float64"), np.asarray(metric, "float64")
-    if not len(epochs) or np.isnan(metric[-1]):
+    after, values = np.asarray(epochs, "float64"), np.asarray(metric, "float64")
+    if not len(after) or np.isnan(values[-1]):
         return False
-    epochs, metric = epochs[~np.isnan(metric)], metric[~np.isnan(metric)]
-    before = epochs <= 5 / 6 * epochs[-1]
+    after, values = after[~np.isnan(values)], values[~np.isnan(values)]
+    before = after <= 5 / 6 * after[-1]
     if not before.any():
         return False
-    late = metric[before.nonzero()[0][-1] :]
+    late = values[before.nonzero()[0][-1] :]
     return bool(late.max() - late.min() < tolerance)

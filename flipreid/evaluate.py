@@ -13,7 +13,8 @@ import numpy as np
 from common.datasets import person_reid
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
-from common.experiments.reid import embed, reid_report, score_record
+from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
+from common.experiments.reid_study import learning_record, untrained_record
 from common.experiments.run_folder import cached_json
 from common.metrics import cosine_distances
 from common.report import plots, tables
@@ -22,7 +23,7 @@ from common.retrieval import rerank, save_embeddings, score
 from .config import Config, Trial, trials
 from .data import evaluation_data, is_finished
 from .model import restore
-from .tables import METHODS, publish, run_table
+from .tables import METHODS, publish, run_differences, run_table
 
 METRICS = "metrics.json"
 FEATURES = {"single": "features_single.npz", "double": "features_double.npz"}
@@ -42,6 +43,7 @@ def evaluate_trial(
         record: dict[str, Any] = {
             **asdict(trial),
             "gap": gap(galleries["single"].features, galleries["double"].features),
+            **learning_record(folder),
         }
         for inference, file in FEATURES.items():
             query, gallery = queries[inference], galleries[inference]
@@ -69,7 +71,11 @@ def report(results: entry.Results) -> tables.Report:
         "figures/inference.png": "mAP of each training with each inference (Table 2.3), mean over seeds.",
         "figures/loss.png": "Training loss with its penalty.",
     }
-    return reid_report(results, run_table(results.config, results.records), FEATURES["double"], captions)
+    untrained = cached_json(
+        results.run / UNTRAINED, [], __name__, lambda: untrained_record(results.config, results.data)
+    )
+    table = run_table(results.config, results.records, untrained)
+    return reid_report(results, table, run_differences(results.records), FEATURES["double"], captions)
 
 
 def draw_scores(results: entry.Results, path: Path) -> None:

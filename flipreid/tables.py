@@ -7,6 +7,7 @@ from typing import Any
 from common.experiments import entry, reid
 from common.experiments.config import from_json
 from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
+from common.experiments.reid_study import difference_table
 from common.report import tables
 
 from .config import PRESETS, Config
@@ -33,6 +34,11 @@ ROWS = {
     "4.2": ("aggregator", "double"),
     "4.3": ("aggregator", "reranked"),
 }
+# What is compared: double with single images, and each method with the one before, by the same inference.
+PAIRS = (
+    *(("1.2", "1.1"), ("2.1", "1.1"), ("2.2", "1.2"), ("3.1", "2.1"), ("3.2", "2.2"), ("3.2", "1.2")),
+    *(("3.2", "3.1"), ("3.3", "3.2"), ("4.2", "3.2")),
+)
 INFERENCES = {"single": "single", "double": "double", "reranked": "double, re-ranked"}
 
 FIGURES = {
@@ -57,12 +63,15 @@ def _records_by_row(records: Sequence[dict[str, Any]]) -> Iterator[tuple[str, li
             yield row, chosen
 
 
-def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+def run_table(config: Config, records: Sequence[dict[str, Any]], untrained: dict[str, Any] | None = None) -> str:
     """The Markdown table «paper | this run» of one run.
 
     The gap is the mean cosine distance between the features of single and of double images, in thousandths.
     """
     rows = []
+    if untrained:
+        cells = [*score_cells([untrained]), interval_cell(untrained), None]
+        rows.append([None, "untrained: ImageNet's features, pooled", "single", None, None, *cells])
     for row, chosen in _records_by_row(records):
         method, inference = ROWS[row]
         gap = tables.mean_std([1000 * record["gap"] for record in chosen], 1) if inference == "single" else None
@@ -71,6 +80,15 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
         rows.append([row, METHODS[method], INFERENCES[inference], *cells])
     columns = ["row", "training", "inference", "mAP, paper", "rank-1, paper", *SCORE_COLUMNS]
     return tables.table([*columns, "95 % interval of mAP", "gap (‰)"], rows)
+
+
+def run_differences(records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table of the differences between rows of one run."""
+    by_row = {
+        row: [record | {"identity_AP": record[f"{ROWS[row][1]}_identity_AP"]} for record in chosen]
+        for row, chosen in _records_by_row(records)
+    }
+    return difference_table(by_row, PAIRS, {row: f"row {row}" for row in ROWS})
 
 
 def publish(results: entry.Results) -> None:
@@ -83,9 +101,10 @@ def renew_readme() -> None:
     """Writes the tables of all published runs into the README."""
     results = tables.published(HERE)
     sections = [
-        _run_section(results, "mobilenet", "A part of Market-1501 with MobileNet 0.25"),
+        _run_section(results, "mobilenet", "Market-1501 with MobileNet 0.25, 128×64 pixels"),
+        *_equal_images(results),
         *([_run_section(results, "lite0", "The same with EfficientNet-Lite0")] if "lite0" in results else []),
-        _run_section(results, "demo", f"Synthetic people, `make train-{__package__}`"),
+        _run_section(results, "demo", f"Synthetic people, `make train-{__package__}`", converged=False),
     ]
     if "demo" in results:
         sections += tables.pictures(FIGURES)
@@ -107,10 +126,34 @@ def _paper_table(results: dict[str, Any], dataset: str) -> str:
     return f"**Table 2.3: {dataset}**\n\n{tables.table(columns, rows)}"
 
 
-def _run_section(results: dict[str, Any], name: str, title: str) -> str:
-    """The table of a run that the publication does not have."""
+def _run_section(results: dict[str, Any], name: str, title: str, converged: bool = True) -> str:
+    """The tables of a run that the publication does not have, `converged`: only of methods whose trainings did."""
     if name not in results:
         return f"**{title}**: not run."
     config = from_json(results[name]["config"], Config)
     seeds = f" Seeds {', '.join(map(str, config.seeds))}." if len(config.seeds) > 1 else ""
-    return f"**{title}**{seeds}\n\n{run_table(config, results[name]['trials'])}"
+    records = results[name]["trials"]
+    missing = {record["method"] for record in records if converged and not record["converged"]}
+    shown = [record for record in records if record["method"] not in missing]
+    parts = [f"**{title}**{seeds}", run_table(config, shown, results[name]["untrained"]), run_differences(shown)]
+    if missing:
+        parts.append(f"Trained but not converged, so not shown: {', '.join(sorted(missing))}.")
+    return "\n\n".join(filter(None, parts))
+
+
+def _equal_images(results: dict[str, Any]) -> Iterator[str]:
+    """FlipReID against a baseline that has seen as many images, not as many steps."""
+    if not {"mobilenet", "mobilenet_images"} <= results.keys():
+        return
+    rows = {"3.2": results["mobilenet"]["trials"], "1.2": results["mobilenet_images"]["trials"]}
+    chosen = {
+        row: [
+            record | {"identity_AP": record["double_identity_AP"]}
+            for record in records
+            if record["method"] == ROWS[row][0] and record["converged"]
+        ]
+        for row, records in rows.items()
+    }
+    names = {"3.2": "row 3.2", "1.2": "row 1.2 with twice the steps"}
+    yield _run_section(results, "mobilenet_images", "The baseline with as many images as FlipReID")
+    yield difference_table(chosen, [("3.2", "1.2")], names)

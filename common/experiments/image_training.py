@@ -35,8 +35,8 @@ def fit_on_images(
     monitor: str | None = None,
     monitor_every: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> None:
-    """Trains the trainable layers with Adam, into `folder`.
+) -> pd.DataFrame:
+    """Trains the trainable layers with Adam, into `folder`, and returns the log of `training.fit`.
 
     Args:
         config: image size, steps and learning rates.
@@ -80,7 +80,7 @@ def fit_on_images(
             balance=balance,
         ).map(lambda batch: (batch[0], targets(batch[1])))
 
-    training.fit(
+    return training.fit(
         model,
         batches,
         steps_per_epoch=config.steps_per_epoch,

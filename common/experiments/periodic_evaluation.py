@@ -1,5 +1,6 @@
 """Scores of a re-identification network on the test images while it trains."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,13 +16,14 @@ from common.retrieval import Embeddings, score
 TEST_MAP = "test_mAP"
 # Features at or below it carry nothing: zero, or the floor of the generalized mean.
 _DEAD = 1e-5
+_LOST = 0.99  # share of features at the bounds that leaves a branch nothing to learn with
 
 
 class PeriodicEvaluation(keras.callbacks.Callback):
     """Adds to the logs of every so many epochs, and of the last one, what the network does on the test images.
 
     `test_mAP`, by cosine distance and without re-ranking. And for each branch the shares of its features in the gallery
-    that are at the bounds of the clip: `BRANCH_saturated` at 1 or above, `BRANCH_dead` at 0.
+    that are at the bounds of the clip: `BRANCH_saturated` at 1, `BRANCH_dead` at 0.
 
     The network is only read, so a training is the same with and without it.
 
@@ -54,6 +56,28 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         return Embeddings(features, table.identity.to_numpy(), table.camera.to_numpy())
 
 
+def check_branches(log: pd.DataFrame, folder: Path) -> None:
+    """Looks at what a stage has left of each branch, by the last row of its log.
+
+    Args:
+        log: as of `training.fit`.
+        folder: of the stage, for the sentence.
+
+    Raises:
+        ValueError: nearly all features of a branch are at the bounds of the clip. No gradient comes back through these,
+            so the branch would stay at chance.
+    """
+    last = log.iloc[-1]
+    for branch in (name.removesuffix("_dead") for name in last.index if name.endswith("_dead")):
+        dead, saturated = last[f"{branch}_dead"], last[f"{branch}_saturated"]
+        if dead + saturated > _LOST:
+            raise ValueError(
+                f"The branch {branch!r} in {folder} learns nothing any more: of its features {dead:.0%} are 0 and "
+                f"{saturated:.0%} are clipped to 1. Lower --learning-rate or --frozen-epochs, or the backbone's "
+                "feature_scale, under another --name."
+            )
+
+
 def clipped_shares(features: np.ndarray, regional_branches: bool) -> dict[str, float]:
     """The shares of features at the bounds of the clip to [0, 1], by branch.
 
@@ -67,7 +91,7 @@ def clipped_shares(features: np.ndarray, regional_branches: bool) -> dict[str, f
         parts = dict(zip(("global", "upper", "lower"), np.split(features, [half, half + half // 2], axis=1)))
     shares = {}
     for branch, part in parts.items():
-        shares[f"{branch}_saturated"] = float(np.mean(part >= 1))
+        shares[f"{branch}_saturated"] = float(np.mean(part == 1))
         shares[f"{branch}_dead"] = float(np.mean(part <= _DEAD))
     return shares
 

@@ -1,5 +1,6 @@
 """What the re-identification projects share: branches of the network, training in two stages, scores, the report."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from common.datasets.augmentation import Augmentation
 from common.experiments import entry
 from common.experiments.config import ReIDConfig, RunConfig
 from common.experiments.image_training import fit_on_images
-from common.experiments.periodic_evaluation import TEST_MAP, PeriodicEvaluation
+from common.experiments.periodic_evaluation import TEST_MAP, PeriodicEvaluation, check_branches
 from common.report import plots, tables
 from common.retrieval import (
     Distances,
@@ -27,7 +28,8 @@ from common.retrieval import (
     score_by_camera_pair,
 )
 
-RANKED_LISTS = "figures/ranked_lists.png"
+RANKED_LISTS, LEARNING_CURVES = "figures/ranked_lists.png", "figures/learning_curves.png"
+UNTRAINED = "untrained.json"  # in a run folder: the scores of the weights that its trainings begin with
 SCORE_COLUMNS = ("mAP (%)", "rank-1 (%)", "rank-5 (%)", "rank-10 (%)", "mINP (%)")
 
 
@@ -135,13 +137,16 @@ def train_two_stages(
         targets: labels (B,) -> what the losses compare those outputs with.
         augmentation: what may happen to an image.
         callbacks: as of `training.fit`.
+
+    Raises:
+        ValueError: after the first stage a branch cannot learn (`check_branches`). And as of `fit_on_images`.
     """
     stages = ((folder / "frozen", config.frozen_epochs, False), (folder, config.epochs, True))
     for stage, epochs, trainable in stages:
         for block in model.frozen_blocks:
             block.trainable = trainable
         evaluation = PeriodicEvaluation(embedder, data, config, stage.name, epochs)
-        fit_on_images(
+        log = fit_on_images(
             config,
             model.training_model,
             data.train,
@@ -159,6 +164,8 @@ def train_two_stages(
             monitor_every=config.evaluate_every,
             callbacks=[*callbacks, evaluation],
         )
+        if not trainable and epochs:
+            check_branches(log, stage)
 
 
 def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) -> Any:
@@ -175,11 +182,17 @@ def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) 
 
 
 def score_record(scores: Scores, query: Embeddings, prefix: str = "") -> dict[str, Any]:
-    """The numbers of a ranking; all shares are in [0, 1]."""
+    """The numbers of a ranking; all shares are in [0, 1].
+
+    `identity_AP` is the mean AP of the queries of each test identity, in the order of their numbers, and
+    `identity_queries`, without a prefix, how many those are: what paired intervals are made of.
+    """
     intervals = confidence_interval(scores, query.identities)
     record: dict[str, Any] = {name.replace("-", ""): float(value) for name, value in intervals["score"].items()}
     record["mAP_interval"] = [float(value) for value in intervals.loc["mAP", ["low", "high"]]]
-    return {prefix + name: value for name, value in record.items()}
+    groups = pd.Series(scores.average_precision).groupby(query.identities[scores.valid_queries])
+    record["identity_AP"] = groups.mean().round(3).tolist()
+    return {prefix + name: value for name, value in record.items()} | {"identity_queries": groups.size().tolist()}
 
 
 def score_cells(records: Sequence[dict[str, Any]], prefix: str = "") -> list[str | None]:
@@ -194,12 +207,15 @@ def interval_cell(record: dict[str, Any], prefix: str = "") -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def reid_report(results: entry.Results, table: str, features: str, captions: Mapping[str, str]) -> tables.Report:
-    """The report of a run: its main table, mAP per camera pair, a figure of ranked lists, and the project's figures.
+def reid_report(
+    results: entry.Results, table: str, differences: str, features: str, captions: Mapping[str, str]
+) -> tables.Report:
+    """The report of a run: its tables, mAP per camera pair, ranked lists, learning curves, and the project's figures.
 
     Args:
         results: of the run; camera pairs and ranked lists are those of its last training.
         table: the main table, in Markdown.
+        differences: the table of differences between methods; may be empty.
         features: name of the file of embeddings in the folder of a training.
         captions: of the figures that the project itself has written, by path.
     """
@@ -208,10 +224,21 @@ def reid_report(results: entry.Results, table: str, features: str, captions: Map
     draw_ranked_lists(query, gallery, results.data, results.run / RANKED_LISTS)
     best = ", the one with the best test mAP" if config.choose_epoch == "best_test" else ""
     lists = f"Queries (orange) and the nearest images, right (green) or wrong (red), double images, {last}."
+    sections = {results.heading: table}
+    if differences:
+        sections["Differences, with 95 % intervals over test identities and seeds"] = differences
+    sections[f"mAP (%) per camera pair, double images, {last}"] = camera_table(query, gallery)
+    captions = {**captions, RANKED_LISTS: lists}
+    if results.records[0]["curve"]:
+        looks = {trial.name: record["curve"] for trial, record in zip(results.trials, results.records)}
+        at = [int(epoch) for epoch in results.records[0]["curve"]]
+        values = {name: list(curve.values()) for name, curve in looks.items()}
+        plots.curves(results.run / LEARNING_CURVES, values, "epoch", "mAP on the test images", "linear", at=at)
+        captions[LEARNING_CURVES] = "mAP while training, single images."
     return tables.Report(
         f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs{best}",
-        {results.heading: table, f"mAP (%) per camera pair, double images, {last}": camera_table(query, gallery)},
-        {**captions, RANKED_LISTS: lists},
+        sections,
+        captions,
     )
 
 
@@ -222,7 +249,8 @@ def publish(
 
     Photographs of people are not ours to hand on.
     """
-    tables.publish(project, presets, results.config, results.records)
+    untrained = json.loads((results.run / UNTRAINED).read_text(encoding="utf-8"))
+    tables.publish(project, presets, results.config, results.records, untrained=untrained)
     if results.config.dataset == "synthetic":
         tables.copy_figures(results.run, project, figures)
 

@@ -78,14 +78,19 @@ class AdaptiveL2(layers.Layer):
         scales = ops.convert_to_tensor(list(self._scales), "float32")
         return scales * ops.clip(self.theta / (2 * self.c) + 0.5, 0.0, 1.0) if self.adaptive else scales  # Eq. 2.6
 
-    def call(self, inputs, training=None):
+    def penalty(self):
+        """Σ λ_n ‖w_n‖² over the weights that are trained now, a float32 scalar (Eqs. 2.2 and 2.7)."""
         by_category = _weights_by_category(self.network)
         # dict.fromkeys: the different categories in order.
         weights = [weight for category in dict.fromkeys(self.categories) for weight in by_category[category]]
         updated = [n for n, weight in enumerate(weights) if weight.trainable]
-        if updated:
-            squares = ops.stack([ops.sum(ops.square(ops.cast(weights[n], "float32"))) for n in updated])
-            self.add_loss(ops.sum(ops.take(self.factors(), updated) * squares))  # Eq. 2.7
+        if not updated:
+            return ops.zeros((), "float32")
+        squares = ops.stack([ops.sum(ops.square(ops.cast(weights[n], "float32"))) for n in updated])
+        return ops.sum(ops.take(self.factors(), updated) * squares)
+
+    def call(self, inputs, training=None):
+        self.add_loss(self.penalty())
         return self.network(inputs, training=training)
 
     def compute_output_spec(self, inputs, training=None):

@@ -72,15 +72,21 @@ def image_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
 
 
 def curves(
-    path: Path, series: Mapping[str, Sequence[float]], x_label: str, y_label: str, y_scale: str = "log", step: int = 1
+    path: Path,
+    series: Mapping[str, Sequence[float]],
+    x_label: str,
+    y_label: str,
+    y_scale: str = "log",
+    step: int = 1,
+    at: Sequence[float] | None = None,
 ) -> None:
-    """Values, name -> (N,), against 1, 2, 3 … times `step`, with a legend.
+    """Values, name -> (N,), against those of `at`, by default 1, 2, 3 … times `step`, with a legend.
 
     `y_scale` is "log", for values above zero, or "linear".
     """
     figure, (axis,) = _panels([""], size=4)
     for name, values in series.items():
-        axis.plot(step * np.arange(1, len(values) + 1), values, label=name, linewidth=1)
+        axis.plot(step * np.arange(1, len(values) + 1) if at is None else at, values, label=name, linewidth=1)
     axis.set(xlabel=x_label, ylabel=y_label, yscale=y_scale)
     axis.grid(alpha=0.3, which="both")
     axis.legend(frameon=False, fontsize=8)

@@ -102,7 +102,7 @@ def test_training(tmp_path):
         assert type(call.optimizer).__name__ == "Adam" and float(call.optimizer.learning_rate) == 0.25
         np.testing.assert_allclose(call.loss(np.zeros(1), 2 * np.eye(10)[:1]), np.log(np.exp(2) + 9) - 2, rtol=1e-6)
         assert call.jit_compile is distribution.jit()
-        assert [type(callback) for callback in call.callbacks] == [FactorLog] * (method == "adaptive")
+        assert [type(callback) for callback in call.callbacks] == [FactorLog]
         batches = batches_of(call, 10)
         images, labels = (np.concatenate(parts) for parts in zip(*batches))
         assert len(batches[9][0]) == 30

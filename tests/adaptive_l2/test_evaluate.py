@@ -12,7 +12,7 @@ from adaptive_l2 import evaluate as evaluation
 from adaptive_l2 import model as model_module
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.model import build
-from common.experiments import reid
+from common.experiments import reid, reid_study
 from common.experiments.run_folder import open_run
 from tests.common import known_people
 
@@ -52,7 +52,8 @@ def evaluated(tmp_path_factory):
     config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
     figures, expected = {}, {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
+        for module in (model_module, reid_study):
+            patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "adaptive_l2")
         networks = known_people.write_trainings(
             run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
@@ -60,8 +61,9 @@ def evaluated(tmp_path_factory):
         for trial, model in networks:
             columns = {f"factor_{category}": medians for category, medians in MEDIANS.items()}
             factors = [f"factor_{name}" for name in ("bn_beta", "bn_gamma", "dense_kernel")]
-            log = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], **columns, **dict.fromkeys(factors, 0.02)})
-            log.to_csv(run / trial.name / "log.csv", index=False)
+            looks = {"test_mAP": [np.nan, 0.25], "penalty": [0.5, 0.25]}
+            columns |= {"epoch": [1, 2], "loss": [2.0, 1.0], **looks, **dict.fromkeys(factors, 0.02)}
+            pd.DataFrame(columns).to_csv(run / trial.name / "log.csv", index=False)
             query, gallery = (
                 known_people.embedded(config.data_dir, split, known_features(model))
                 for split in ("query", "bounding_box_test")
@@ -75,7 +77,8 @@ def evaluated(tmp_path_factory):
             *((evaluation.plots, name) for name in ("curves", "bars", "loss_curves")),
             (reid.plots, "ranked_lists"),
         ):
-            patch.setattr(module, name, lambda *values, name=name, **options: figures.update({name: (values, options)}))
+            save = lambda *values, name=name, **options: figures.setdefault(name, []).append((values, options))  # noqa: E731
+            patch.setattr(module, name, save)
         plain = evaluation.evaluate(run)
         records = evaluation.evaluate(run, rerank=True)  # adds to the cached numbers
         for record, other in zip(records, plain):
@@ -89,7 +92,9 @@ def test_scores_are_those_of_the_known_network(evaluated):
         saved = json.loads((evaluated.run / trial.name / evaluation.METRICS).read_text())
         assert saved == record and (record["regularization"], record["seed"]) == (trial.regularization, 0)
         known_people.assert_record(record, expected.plain)
-        assert len(record) == 2 + 6 + 3 + 1 + 6  # the training, scores, counts and factors, `made_from`, re-ranked
+        # The training, scores, its progress, counts and factors, `made_from`, re-ranked scores.
+        assert len(record) == 2 + 8 + 2 + 3 + 1 + 7
+        assert record["curve"] == {"2": 0.25} and record["converged"] is False
         known_people.assert_record(record, expected.reranked, "reranked_")
         # Twelve queries, the last of which has no match by another camera.
         assert (record["valid_queries"], record["skipped_queries"]) == (11, 1)
@@ -121,6 +126,11 @@ def test_tables_of_the_report(evaluated):
     text = (evaluated.run / "report.md").read_text()
     assert text.startswith("# run: known on market1501, 3 + 2 epochs\n\n## Paper and this run (2 of 2 trainings)\n")
     names = {"constant": "constant L2", "adaptive": "adaptive L2"}
+    (control,) = known_people.cells(text, {"untrained: ImageNet's features, pooled"})
+    assert control[3] == known_people.percent(json.loads((evaluated.run / "untrained.json").read_text())["mAP"])
+    (compared,) = known_people.cells(text, {"adaptive L2 against constant L2"})
+    gain = evaluated.records[1]["mAP"] - evaluated.records[0]["mAP"]
+    assert compared[1].startswith(f"{100 * gain:+.1f} (") and compared[2:] == ["1", "undecided: one training"]
     rows = known_people.cells(text, {*names.values(), *(f"{name}, re-ranked" for name in names.values())})
     for regularization, record in zip(CONFIG.regularizations, evaluated.records):
         for prefix, suffix in (("", ""), ("reranked_", ", re-ranked")):
@@ -135,23 +145,27 @@ def test_tables_of_the_report(evaluated):
 
 
 def test_figures_have_the_numbers_of_the_adaptive_training(evaluated):
-    (path, medians, x_label, y_label, scale), options = evaluated.figures["curves"]
+    penalties, factors, learning = evaluated.figures["curves"][:3]
+    assert penalties[0][0].name == "penalty.png" and list(penalties[0][1]["adaptive-seed0"]) == [0.5, 0.25]
+    assert learning[0][0].name == "learning_curves.png" and learning[1] == {"at": [2]}
+    assert learning[0][1] == {"constant-seed0": [0.25], "adaptive-seed0": [0.25]}
+    (path, medians, x_label, y_label, scale), options = factors
     assert path == evaluated.run / "figures/factors.png" and options == {"step": 7}
     assert (x_label, y_label, scale) == ("iteration", "median factor", "linear")
     assert {name: list(medians[name]) for name in MEDIANS} == MEDIANS and len(medians) == 5
-    (path, counts, bins, *_), _ = evaluated.figures["bars"]
+    (path, counts, bins, *_), _ = evaluated.figures["bars"][0]
     # Five bins over [0, A/2]; what lies above is counted in the last one.
     assert bins == ["0 to 0.004", "0.004 to 0.008", "0.008 to 0.012", "0.012 to 0.016", "0.016 to 0.02"]
     factors = evaluated.records[1]["factors"]
     for name, values in factors.items():
         assert list(counts[name]) == [sum(min(4, int(value / 0.004)) == i for value in values) for i in range(5)]
-    (run, trained), _ = evaluated.figures["loss_curves"]
+    (run, trained), _ = evaluated.figures["loss_curves"][0]
     assert run == evaluated.run and [trial.name for trial in trained] == ["constant-seed0", "adaptive-seed0"]
 
 
 def test_ranked_lists_have_the_nearest_images_of_the_last_training(evaluated):
     """Six queries, the first and the last among them, each with five images by the double features."""
-    (path, rows, matches), _ = evaluated.figures["ranked_lists"]
+    (path, rows, matches), _ = evaluated.figures["ranked_lists"][0]
     assert path == evaluated.run / "figures/ranked_lists.png"
     last = evaluated.expected["adaptive"]
     known_people.assert_lists(rows, matches, last.query, last.gallery)

@@ -71,7 +71,8 @@ def test_clipping(clipping):
 
 
 @pytest.mark.parametrize(
-    ("regularization", "factor", "learned"), [("none", None, 0), ("constant", 0.003, 0), ("adaptive", 0.01, 1)]
+    ("regularization", "factor", "learned"),
+    [("none", None, 0), ("constant", 0.003, 0), ("shared", 0.01, 1), ("adaptive", 0.01, 1)],
 )
 def test_regularization(regularization, factor, learned):
     """The factors begin at half of the amplitude, 0.02 / 2, or are the constant one."""

@@ -1,5 +1,6 @@
 """Tables: which paper number a run is compared with."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,18 @@ from common.report.tables import published
 def record(regularization, seed, value, **more):
     names = ("mAP", "rank-1", "rank-5", "rank-10", "mINP")
     scores = {name.replace("-", ""): value for name in names}
-    return {"regularization": regularization, "seed": seed, **scores, "mAP_interval": [value / 2, value], **more}
+    progress = {"curve": {"10": value}, "converged": True, "identity_AP": [value] * 9, "identity_queries": [2] * 9}
+    interval = {"mAP_interval": [value / 2, value]}
+    return {"regularization": regularization, "seed": seed, **scores, **interval, **progress, **more}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project's folder, which is also a run's."""
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    (tmp_path / "untrained.json").write_text(json.dumps(record("", 0, 0.1)))
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    return tmp_path
 
 
 def cells(table, row):
@@ -64,25 +76,38 @@ def test_reranked_scores_have_a_row_and_the_papers_numbers():
     assert cells(table, 1)[:4] == ["adaptive L2, re-ranked", "94.4", "96.0", "75.0"]
 
 
-def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
-    monkeypatch.setattr(tables, "HERE", tmp_path)
-    config = replace(PRESETS["mobilenet_baseline"][1], name="mobilenet_baseline")
-    records = [record("constant", seed, 0.4) for seed in range(3)]
-    tables.publish(Results(tmp_path, config, None, 3, [], records, Arguments()))
-    text = (tmp_path / "README.md").read_text()
-    assert "| `mobilenet_baseline`" in text and "40.0 40.0 40.0" in text
+def publish(project, name, regularization, values, **more):
+    config = replace(PRESETS[name][1], name=name)
+    records = [record(regularization, seed, value, **more) for seed, value in enumerate(values)]
+    tables.publish(Results(project, config, None, len(values), [], records, Arguments()))
+    return (project / "README.md").read_text()
+
+
+def test_publishing_saves_the_numbers_and_writes_the_readme(project):
+    text = publish(project, "mobilenet_baseline", "constant", [0.4, 0.4, 0.4])
+    assert "| `mobilenet_baseline`" in text and "40.0 40.0 40.0" in text and "| 10: 40.0" in text
+    assert "untrained" in text and "10.0" in text
     assert "| `market1501_adaptive`" in text and "88.3" in text and "not run" in text
-    assert "data_dir" not in published(tmp_path)["mobilenet_baseline"]["config"]
+    assert "data_dir" not in published(project)["mobilenet_baseline"]["config"]
 
 
-def test_the_last_row_of_table_2_2_is_the_same_run_re_ranked(tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
-    monkeypatch.setattr(tables, "HERE", tmp_path)
-    config = replace(PRESETS["duke_adaptive_resnet152"][1], name="duke_adaptive_resnet152")
+def test_rows_are_compared_over_seeds_and_identities(project):
+    publish(project, "mobilenet_baseline", "constant", [0.4, 0.4])
+    text = publish(project, "mobilenet_adaptive", "adaptive", [0.41, 0.43])
+    row = next(line for line in text.splitlines() if "`mobilenet_adaptive` against `mobilenet_baseline`" in line)
+    # Identities are alike, so all that varies is which seeds are in a resample: both, or one of them twice.
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["+2.0 (+1.0 to +3.0)", "2", "higher"]
+
+
+def test_a_training_that_has_not_converged_is_named_and_not_shown(project):
+    publish(project, "mobilenet_baseline", "constant", [0.4, 0.4])
+    text = publish(project, "mobilenet_adaptive", "adaptive", [0.43, 0.43], converged=False)
+    assert "not shown: `mobilenet_adaptive`." in text and "43.0" not in text
+
+
+def test_the_last_row_of_table_2_2_is_the_same_run_re_ranked(project):
     again = {f"reranked_{name}": value for name, value in record("adaptive", 0, 0.9).items()}
-    tables.publish(Results(tmp_path, config, None, 1, [], [record("adaptive", 0, 0.8, **again)], Arguments()))
-    text = (tmp_path / "README.md").read_text()
+    text = publish(project, "duke_adaptive_resnet152", "adaptive", [0.8], **again)
     rows = [cells(line, -2)[1:] for line in text.splitlines() if line.startswith("| `duke_adaptive_resnet152`")]
     assert rows[0][1:] == ["81.0", "80.0", "90.2", "80.0"]
     assert rows[1] == ["Table 2.2: adaptive L2, ResNet152, re-ranked", "90.7", "90.0", "92.2", "90.0"]

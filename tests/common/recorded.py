@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS
@@ -27,6 +28,7 @@ def recorded() -> Iterator[list[SimpleNamespace]]:
         compiled = {"optimizer": model.optimizer, "loss": model.loss, "jit_compile": model.jit_compile}
         trained = {variable.path for variable in model.trainable_variables}
         calls.append(SimpleNamespace(model=model, batches=batches, trained=trained, **compiled, **options))
+        return pd.DataFrame({"epoch": [1]})
 
     training.fit = note
     try:

@@ -15,14 +15,13 @@ def test_small_scale_has_the_parts_of_the_published_one_and_the_aggregator():
         "backbone": "mobilenet_0.25",
         "image_size": [128, 64],
         "methods": ["baseline", "flipreid", "flipping_loss", "aggregator"],
-        "identities_per_batch": 8,
-        "frozen_epochs": 4,
-        "evaluate_every": 4,
-        "epochs": 12,
-        "steps_per_epoch": 50,
-        "learning_rate": 1e-3,
-        "warmup_epochs": 2,
-        "drop_epochs": [8, 11],
+        "frozen_epochs": 5,
+        "epochs": 60,
+        "steps_per_epoch": 202,
+        "learning_rate": 6e-4,
+        "warmup_epochs": 3,
+        "drop_epochs": [36, 51],
+        "l2_factor": 1e-7,
         "seeds": [0, 1, 2],
     }
     paper = CONFIGS["market1501_resnet50"]
@@ -30,16 +29,27 @@ def test_small_scale_has_the_parts_of_the_published_one_and_the_aggregator():
     assert differences(CONFIGS["lite0"], paper) == scale | {"backbone": "efficientnet_lite0"}
 
 
+def test_the_baseline_with_equal_images_has_twice_the_steps_at_each_rate():
+    config = CONFIGS["mobilenet"]
+    assert differences(CONFIGS["mobilenet_images"], config) == {
+        "methods": ["baseline"],
+        "warmup_epochs": 2 * config.warmup_epochs,
+        "epochs": 2 * config.epochs,
+        "drop_epochs": [2 * epoch for epoch in config.drop_epochs],
+    }
+
+
 def test_demo():
     assert differences(CONFIGS["demo"], CONFIGS["mobilenet"]) == {
         "dataset": "synthetic",
         "image_size": [96, 48],
         "methods": ["baseline", "flipreid", "flipping_loss"],
-        "identities_per_batch": 16,
         "frozen_epochs": 2,
+        "evaluate_every": 4,
         "warmup_epochs": 1,
         "epochs": 8,
         "steps_per_epoch": 40,
+        "learning_rate": 1e-3,
         "drop_epochs": [5, 7],
         "seeds": [0],
     }
@@ -60,6 +70,7 @@ def test_smoke():
         "evaluate_every": 1,
         "learning_rate": 2e-3,
         "warmup_epochs": 2,
+        "l2_factor": 0.0005,
     }
 
 
@@ -75,7 +86,8 @@ def test_data_of_reproduced_presets():
         for name, folder in folders.items()
         for backbone, file in weights.items()
     }
-    assert expected | {"demo": {}, "mobilenet": {"data_dir": folders["market1501"]}} == DATA
+    small = dict.fromkeys(("mobilenet", "mobilenet_images"), {"data_dir": folders["market1501"]})
+    assert expected | {"demo": {}, **small} == DATA
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from common.experiments import reid
+from common.experiments import reid, reid_study
 from common.experiments.run_folder import open_run
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
@@ -73,7 +73,8 @@ def evaluated(tmp_path_factory):
     config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
     figures, expected = {}, {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
+        for module in (model_module, reid_study):
+            patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "flipreid")
         networks = known_people.write_trainings(
             run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
@@ -138,6 +139,9 @@ def test_tables_of_the_report(evaluated):
         "# run: known on market1501, 0 + 1 epochs, the one with the best test mAP\n\n"
         "## Paper and this run (3 of 3 trainings)\n"
     )
+    (compared,) = known_people.cells(text, {"row 3.2 against row 2.2"})
+    gain = evaluated.records[1]["double_mAP"] - evaluated.records[0]["double_mAP"]
+    assert compared[1].startswith(f"{100 * gain:+.1f} (") and compared[2:] == ["1", "undecided: one training"]
     rows = known_people.cells(text, {row for names in ROWS.values() for row in names})
     names = {"single": "single", "double": "double", "reranked": "double, re-ranked"}
     titles = dict(

@@ -1,5 +1,6 @@
 """Tables: which paper number a run is compared with."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,9 @@ def record(method, seed, value):
     inferences = ("single", "double", *(["reranked"] if method in ("flipping_loss", "aggregator") else []))
     scores = {f"{inference}_{name}": value for inference in inferences for name in names}
     intervals = {f"{inference}_mAP_interval": [value / 2, value] for inference in inferences}
-    return {"method": method, "seed": seed, "gap": 0.004, **scores, **intervals}
+    identities = {f"{inference}_identity_AP": [value] * 9 for inference in inferences}
+    progress = {"curve": {"4": value}, "converged": True, "identity_queries": [2] * 9}
+    return {"method": method, "seed": seed, "gap": 0.004, **scores, **intervals, **identities, **progress}
 
 
 def cells(table):
@@ -68,6 +71,8 @@ def test_every_row_of_table_2_3_is_planned():
 
 def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    control = {"mAP": 0.1, "rank1": 0.2, "rank5": 0.3, "rank10": 0.4, "mINP": 0.5, "mAP_interval": [0.0, 0.2]}
+    (tmp_path / "untrained.json").write_text(json.dumps(control))
     monkeypatch.setattr(tables, "HERE", tmp_path)
     for preset in ("duke_resnest50", "mobilenet"):
         config = replace(PRESETS[preset][1], name=preset)
@@ -76,5 +81,8 @@ def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
     text = (tmp_path / "README.md").read_text()
     rows = [row for row in cells(text) if row and row[0] == "`duke_resnest50`"]
     assert [row[5] for row in rows] == ["not run"] * 4 + ["40.0 ± 0.0"] * 3
-    assert "MobileNet 0.25** Seeds 0, 1, 2." in text
+    assert "Seeds 0, 1, 2." in text
+    assert [row[5:7] for row in cells(text) if row and row[1].startswith("untrained")] == [["10.0", "20.0"]]
+    compared = [row[1:] for row in cells(text) if row and row[0] == "row 3.2 against row 3.1"]
+    assert compared == [["+0.0 (+0.0 to +0.0)", "3", "undecided"]]
     assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]

@@ -14,7 +14,7 @@ from common.datasets.batches import shuffled_batches
 from common.datasets.person_reid import ReIDData
 from common.experiments import periodic_evaluation, reid, training
 from common.experiments.config import ReIDConfig
-from common.experiments.periodic_evaluation import PeriodicEvaluation, clipped_shares
+from common.experiments.periodic_evaluation import PeriodicEvaluation, check_branches, clipped_shares
 
 CONFIG = ReIDConfig(image_size=(32, 32), evaluate_every=2, regional_branches=False)
 
@@ -45,7 +45,7 @@ def test_map_and_shares_by_hand(data, capsys):
     for epoch, values in enumerate(logs):
         evaluation.on_epoch_end(epoch, values)
     assert [len(values) > 1 for values in logs] == [False, True, False, True, True]
-    assert logs[4] == {"loss": 1.0, "test_mAP": pytest.approx(11 / 18), "global_saturated": 2 / 3, "global_dead": 1 / 3}
+    assert logs[4] == {"loss": 1.0, "test_mAP": pytest.approx(11 / 18), "global_saturated": 0, "global_dead": 1 / 3}
     assert "net, epoch 2: mAP 61.1 % on the test images" in capsys.readouterr().out
     evaluation.config = replace(CONFIG, evaluate_every=0)
     evaluation.on_epoch_end(4, {})  # nothing
@@ -70,8 +70,9 @@ def test_progress_is_that_of_the_images(data, monkeypatch):
 
 
 def test_shares_of_branches_by_hand():
-    features = np.array([[-1, 1.5, 0.5, 1, 1, 0.99, 0, 2e-5], [0, 1, 1, 0, 0.5, 1, 1e-5, 9e-6]])
-    expected = {"global": (4 / 8, 3 / 8), "upper": (2 / 4, 0), "lower": (0, 3 / 4)}
+    """Features of 1.5 come from a network that does not clip, and are not at a bound."""
+    features = np.array([[-1, 1, 0.5, 1.5, 1, 0.99, 0, 2e-5], [0, 1, 1, 0, 0.5, 1, 1e-5, 9e-6]])
+    expected = {"global": (3 / 8, 3 / 8), "upper": (2 / 4, 0), "lower": (0, 3 / 4)}
     shares = clipped_shares(features, regional_branches=True)
     assert shares == {
         f"{branch}_{name}": share
@@ -115,3 +116,17 @@ def test_several_processes_are_refused():
     reid.check(replace(CONFIG, evaluate_every=0), several)
     with pytest.raises(ValueError, match="evaluate_every is 2 and the strategy has several; pass --evaluate-every 0"):
         reid.check(CONFIG, several)
+
+
+def test_a_branch_without_gradients_is_named(tmp_path):
+    """A feature within the clip's bounds is enough to go on with; so is a log without looks."""
+    rows = {"global_dead": [0.9, 0.2], "global_saturated": [0.1, 0.7], "upper_dead": [0.0, 0.47], "loss": [1.0, 1.0]}
+    for saturated, stops in ((0.51, False), (0.525, True)):
+        log = pd.DataFrame(rows | {"upper_saturated": [0.0, saturated]})
+        if stops:
+            sentence = r"The branch 'upper' in .* its features 47% are 0 and 5[23]% are clipped to 1\. Lower"
+            with pytest.raises(ValueError, match=sentence):
+                check_branches(log, tmp_path)
+        else:
+            check_branches(log, tmp_path)
+    check_branches(pd.DataFrame({"loss": [1.0]}), tmp_path)

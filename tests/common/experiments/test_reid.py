@@ -59,7 +59,8 @@ def test_numbers_of_a_ranking_by_hand():
     assert record["double_rank5"] == 1
     # Each identity has a quarter of the draws for itself, so the bounds are the scores of one of them alone.
     assert record["double_mAP_interval"] == pytest.approx([0.5, 1])
-    assert record["double_mINP"] == pytest.approx(0.75) and record["double_rank10"] == 1 and len(record) == 6
+    assert record["double_mINP"] == pytest.approx(0.75) and record["double_rank10"] == 1 and len(record) == 8
+    assert record["double_identity_AP"] == [1.0, 0.5] and record["identity_queries"] == [1, 1]
     assert reid.score_cells([record, {**record, "double_mAP": 0.85}], "double_")[:2] == ["80.0 ± 7.1", "50.0 ± 0.0"]
     assert reid.interval_cell({"mAP_interval": [0.5, 0.996]}) == "50.0 to 99.6"
 
@@ -87,14 +88,15 @@ def test_ranked_lists_leave_out_what_the_rules_leave_out(people, tmp_path, monke
 
 def test_figures_are_published_of_synthetic_people_only(tmp_path, monkeypatch):
     copied = []
+    (tmp_path / "untrained.json").write_text("{}")
     monkeypatch.setattr(reid.tables, "copy_figures", lambda *arguments: copied.append(arguments))
     for dataset in ("market1501", "synthetic"):
         config = ReIDConfig(name=dataset, dataset=dataset)
         presets = {"market1501": ("", config)}
         reid.publish(
-            tmp_path, presets, SimpleNamespace(config=config, records=[{"mAP": 0.5}], run="run"), {"a.png": "A."}
+            tmp_path, presets, SimpleNamespace(config=config, records=[{"mAP": 0.5}], run=tmp_path), {"a.png": "A."}
         )
-    assert copied == [("run", tmp_path, {"a.png": "A."})]
+    assert copied == [(tmp_path, tmp_path, {"a.png": "A."})]
     assert set(reid.tables.published(tmp_path)) == {"market1501", "synthetic"}
 
 

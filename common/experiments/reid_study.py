@@ -1,0 +1,99 @@
+"""What lets an experiment in re-identification decide: convergence, an untrained control, paired differences."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from common.backbones import build_backbone
+from common.datasets import person_reid
+from common.experiments.config import ReIDConfig
+from common.experiments.periodic_evaluation import TEST_MAP
+from common.experiments.reid import embed, score_record
+from common.report import tables
+from common.retrieval import score
+from common.statistics import Interval, is_converged, paired_difference
+
+DIFFERENCE_COLUMNS = ("compared", "difference in mAP (points)", "trainings of each", "verdict")
+
+
+def learning_record(folder: Path) -> dict[str, Any]:
+    """How a training went on, for its record.
+
+    Returns:
+        `curve`, the mAP on the test images by the epoch after which they were looked at; `converged`, whether it stood
+        still over the last sixth (`common.statistics.is_converged`).
+    """
+    log = pd.read_csv(folder / "log.csv")
+    looks = log.dropna(subset=TEST_MAP) if TEST_MAP in log else log.iloc[:0]
+    curve = {str(epoch): round(value, 4) for epoch, value in zip(looks.epoch, looks.get(TEST_MAP, []))}
+    return {"curve": curve, "converged": is_converged(log.epoch, log[TEST_MAP]) if curve else False}
+
+
+def curve_cell(records: Sequence[Mapping[str, Any]]) -> str:
+    """The mAP of trainings by epoch, in %, mean over seeds: `10: 51.2, 20: 58.9`."""
+    curves = pd.DataFrame([record["curve"] for record in records])
+    return ", ".join(f"{epoch}: {100 * value:.1f}" for epoch, value in curves.mean().items())
+
+
+def untrained_record(config: ReIDConfig, data: person_reid.ReIDData) -> dict[str, Any]:
+    """The scores of the backbone's pooled features (N, C) with the weights that trainings begin with."""
+    backbone = build_backbone(config.backbone, config.image_size, config.weights)
+    image = keras.Input(backbone.image_shape, dtype="uint8")
+    maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, C)
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D(dtype="float32")(maps))
+    query, gallery = (embed(model, table, config.image_size) for table in (data.query, data.gallery))
+    return score_record(score(query, gallery), query)
+
+
+def difference(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> Interval:
+    """By how much the mAP of trainings is higher than that of others, over the seeds that both have.
+
+    The interval is over test identities and seeds, in pairs (`common.statistics.paired_difference`).
+
+    Args:
+        first: records with `seed`, `identity_AP` and `identity_queries` as of `score_record`, one per seed.
+        second: those of the other method, on the same test images.
+
+    Raises:
+        ValueError: they have no seed in common, or other test identities.
+    """
+    by_seed = [{record["seed"]: record for record in records} for records in (first, second)]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    counts = {tuple(records[seed]["identity_queries"]) for records in by_seed for seed in seeds}
+    if len(counts) != 1:
+        raise ValueError(
+            f"Paired records need common seeds and one test set, got seeds {seeds} and {len(counts)} sets."
+        )
+    values = [np.array([records[seed]["identity_AP"] for seed in seeds]) for records in by_seed]  # (S, I) each
+    (queries,) = counts
+    # A query counts once, as in mAP: an identity as often as it has queries.
+    items = np.repeat(np.arange(len(queries)), queries)
+    return paired_difference(values[0][:, items], values[1][:, items], items)
+
+
+def difference_table(
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
+    pairs: Sequence[tuple[str, str]],
+    names: Mapping[str, str],
+) -> str:
+    """The Markdown table of the differences between those pairs of methods that both have records.
+
+    One training of each decides nothing: the next one may come out otherwise.
+
+    Args:
+        records: method -> its records.
+        pairs: of methods, the better one by the publication first.
+        names: method -> how a reader knows it.
+    """
+    rows = []
+    for first, second in pairs:
+        if records.get(first) and records.get(second):
+            interval = difference(records[first], records[second])
+            seeds = {record["seed"] for record in records[first]} & {record["seed"] for record in records[second]}
+            verdict = interval.verdict if len(seeds) > 1 else "undecided: one training"
+            rows.append([f"{names[first]} against {names[second]}", interval.text(), len(seeds), verdict])
+    return tables.table(DIFFERENCE_COLUMNS, rows) if rows else ""

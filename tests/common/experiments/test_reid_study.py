@@ -1,0 +1,75 @@
+"""Differences between trainings, their progress, and the control that is not trained."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.experiments import reid_study
+from common.experiments.config import ReIDConfig
+from common.experiments.reid import evaluation_data
+from common.statistics import paired_difference
+from tests.common import known_people
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
+
+
+def record(seed, values, queries=(1, 3, 2)):
+    return {"seed": seed, "identity_AP": list(values), "identity_queries": list(queries)}
+
+
+FIRST = [record(0, [0.5, 0.6, 0.9]), record(1, [0.7, 0.6, 0.8]), record(2, [0.0, 0.0, 0.0])]
+SECOND = [record(1, [0.6, 0.5, 0.9]), record(0, [0.5, 0.3, 0.6])]
+
+
+def test_a_difference_is_over_queries_of_common_seeds():
+    """By query, seed 0: 0, three of 0.3, two of 0.3; seed 1: 0.1, three of 0.1, two of -0.1."""
+    interval = reid_study.difference(FIRST, SECOND)
+    assert interval.value == pytest.approx((1.5 + 0.2) / 12)
+    items = [[0.0, 0.3, 0.3, 0.3, 0.3, 0.3], [0.1, 0.1, 0.1, 0.1, -0.1, -0.1]]
+    expected = paired_difference(items, np.zeros((2, 6)), [0, 1, 1, 1, 2, 2])
+    assert vars(interval) == pytest.approx(vars(expected))
+
+
+@pytest.mark.parametrize("other", [[record(7, [0.1, 0.2, 0.3])], [record(0, [0.1, 0.2, 0.3], (1, 3, 1))]])
+def test_other_seeds_or_test_sets_are_refused(other):
+    with pytest.raises(ValueError, match="Paired records need common seeds and one test set"):
+        reid_study.difference(FIRST, other)
+
+
+def test_one_training_decides_nothing():
+    better, worse = [record(0, [0.9, 0.9, 0.9])], [record(0, [0.1, 0.1, 0.1])]
+    table = reid_study.difference_table({"a": better, "b": worse}, [("a", "b"), ("a", "c")], {"a": "A", "b": "B"})
+    ((*_, trainings, verdict),) = known_people.cells(table, {"A against B"})
+    assert (trainings, verdict) == ("1", "undecided: one training")
+    assert reid_study.difference_table({"a": better, "b": []}, [("a", "b")], {}) == ""
+
+
+def test_progress_is_read_from_the_log(tmp_path):
+    values = [np.nan, 0.2, np.nan, 0.3, np.nan, 0.41234, np.nan, 0.45, np.nan, 0.4501, np.nan, 0.4502]
+    pd.DataFrame({"epoch": range(1, 13), "test_mAP": values}).to_csv(tmp_path / "log.csv", index=False)
+    read = reid_study.learning_record(tmp_path)
+    assert read == {
+        "curve": {"2": 0.2, "4": 0.3, "6": 0.4123, "8": 0.45, "10": 0.4501, "12": 0.4502},
+        "converged": True,
+    }
+    cell = reid_study.curve_cell([read, {"curve": {**read["curve"], "12": 0.55}}])
+    assert cell == "2: 20.0, 4: 30.0, 6: 41.2, 8: 45.0, 10: 45.0, 12: 50.0"
+    pd.DataFrame({"epoch": [1], "loss": [2.0]}).to_csv(tmp_path / "log.csv", index=False)
+    assert reid_study.learning_record(tmp_path) == {"curve": {}, "converged": False}
+
+
+def test_the_control_is_the_backbone_that_trainings_begin_with(tmp_path, monkeypatch):
+    """Pooled maps of its last block, by cosine; the query and gallery images are those of a run."""
+    folder = known_people.draw(tmp_path / "people")
+    backbone = known_people.backbone()
+    monkeypatch.setattr(reid_study, "build_backbone", lambda *_: backbone)
+    config = ReIDConfig(dataset="market1501", data_dir=folder, image_size=known_people.SIZE)
+
+    def pooled(image):
+        maps = backbone.last_block(backbone.trunk(image[np.newaxis].astype("uint8")))
+        return np.mean(keras.ops.convert_to_numpy(maps)[0], axis=(0, 1))
+
+    parts = [known_people.embedded(folder, split, pooled) for split in ("query", "bounding_box_test")]
+    record = reid_study.untrained_record(config, evaluation_data(config))
+    known_people.assert_record(record, known_people.scores(*parts))
