@@ -19,26 +19,30 @@ from common.experiments import config as run_config
 from common.experiments import entry, training
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.run_folder import cached_json
+from common.files import replacing
 from common.layers import AdaptiveL2
 from common.report import tables
+from common.statistics import Interval, paired_difference
 
-from .factors import FactorLog
+from .factors import FactorLog, SharedFactor
 
 HERE = Path(__file__).parent
-METRICS = "metrics.json"
+METRICS, CORRECT = "metrics.json", "correct.npz"
+LEARNED = {"constant": "constant L2", "shared": "one learned factor", "adaptive": "adaptive L2"}
+PAIRS = (("adaptive", "constant"), ("adaptive", "shared"), ("adaptive", "none"), ("constant", "none"))
 
 
 @dataclass(frozen=True)
 class Config(run_config.RunConfig):
-    """One comparison: no L2, the best constant factor of a grid, adaptive factors."""
+    """One comparison: no L2, and three kinds of factors, each at its best of one grid."""
 
     name: str = "comparison"  # run folder below runs-dir/<project>/digit_classifier
-    seeds: tuple[int, ...] = (0, 1, 2)  # each chooses its images and initial weights
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each chooses its images and initial weights
     dataset: Literal["digits", "mnist", "usps"] = "digits"  # images to read
     train_images: int = 500  # few, so that regularization matters
-    validation_images: int = 500  # choose the constant factor; from the training split too
-    grid: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # constant factors λ to choose from
-    amplitude: float = 0.005  # A of Eq. 2.6, the publication's
+    validation_images: int = 500  # choose the factors; from the training split too
+    grid: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # λ, or A/2, with which learned factors begin
+    sigmoid_bound: float = 0.95  # c of Eq. 2.4: the rates add up to 0.6, so factors fade to the published third
     epochs: int = 60  # passes over the training images
     batch_size: int = 50  # images a step
     learning_rate: float = 1e-3  # of Adam
@@ -46,7 +50,7 @@ class Config(run_config.RunConfig):
 
 
 PUBLISHED = "digit_classifier"  # in results.json
-PRESETS = {PUBLISHED: ("no L2, the best constant factor of a grid, adaptive factors", Config())}
+PRESETS = {PUBLISHED: ("no L2, constant, shared and adaptive factors of one grid", Config())}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Trial(run_config.SeededTrial):
     """One training of a comparison."""
 
     method: str
-    factor: float  # λ if constant, the amplitude A if adaptive
+    factor: float  # with which the training begins: λ, or A/2
     seed: int
 
 
@@ -62,9 +66,9 @@ def trials(config: Config) -> Iterator[Trial]:
     """All trainings of a comparison."""
     for seed in config.seeds:
         yield Trial("none", 0.0, seed)
-        yield Trial("adaptive", config.amplitude, seed)
-        for factor in config.grid:
-            yield Trial("constant", factor, seed)
+        for method in LEARNED:
+            for factor in config.grid:
+                yield Trial(method, factor, seed)
 
 
 def read(config: Config) -> digits.Digits:
@@ -97,10 +101,12 @@ def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> tu
     """The classifier of a trial with its initial weights: images (B, H, W, 1) in [0, 1] -> logits (B, 10)."""
     training.seed_everything(trial.seed)
     with training.precision(config.precision):
-        return build_model(trial, image_shape)
+        return build_model(trial, image_shape, config.sigmoid_bound)
 
 
-def build_model(trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.Model, AdaptiveL2 | None]:
+def build_model(
+    trial: Trial, image_shape: tuple[int, int, int], sigmoid_bound: float
+) -> tuple[keras.Model, AdaptiveL2 | None]:
     """A network of two convolutions with batch normalization and a dense layer."""
     image = keras.Input(image_shape, name="image")
     x = image
@@ -112,7 +118,12 @@ def build_model(trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.
     network = keras.Model(image, logits, name="network")
     if trial.method == "none":
         return network, None
-    regularizer = AdaptiveL2(network, trial.factor, adaptive=trial.method == "adaptive", name="regularizer")
+    regularizer: AdaptiveL2
+    if trial.method == "constant":
+        regularizer = AdaptiveL2(network, trial.factor, adaptive=False, name="regularizer")
+    else:
+        kind = AdaptiveL2 if trial.method == "adaptive" else SharedFactor
+        regularizer = kind(network, 2 * trial.factor, c=sigmoid_bound, name="regularizer")
     return keras.Model(image, regularizer(image), name="training"), regularizer
 
 
@@ -148,60 +159,97 @@ def evaluate_trial(
         model, _ = build(config, trial, data.train_images.shape[1:])
         model.load_weights(folder / BEST_WEIGHTS)
         _, rows = split(config, trial.seed, data)
-        return {
-            **asdict(trial),
-            "validation": accuracy(model, data.train_images[rows], data.train_labels[rows]),
-            "test": accuracy(model, data.test_images, data.test_labels),
-        }
+        correct = is_correct(model, data.test_images, data.test_labels)
+        with replacing(folder / CORRECT) as file:
+            np.savez_compressed(file, correct=correct)
+        validation = is_correct(model, data.train_images[rows], data.train_labels[rows])
+        return {**asdict(trial), "validation": float(validation.mean()), "test": float(correct.mean())}
 
     return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
 
 
-def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images (N, H, W, 1) that are classified as their labels (N,)."""
+def is_correct(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which of images (N, H, W, 1) are classified as their labels (N,): (N,) bool."""
     # Eager calls: `predict` would trace a graph anew for each of the many models of a run.
     parts = np.array_split(images, -(-len(images) // 500))
     logits = np.concatenate([keras.ops.convert_to_numpy(model(part, training=False)) for part in parts])
-    return float(np.mean(np.argmax(logits, axis=1) == labels))
+    return np.argmax(logits, axis=1) == labels
+
+
+def best_factors(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Method -> its factor with the highest mean validation accuracy over the seeds."""
+
+    def validation(method: str, factor: float) -> float:
+        return float(np.mean([r["validation"] for r in records if (r["method"], r["factor"]) == (method, factor)]))
+
+    learned = {method: max(config.grid, key=lambda factor: validation(method, factor)) for method in LEARNED}
+    return {"none": 0.0, **learned}
 
 
 def results_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
-    """Test accuracy of each method; the constant factor is the one of the highest mean validation accuracy."""
-
-    def percent(method: str, factor: float, name: str) -> list[float]:
-        return [100 * r[name] for r in records if (r["method"], r["factor"]) == (method, factor)]
-
-    best = max(config.grid, key=lambda factor: np.mean(percent("constant", factor, "validation")))
+    """Accuracies of each method at its best factor, which is to lie inside the grid."""
     rows = []
-    for name, method, factor, trainings in (
-        ("no L2", "none", 0.0, 1),
-        (f"constant L2, λ = {best:g}, the best of {len(config.grid)}", "constant", best, len(config.grid)),
-        (f"adaptive L2, A = {config.amplitude:g}", "adaptive", config.amplitude, 1),
-    ):
-        validation, test = (percent(method, factor, name) for name in ("validation", "test"))
+    for method, factor in best_factors(config, records).items():
+        chosen = [r for r in records if (r["method"], r["factor"]) == (method, factor)]
+        validation, test = ([100 * record[name] for record in chosen] for name in ("validation", "test"))
+        end = " (an end of the grid)" if factor in (config.grid[0], config.grid[-1]) else ""
+        cells = [LEARNED.get(method, "no L2"), f"{factor:g}{end}" if factor else None]
         each = " ".join(f"{value:.2f}" for value in test)
-        rows.append([name, tables.mean_std(validation), tables.mean_std(test), each, trainings])
-    columns = ["regularization", "validation (%)", "test accuracy (%)", "each seed (%)", "trainings for one"]
-    return tables.table(columns, rows)
+        rows.append([*cells, tables.mean_std(validation), tables.mean_std(test), each])
+    begins = f"λ, or A/2, the best of {len(config.grid)}"
+    return tables.table(["regularization", begins, "validation (%)", "test accuracy (%)", "each seed (%)"], rows)
+
+
+def differences(results: entry.Results) -> list[dict[str, Any]]:
+    """The differences in test accuracy between methods at their best factors, over test images and seeds."""
+    best = best_factors(results.config, results.records)
+    correct = {}
+    for method, factor in best.items():
+        folders = [results.run / Trial(method, factor, seed).name for seed in results.config.seeds]
+        correct[method] = np.stack([np.load(folder / CORRECT)["correct"] for folder in folders])  # (S, N)
+    return [
+        {"first": first, "second": second, **vars(paired_difference(correct[first], correct[second]))}
+        for first, second in PAIRS
+    ]
+
+
+def differences_table(values: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table of `differences`."""
+    rows = []
+    for value in values:
+        interval = Interval(value["value"], value["low"], value["high"])
+        names = (LEARNED.get(value[name], "no L2") for name in ("first", "second"))
+        rows.append([" against ".join(names), interval.text(2), interval.verdict])
+    return tables.table(["compared", "difference (points)", "verdict"], rows)
 
 
 def report(results: entry.Results) -> tables.Report:
-    """The table of a comparison."""
-    return tables.Report(title(results.config), {"Test accuracy": results_table(results.config, results.records)}, {})
+    """The tables of a comparison."""
+    sections = {
+        "Accuracy": results_table(results.config, results.records),
+        "Differences, with 95 % intervals over test images and seeds": differences_table(differences(results)),
+    }
+    return tables.Report(title(results.config), sections, {})
 
 
 def publish(results: entry.Results) -> None:
-    """Writes the numbers to `results.json` and renews the table in the README."""
-    tables.publish(HERE, PRESETS, replace(results.config, publish=False), results.records, name=PUBLISHED)
+    """Writes the numbers to `results.json` and renews the tables in the README."""
+    config = replace(results.config, publish=False)
+    more = {"differences": differences(results)}
+    tables.publish(HERE, PRESETS, config, results.records, name=PUBLISHED, more=more)
     renew_readme()
 
 
 def renew_readme() -> None:
-    """Writes the table of the published comparison into the README."""
+    """Writes the tables of the published comparison into the README."""
     published = tables.published(HERE)[PUBLISHED]
     config = run_config.from_json(published["config"], Config)
-    text = f"{title(config)}:\n\n{results_table(config, published['trials'])}"
-    tables.update_between(HERE / "README.md", "classification", text)
+    parts = [
+        f"{title(config)}:",
+        results_table(config, published["trials"]),
+        differences_table(published["differences"]),
+    ]
+    tables.update_between(HERE / "README.md", "classification", "\n\n".join(parts))
 
 
 # Apart from the runs of the project itself, among which `evaluate` looks for the newest.

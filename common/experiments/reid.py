@@ -250,7 +250,8 @@ def publish(
     Photographs of people are not ours to hand on.
     """
     untrained = json.loads((results.run / UNTRAINED).read_text(encoding="utf-8"))
-    tables.publish(project, presets, results.config, results.records, untrained=untrained)
+    untrained.pop("made_from", None)
+    tables.publish(project, presets, results.config, results.records, more={"untrained": untrained})
     if results.config.dataset == "synthetic":
         tables.copy_figures(results.run, project, figures)
 

@@ -61,24 +61,19 @@ def publish(
     *,
     name: str = "",
     omit: Collection[str] = (),
-    untrained: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a run's config and the numbers of its trials into `results.json` of a project's folder.
 
     They are published under `name`, by default the run's, with the preset that the run comes closest to and the fields
     in which it differs from that. Where files lie on this machine is left out, and so are the numbers to `omit`.
-    `untrained` are the numbers of the network that trainings begin with.
+    `more` are numbers that are not of a trial.
     """
-    records, controls = (
-        [{key: value for key, value in record.items() if key not in (*omit, "made_from")} for record in part]
-        for part in (trials, [untrained] if untrained else [])
-    )
+    records = [{key: value for key, value in trial.items() if key not in (*omit, "made_from")} for trial in trials]
     settings = _settings(config)
     changed = {preset: changed_fields(settings, known) for preset, (_, known) in presets.items()}
     preset = config.name if config.name in presets else min(changed, key=lambda each: len(changed[each]))
-    entry = {"preset": preset, "changed": changed[preset], "config": settings, "trials": records}
-    if controls:
-        entry["untrained"] = controls[0]
+    entry = {"preset": preset, "changed": changed[preset], "config": settings, "trials": records, **(more or {})}
     results = published(project) | {name or config.name: entry}
     write_json(project / "results.json", dict(sorted(results.items())))
 

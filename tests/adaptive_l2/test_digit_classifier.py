@@ -8,10 +8,11 @@ import pytest
 
 from adaptive_l2 import digit_classifier
 from adaptive_l2.digit_classifier import Config, Trial
-from adaptive_l2.factors import FactorLog
+from adaptive_l2.factors import FactorLog, SharedFactor
 from common import distribution
 from common.datasets.digits import Digits
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.entry import Results
 from common.layers import AdaptiveL2
 from tests.adaptive_l2.test_tables import cells
 from tests.common.recorded import batches_of, recorded
@@ -33,11 +34,13 @@ def test_images_are_split_at_random_without_overlap():
 
 
 def test_settings_are_those_of_the_published_table():
-    """Of the README: 500 images, 60 epochs, three seeds; the grid has the half decades from 10⁻⁵ to 10⁻²."""
+    """Of the README: 500 images, 60 epochs, five seeds; the grid has the half decades from 10⁻⁴ to 10⁻¹."""
     config = Config()
-    assert config.grid == pytest.approx([1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
+    assert config.grid == pytest.approx([1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1])
+    # 600 steps lower a factor to the same share of its start as the publication's schedule does.
+    assert 0.5 - 0.6 / (2 * config.sigmoid_bound) == pytest.approx(0.5 - 1.574 / 5, abs=0.002)
     assert (config.train_images, config.validation_images, config.epochs, config.batch_size) == (500, 500, 60, 50)
-    assert (config.seeds, config.amplitude, config.learning_rate, config.publish) == ((0, 1, 2), 0.005, 0.001, False)
+    assert (config.seeds, config.learning_rate, config.publish) == ((0, 1, 2, 3, 4), 0.001, False)
 
 
 def test_publishing_is_no_setting_of_the_training(monkeypatch):
@@ -58,13 +61,16 @@ def test_all_training_images_may_be_used():
 
 
 def test_trainings_are_whole_seeds():
-    config = Config(seeds=(1, 2), grid=(0.1, 0.2), amplitude=0.3)
-    one = [("none", 0.0), ("adaptive", 0.3), ("constant", 0.1), ("constant", 0.2)]
+    config = Config(seeds=(1, 2), grid=(0.1, 0.2))
+    learned = [(method, factor) for method in ("constant", "shared", "adaptive") for factor in (0.1, 0.2)]
+    one = [("none", 0.0), *learned]
     expected = [Trial(method, factor, seed) for seed in (1, 2) for method, factor in one]
     assert list(digit_classifier.trials(config)) == expected
 
 
-@pytest.mark.parametrize(("method", "factor"), [("none", None), ("constant", 0.04), ("adaptive", 0.02)])
+@pytest.mark.parametrize(
+    ("method", "factor"), [("none", None), ("constant", 0.04), ("shared", 0.04), ("adaptive", 0.04)]
+)
 def test_network(method, factor):
     """Two of 3 · 3 convolutions with batch normalization and pooling: 8 → 4 → 2, so 2 · 2 · 64 features."""
     model, regularizer = digit_classifier.build(Config(), Trial(method, 0.04, 0), (8, 8, 1))
@@ -82,7 +88,7 @@ def test_network(method, factor):
         assert regularizer is None
     else:
         np.testing.assert_allclose(regularizer.factors(), np.full(10, factor), rtol=1e-6)
-        assert type(model.layers[-1]) is AdaptiveL2
+        assert type(model.layers[-1]) is (SharedFactor if method == "shared" else AdaptiveL2)
     other, regularizer = digit_classifier.build(Config(), Trial(method, 0.04, 1), (8, 8, 1))
     kernels = [n.get_layer("logits").kernel for n in (network, regularizer.network if regularizer else other)]
     assert not np.array_equal(*kernels)
@@ -135,20 +141,46 @@ def test_accuracies_are_those_of_the_validation_and_of_the_test_images(tmp_path,
     }  # fmt: skip
 
 
-def test_constant_factor_is_chosen_by_validation_not_by_test():
-    config = digit_classifier.Config(grid=(0.1, 0.2), seeds=(0, 1))
-    values = {("none", 0.0): (0.5, 0.5), ("adaptive", 0.005): (0.6, 0.9), ("constant", 0.1): (0.7, 0.6)}
-    values["constant", 0.2] = (0.6, 0.99)  # better on the test set, worse on the validation set
-    records = [
+def records_of(values):
+    return [
         {"method": method, "factor": factor, "seed": seed, "validation": validation, "test": test}
         for (method, factor), (validation, test) in values.items()
         for seed in (0, 1)
     ]
-    row = cells(digit_classifier.results_table(config, records), 1)
-    assert row == ["constant L2, λ = 0.1, the best of 2", "70.00 ± 0.00", "60.00 ± 0.00", "60.00 60.00", "2"]
-    table = digit_classifier.results_table(config, records)
-    assert cells(table, 0) == ["no L2", "50.00 ± 0.00", "50.00 ± 0.00", "50.00 50.00", "1"]
-    assert cells(table, 2) == ["adaptive L2, A = 0.005", "60.00 ± 0.00", "90.00 ± 0.00", "90.00 90.00", "1"]
+
+
+def test_factors_are_chosen_by_validation_not_by_test():
+    config = digit_classifier.Config(grid=(0.1, 0.2, 0.3), seeds=(0, 1))
+    values = {("none", 0.0): (0.5, 0.5)}
+    for method, (validation, best) in {"constant": (0.7, 0.2), "shared": (0.8, 0.3), "adaptive": (0.6, 0.1)}.items():
+        for factor in config.grid:  # the others are better on the test set, worse on the validation set
+            values[method, factor] = (validation, validation - 0.1) if factor == best else (validation - 0.05, 0.99)
+    table = digit_classifier.results_table(config, records_of(values))
+    assert [cells(table, row) for row in range(4)] == [
+        ["no L2", "–", "50.00 ± 0.00", "50.00 ± 0.00", "50.00 50.00"],
+        ["constant L2", "0.2", "70.00 ± 0.00", "60.00 ± 0.00", "60.00 60.00"],
+        ["one learned factor", "0.3 (an end of the grid)", "80.00 ± 0.00", "70.00 ± 0.00", "70.00 70.00"],
+        ["adaptive L2", "0.1 (an end of the grid)", "60.00 ± 0.00", "50.00 ± 0.00", "50.00 50.00"],
+    ]
+
+
+def test_differences_are_paired_over_images_and_seeds(tmp_path):
+    config = digit_classifier.Config(grid=(0.1,), seeds=(0, 1))
+    right = {"none": [[0, 1, 1, 0]] * 2, "constant": [[1, 1, 1, 0]] * 2, "adaptive": [[1, 1, 1, 1], [0, 1, 1, 1]]}
+    for method, factor in {"none": 0.0, "constant": 0.1, "shared": 0.1, "adaptive": 0.1}.items():
+        for seed, row in enumerate(right.get(method, right["none"])):
+            folder = tmp_path / Trial(method, factor, seed).name
+            folder.mkdir()
+            np.savez(folder / digit_classifier.CORRECT, correct=np.array(row, bool))
+    records = records_of(dict.fromkeys([("none", 0.0), *((m, 0.1) for m in digit_classifier.LEARNED)], (0.5, 0.5)))
+    values = digit_classifier.differences(Results(tmp_path, config, None, 8, [], records, None))
+    assert [(v["first"], v["second"], v["value"]) for v in values] == [
+        ("adaptive", "constant", 0.125), ("adaptive", "shared", 0.375), ("adaptive", "none", 0.375),
+        ("constant", "none", 0.25),
+    ]  # fmt: skip
+    table = digit_classifier.differences_table(values)
+    assert cells(table, 0)[0] == "adaptive L2 against constant L2" and cells(table, 0)[2] == "undecided"
+    assert cells(table, 3)[1].startswith("+25.00 (+0.00 to +")
 
 
 def test_classifiers_are_trained_once_and_apart(tmp_path, monkeypatch):
@@ -160,8 +192,11 @@ def test_classifiers_are_trained_once_and_apart(tmp_path, monkeypatch):
     run_program(options)
     run = tmp_path / "adaptive_l2/digit_classifier/comparison"
     files = {path: path.stat().st_mtime_ns for path in run.glob("*/metrics.json")}
-    assert {path.parent.name for path in files} == {"none-0-seed0", "adaptive-0.005-seed0", "constant-0.001-seed0"}
-    assert "factor_conv_kernel" in (run / "adaptive-0.005-seed0/log.csv").read_text()
+    assert {path.parent.name for path in files} == {
+        "none-0-seed0",
+        *(f"{method}-0.001-seed0" for method in digit_classifier.LEARNED),
+    }
+    assert "factor_conv_kernel" in (run / "adaptive-0.001-seed0/log.csv").read_text()
     run_program(options)
     assert {path: path.stat().st_mtime_ns for path in files} == files
     with pytest.raises(ValueError, match="train_images and validation_images must be"):
