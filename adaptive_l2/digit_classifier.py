@@ -38,7 +38,7 @@ class Config(run_config.RunConfig):
 
     name: str = "comparison"  # run folder below runs-dir/<project>/digit_classifier
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each chooses its images and initial weights
-    dataset: Literal["digits", "mnist", "usps"] = "digits"  # images to read
+    dataset: Literal["digits", "mnist5000", "mnist", "usps"] = "digits"  # images to read
     train_images: int = 500  # few, so that regularization matters
     validation_images: int = 500  # choose the factors; from the training split too
     grid: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # λ, or A/2, with which learned factors begin

@@ -13,7 +13,7 @@ Normalization = Literal["none", "batch", "layer", "l2"]
 class Config(RunConfig):
     """One run: a data set, an architecture, and a training per (normalization, abnormal digit, seed)."""
 
-    dataset: Literal["digits", "mnist", "usps"] = "mnist"  # images to read, section 5.1.1
+    dataset: Literal["digits", "mnist5000", "mnist", "usps"] = "mnist"  # images to read, section 5.1.1
     split: Literal["all", "train"] = "all"  # images to cluster and train on; anomaly detection trains on "train" always
     architecture: Literal["convolutional", "dense"] = "convolutional"  # layers of DCEC or of DEC
     normalizations: tuple[Normalization, ...] = ("l2",)  # one training each; "l2" is Eq. 5.5

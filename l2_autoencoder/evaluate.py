@@ -26,13 +26,15 @@ from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
 from common.report import plots as common_plots
 from common.report import tables
+from common.statistics import paired_difference
 
 from . import plots
 from .clustering import kmeans_starts, normality, unit_length
 from .config import Config, Trial, trials
 from .data import read, scaled, training_images
 from .model import Autoencoder, restore
-from .tables import NAMES, publish, run_table
+from .tables import COMPARED, NAMES, anomaly_differences, differences_table, run_table
+from .tables import publish as publish_tables
 
 TSNE_SAMPLES = 3000
 METRICS, OUTPUTS = "metrics.json", "outputs.npz"
@@ -139,19 +141,56 @@ def evaluate_trial(
     return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
 
 
+def clustering_differences(results: entry.Results) -> list[dict[str, Any]]:
+    """The differences in accuracy between normalizations, over images and seeds: `first`, `second` and the interval.
+
+    A preset of the publication has one normalization. Its run is compared with those in the same folder that differ
+    from it in the normalization alone, as far as they have the same seeds.
+    """
+    right = {name: _is_right(results, name) for name in NAMES}
+    return [
+        {"first": first, "second": second, **vars(paired_difference(right[first], right[second]))}
+        for first, second in COMPARED
+        if right[first] is not None and right[second] is not None
+    ]
+
+
+def _is_right(results: entry.Results, normalization: str) -> np.ndarray | None:
+    """Which images lie in a cluster that is matched to their digit, a row per seed: (S, N) bool; None if not run."""
+    config, run = results.config, results.run
+    if normalization not in config.normalizations:
+        name, _, own = config.name.rpartition("_")
+        if (own,) != config.normalizations:
+            return None
+        run = run.parent / f"{name}_{normalization}"
+    rows = []
+    for seed in config.seeds:
+        file = run / Trial(normalization, seed, None).name / OUTPUTS
+        if not file.exists():
+            return None
+        with np.load(file) as arrays:
+            labels, clusters = arrays["labels"], arrays["clusters"]
+        digit_of = match_clusters(labels, clusters)
+        rows.append(labels == [digit_of[cluster] for cluster in clusters])
+    return np.stack(rows)
+
+
 def report(results: entry.Results) -> tables.Report:
-    """Table and figures of a run."""
+    """Tables and figures of a run."""
     config, figures = results.config, results.run / "figures"
     if config.abnormal_digits:
         draw_anomaly(config, results.records, figures / "roc.png")
         captions = {"figures/roc.png": "ROC curves on the test set and their areas, first seed; normal is positive."}
+        text = anomaly_differences(config, results.records)
     else:
         captions = draw_clustering(results)
+        text = differences_table(clustering_differences(results), "accuracy (points)")
+    differences = {"Differences, with 95 % intervals": text} if text else {}
     common_plots.loss_curves(results.run, results.trials, "mean squared error")
     captions["figures/loss.png"] = "Training loss (Eqs. 5.4, 5.5)."
     return tables.Report(
         f"{config.name}: {config.architecture} autoencoder on {config.dataset}, {config.epochs} epochs",
-        {results.heading: run_table(config, results.records)},
+        {results.heading: run_table(config, results.records), **differences},
         captions,
     )
 
@@ -200,6 +239,11 @@ def draw_anomaly(config: Config, records: list[dict[str, Any]], path: Path) -> N
                 name = f"{NAMES[record['normalization']]}, {score}: {record[f'auc_{score}']:.3f}"
                 lines[name] = tuple(np.array(rates) for rates in record["roc"][score])
     plots.roc(path, panels)
+
+
+def publish(results: entry.Results) -> None:
+    """Writes a run's numbers, and how they differ, to `results.json`, and renews the README's tables."""
+    publish_tables(results, [] if results.config.abnormal_digits else clustering_differences(results))
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)

@@ -1,12 +1,15 @@
 """Tables that put the publication's numbers and this repository's side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from common.experiments import entry
 from common.experiments.config import from_json
 from common.report import tables
+from common.statistics import Interval, bootstrap
 
 from .config import PRESETS, Config
 from .paper_results import BORROWED_ACCURACY, BORROWED_AUC, PAPER_ACCURACY, PAPER_AUC
@@ -24,6 +27,13 @@ _SCORES = (
     ("CAE cluster", "none", "cluster", 1),
     ("CAE cluster, cosine", "none", "cluster_cosine", None),
     ("CAE L2 cluster", "l2", "cluster", 2),
+)
+# What is compared: normalizations, and scores of Table 5.4.
+COMPARED = (("l2", "none"), ("l2", "batch"), ("l2", "layer"), ("layer", "none"), ("batch", "none"))
+_COMPARED_SCORES = (
+    ("CAE L2 cluster", "CAE cluster"),
+    ("CAE L2 cluster", "CAE cluster, cosine"),
+    ("CAE L2 cluster", "CAE L2 recons"),
 )
 _PAIRS = (
     "The publication's *CAE recons* is of the autoencoder with the constraint (section IV-B (pub)), so it stands next "
@@ -83,9 +93,41 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
     return tables.table(columns, rows) + (f"\n\n{_PAIRS}" if config.dataset == "mnist" else "")
 
 
-def publish(results: entry.Results) -> None:
+def differences_table(values: Sequence[dict[str, Any]], of: str) -> str:
+    """The Markdown table of differences, each a value with `first`, `second`, `low` and `high`; empty without any."""
+    rows = []
+    for value in values:
+        interval = Interval(value["value"], value["low"], value["high"])
+        names = [NAMES.get(value[name], value[name]) for name in ("first", "second")]
+        rows.append([" against ".join(names), interval.text(), interval.verdict])
+    return tables.table(["compared", f"difference in {of}", "verdict"], rows) if rows else ""
+
+
+def anomaly_differences(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table of differences in ROC AUC between scores, over abnormal digits and partitions."""
+
+    def areas(heading: str) -> np.ndarray:
+        """(S, digits); NaN where there is no such training."""
+        _, normalization, score, _ = next(row for row in _SCORES if row[0] == heading)
+        known = {
+            (record["seed"], record["abnormal_digit"]): record[f"auc_{score}"]
+            for record in records
+            if record["normalization"] == normalization
+        }
+        return np.array([[known.get((s, d), np.nan) for d in config.abnormal_digits] for s in config.seeds])
+
+    values = []
+    for first, second in _COMPARED_SCORES:
+        gains = areas(first) - areas(second)
+        if np.sum(~np.isnan(gains).all(axis=0)) > 1:
+            values.append({"first": first, "second": second, **vars(bootstrap(gains))})
+    return differences_table(values, "ROC AUC (points), over digits and partitions")
+
+
+def publish(results: entry.Results, differences: Sequence[dict[str, Any]]) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    tables.publish(HERE, PRESETS, results.config, results.records, omit=("roc",))
+    more = {"differences": list(differences)} if differences else None
+    tables.publish(HERE, PRESETS, results.config, results.records, omit=("roc",), more=more)
     if results.config.name == FIGURE_1:
         tables.copy_figures(results.run, HERE, ["tsne.png"])
     renew_readme()
@@ -98,8 +140,17 @@ def renew_readme() -> None:
     images = "MNIST's training split" if FIGURE_1 in results else "USPS, seed 1"
     captions = {"tsne.png": f"t-SNE of the embeddings of {images} (publication, Fig. 1)."}
     pictures = tables.pictures({name: text for name, text in captions.items() if (HERE / "figures" / name).exists()})
-    sections = [*_paper_clustering(results), *pictures, _paper_anomaly(results), _study(results)]
+    sections = [*_paper_clustering(results), *_differences(results), *pictures, _paper_anomaly(results)]
+    sections.append(_study(results))
     tables.update_between(HERE / "README.md", "results", "\n\n".join(section for section in sections if section))
+
+
+def _differences(results: dict[str, Any]) -> Iterator[str]:
+    """How the normalizations of the published runs differ in accuracy, over images and seeds."""
+    for name, run in results.items():
+        if run.get("differences"):
+            table = differences_table(run["differences"], "accuracy (points), over images and seeds")
+            yield f"**`{name}`: differences, with 95 % intervals**\n\n{table}"
 
 
 def _paper_clustering(results: dict[str, Any]) -> list[str]:
@@ -148,7 +199,8 @@ def _paper_anomaly(results: dict[str, Any]) -> str:
         return "**Table 5.4: anomaly detection on MNIST**: not run."
     config, records = from_json(results["anomaly_mnist"]["config"], Config), results["anomaly_mnist"]["trials"]
     epochs = f"{config.epochs} of {PRESETS['anomaly_mnist'][1].epochs} epochs"
-    return f"**Table 5.4: ROC AUC, anomaly detection on MNIST** ({epochs})\n\n{_anomaly_table(config, records)}"
+    parts = [f"**Table 5.4: ROC AUC, anomaly detection on MNIST** ({epochs})", _anomaly_table(config, records)]
+    return "\n\n".join([*parts, anomaly_differences(config, records)])
 
 
 def _study(results: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 from sklearn.datasets import load_digits, load_svmlight_file
 
+MNIST_5000 = Path(__file__).with_name("mnist5000")  # 400 training and 100 test images of each digit
+
 
 @dataclass(frozen=True)
 class Digits:
@@ -35,16 +37,18 @@ class Digits:
 
 
 def read(dataset: str, data_dir: Path | None) -> Digits:
-    """Reads "digits" (embedded), "mnist" or "usps" (both from `data_dir`).
+    """Reads "digits" or "mnist5000" (both embedded), "mnist" or "usps" (both from `data_dir`).
 
     Raises:
         ValueError: unknown data set, no folder given, or the reader's complaint.
     """
     if dataset == "digits":
         return read_embedded()
+    if dataset == "mnist5000":
+        return read_mnist(MNIST_5000)
     readers = {"mnist": read_mnist, "usps": read_usps}
     if dataset not in readers:
-        raise ValueError(f"Unknown data set {dataset!r}; expected one of {['digits', *readers]}.")
+        raise ValueError(f"Unknown data set {dataset!r}; expected one of {['digits', 'mnist5000', *readers]}.")
     if data_dir is None:
         raise ValueError(f"Data set {dataset!r} is read from a folder: pass --data-dir.")
     return readers[dataset](data_dir)

@@ -11,13 +11,14 @@ import pytest
 
 from common.datasets import digits
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.entry import Results
 from common.experiments.run_folder import open_run
 from common.metrics import clustering_accuracy
 from common.report import plots as common_plots
 from l2_autoencoder import evaluate as evaluation
 from l2_autoencoder import plots
 from l2_autoencoder.clustering import keep_a_tenth
-from l2_autoencoder.config import PRESETS, trials
+from l2_autoencoder.config import PRESETS, Trial, trials
 from l2_autoencoder.data import training_images
 from l2_autoencoder.evaluate import evaluate, outputs
 from l2_autoencoder.model import restore
@@ -72,8 +73,9 @@ def run(tmp_path_factory):
 
 
 def rows_of(run):
-    """Cells of the table of a run's report, by heading."""
-    lines = [line for line in (run / "report.md").read_text().splitlines() if line.startswith("|")]
+    """Cells of the first table of a run's report, by heading."""
+    text, _, _ = (run / "report.md").read_text().partition("## Differences")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(header, row)) for row in rows]
 
@@ -266,3 +268,21 @@ def test_commands_report_errors_in_one_sentence(tmp_path):
     ):
         _, err = run_python("-m", *command, status=1)
         assert sentence in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_normalizations_are_compared_over_images_and_seeds(tmp_path):
+    """Also with the run beside this one whose preset differs in the normalization alone."""
+    labels = np.array([0, 0, 1, 1])
+    clusters = {"none": [[0, 1, 1, 1], [1, 0, 0, 0]], "l2": [[1, 1, 0, 0], [0, 0, 1, 0]]}
+    for normalization, rows in clusters.items():
+        for seed, row in enumerate(rows):
+            folder = tmp_path / f"usps_conv_{normalization}" / Trial(normalization, seed, None).name
+            folder.mkdir(parents=True)
+            np.savez(folder / evaluation.OUTPUTS, embeddings=0, clusters=np.array(row), labels=labels)
+    config = replace(PRESETS["usps_conv_l2"][1], name="usps_conv_l2", seeds=(0, 1))
+    results = Results(tmp_path / "usps_conv_l2", config, None, 2, [], [], None)
+    (value,) = evaluation.clustering_differences(results)
+    # Three of four images are right without it in both trainings; with it four, then three.
+    assert (value["first"], value["second"], value["value"]) == ("l2", "none", 0.125) and value["low"] < 0
+    alone = replace(results, config=replace(config, name="other"))
+    assert evaluation.clustering_differences(alone) == []

@@ -67,6 +67,24 @@ def test_reconstruction_column_of_the_publication_is_of_the_autoencoder_with_the
     ]  # fmt: skip
 
 
+def test_scores_of_anomalies_are_compared_over_digits_and_partitions():
+    """Under the constraint the area is 0.1 larger for one digit and 0.3 for the other, whatever the partition."""
+    config = replace(PRESETS["anomaly_mnist"][1], abnormal_digits=(1, 7), seeds=(0, 1))
+    records = []
+    for seed in config.seeds:
+        for digit, gain in ((1, 0.1), (7, 0.3)):
+            for normalization, area in (("none", 0.5 + seed / 10), ("l2", 0.5 + seed / 10 + gain)):
+                areas = {"auc_reconstruction": 0.4, "auc_cluster": area, "auc_cluster_cosine": area}
+                records.append({"normalization": normalization, "seed": seed, "abnormal_digit": digit, **areas})
+    rows = [cells(line) for line in tables.anomaly_differences(config, records).splitlines()[2:]]
+    assert rows[0] == ["CAE L2 cluster against CAE cluster", "+20.0 (+10.0 to +30.0)", "higher"]
+    assert [row[0] for row in rows[1:]] == [
+        "CAE L2 cluster against CAE cluster, cosine", "CAE L2 cluster against CAE L2 recons"
+    ]  # fmt: skip
+    one = replace(config, abnormal_digits=(1,))
+    assert tables.anomaly_differences(one, [r for r in records if r["abnormal_digit"] == 1]) == ""
+
+
 def test_every_row_of_the_publications_tables_is_planned_or_left_out_with_a_reason():
     rows = {}
     for (dataset, architecture, normalization), accuracy in PAPER_ACCURACY.items():

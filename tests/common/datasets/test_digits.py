@@ -104,6 +104,14 @@ def test_embedded_digits():
     assert np.bincount(data.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
+def test_embedded_part_of_mnist():
+    data = digits.read("mnist5000", None)
+    assert data.train_images.shape == (4000, 28, 28, 1) and data.test_images.shape == (1000, 28, 28, 1)
+    assert np.bincount(data.train_labels).tolist() == [400] * 10
+    assert np.bincount(data.test_labels).tolist() == [100] * 10
+    assert len(np.unique(data.images.reshape(5000, -1), axis=0)) == 5000
+
+
 def damage(name, content):
     def change(root):
         path = root / name
@@ -159,7 +167,8 @@ def test_wrong_usps_files_are_named(tmp_path):
 
 
 def test_unknown_data_set_and_missing_folder():
-    with pytest.raises(ValueError, match="Unknown data set 'svhn'; expected one of \\['digits', 'mnist', 'usps'\\]"):
+    names = r"\['digits', 'mnist5000', 'mnist', 'usps'\]"
+    with pytest.raises(ValueError, match=f"Unknown data set 'svhn'; expected one of {names}"):
         digits.read("svhn", None)
     with pytest.raises(ValueError, match="'usps' is read from a folder: pass --data-dir"):
         digits.read("usps", None)
@@ -175,3 +184,9 @@ def test_complete_sets():
     usps = digits.read("usps", root / "usps")
     assert np.bincount(usps.train_labels).tolist() == [1194, 1005, 731, 658, 652, 556, 664, 645, 542, 644]
     assert np.bincount(usps.labels).tolist() == [1553, 1269, 929, 824, 852, 716, 834, 792, 708, 821]
+    part = digits.read("mnist5000", None)
+    for split, count in (("train", 400), ("test", 100)):
+        images, labels = getattr(mnist, f"{split}_images"), getattr(mnist, f"{split}_labels")
+        rows = np.sort(np.concatenate([np.flatnonzero(labels == digit)[:count] for digit in range(10)]))
+        np.testing.assert_array_equal(getattr(part, f"{split}_images"), images[rows])
+        np.testing.assert_array_equal(getattr(part, f"{split}_labels"), labels[rows])
