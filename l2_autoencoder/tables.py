@@ -140,9 +140,23 @@ def renew_readme() -> None:
     images = "MNIST's training split" if FIGURE_1 in results else "USPS, seed 1"
     captions = {"tsne.png": f"t-SNE of the embeddings of {images} (publication, Fig. 1)."}
     pictures = tables.pictures({name: text for name, text in captions.items() if (HERE / "figures" / name).exists()})
-    sections = [*_paper_clustering(results), *_differences(results), *pictures, _paper_anomaly(results)]
+    sections = [
+        *_demo(results),
+        *_paper_clustering(results),
+        *_differences(results),
+        *pictures,
+        _paper_anomaly(results),
+    ]
     sections.append(_study(results))
     tables.update_between(HERE / "README.md", "results", "\n\n".join(section for section in sections if section))
+
+
+def _demo(results: dict[str, Any]) -> Iterator[str]:
+    """What the first command of the README prints."""
+    if "demo" in results:
+        config = from_json(results["demo"]["config"], Config)
+        title = f"**5,000 images of MNIST, `make train-{__package__}`**: {config.epochs} epochs"
+        yield f"{title}\n\n{run_table(config, results['demo']['trials'])}"
 
 
 def _differences(results: dict[str, Any]) -> Iterator[str]:

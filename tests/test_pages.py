@@ -14,6 +14,8 @@ import tyro
 from adaptive_l2 import digit_classifier
 from common.experiments.config import from_json, parse
 from common.report import tables
+from l2_autoencoder.config import PRESETS
+from l2_autoencoder.tables import differences_table, run_table
 from tests.children import PROJECTS, ROOT
 
 PAGES = sorted(
@@ -108,6 +110,15 @@ def test_commands_of_the_page_are_accepted(page, monkeypatch, capsys):
                     accept(module, arguments, monkeypatch)
                 except SystemExit:
                     pytest.fail(f"{command}: {capsys.readouterr().err}")
+
+
+def test_the_first_page_shows_what_the_first_command_prints():
+    """Numbers as published; `make eval-l2_autoencoder RUN=… ARGS=--publish` writes those of a run."""
+    published = tables.published(ROOT / "l2_autoencoder")["demo"]
+    config = from_json(published["config"], type(PRESETS["demo"][1]))
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert run_table(config, published["trials"]) in shown
+    assert differences_table(published["differences"], "accuracy (points)") in shown
 
 
 def test_pages_have_commands():
