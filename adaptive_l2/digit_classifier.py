@@ -20,7 +20,7 @@ from common.experiments import entry, training
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.run_folder import cached_json
 from common.files import replacing
-from common.layers import AdaptiveL2
+from common.layers import AdaptiveL2, ConstantL2
 from common.report import tables
 from common.statistics import Interval, paired_difference
 
@@ -97,7 +97,7 @@ def split(config: Config, seed: int, data: digits.Digits) -> list[np.ndarray]:
     return np.split(order[: config.train_images + config.validation_images], [config.train_images])
 
 
-def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.Model, AdaptiveL2 | None]:
+def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.Model, ConstantL2 | None]:
     """The classifier of a trial with its initial weights: images (B, H, W, 1) in [0, 1] -> logits (B, 10)."""
     training.seed_everything(trial.seed)
     with training.precision(config.precision):
@@ -106,7 +106,7 @@ def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> tu
 
 def build_model(
     trial: Trial, image_shape: tuple[int, int, int], sigmoid_bound: float
-) -> tuple[keras.Model, AdaptiveL2 | None]:
+) -> tuple[keras.Model, ConstantL2 | None]:
     """A network of two convolutions with batch normalization and a dense layer."""
     image = keras.Input(image_shape, name="image")
     x = image
@@ -118,9 +118,9 @@ def build_model(
     network = keras.Model(image, logits, name="network")
     if trial.method == "none":
         return network, None
-    regularizer: AdaptiveL2
+    regularizer: ConstantL2
     if trial.method == "constant":
-        regularizer = AdaptiveL2(network, trial.factor, adaptive=False, name="regularizer")
+        regularizer = ConstantL2(network, trial.factor, name="regularizer")
     else:
         kind = AdaptiveL2 if trial.method == "adaptive" else SharedFactor
         regularizer = kind(network, 2 * trial.factor, c=sigmoid_bound, name="regularizer")

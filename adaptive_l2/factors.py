@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from common.layers import AdaptiveL2
+from common.layers import AdaptiveL2, ConstantL2
 
 
-class SharedFactor(AdaptiveL2):
+class SharedFactor(ConstantL2):
     """L2 with one learned factor for all weights: A f(θ) Σ ‖w_n‖₂².
 
     The control of `AdaptiveL2`: it fades with the sum of the learning rates as adaptive factors do, but no weight has a
@@ -22,7 +22,8 @@ class SharedFactor(AdaptiveL2):
     """
 
     def __init__(self, network: keras.Model, amplitude: float, c: float = 2.5, **kwargs: Any):
-        super().__init__(network, amplitude, adaptive=False, c=c, **kwargs)
+        super().__init__(network, amplitude, **kwargs)
+        self.c = c
         self.theta = self.add_weight(shape=(), initializer="zeros", name="theta")
 
     def factors(self):
@@ -37,10 +38,10 @@ class FactorLog(keras.callbacks.Callback):
     `common.experiments.training.fit` does.
 
     Args:
-        layer: the `AdaptiveL2` to read.
+        layer: the regularizer to read.
     """
 
-    def __init__(self, layer: AdaptiveL2):
+    def __init__(self, layer: ConstantL2):
         super().__init__()
         self.layer = layer
 
@@ -48,11 +49,11 @@ class FactorLog(keras.callbacks.Callback):
         if logs is None:
             return
         logs["penalty"] = float(self.layer.penalty())
-        if hasattr(self.layer, "theta"):
+        if isinstance(self.layer, (AdaptiveL2, SharedFactor)):
             logs |= {f"factor_{name}": float(np.median(values)) for name, values in by_category(self.layer).items()}
 
 
-def by_category(layer: AdaptiveL2) -> dict[str, list[float]]:
+def by_category(layer: ConstantL2) -> dict[str, list[float]]:
     """Category -> the factors λ_n of its weights."""
     factors: dict[str, list[float]] = {}
     for category, factor in zip(layer.categories, ops.convert_to_numpy(layer.factors())):

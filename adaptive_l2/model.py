@@ -10,7 +10,7 @@ from common.backbones import Backbone, build_backbone
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.reid import branch_maps, identity_logits
 from common.experiments.training import precision, seed_everything
-from common.layers import AdaptiveL2
+from common.layers import AdaptiveL2, ConstantL2
 from common.losses import BatchHardTriplet
 
 from .config import Config, Trial
@@ -31,7 +31,7 @@ class ReIDModel:
 
     training_model: keras.Model
     inference_model: keras.Model
-    regularizer: AdaptiveL2 | None
+    regularizer: ConstantL2 | None
     frozen_blocks: tuple[keras.Model, ...]
 
 
@@ -101,11 +101,11 @@ def build_model(
     network = keras.Model(image, outputs, name="network")
     regularizer = None
     if regularization != "none":
-        if regularization == "shared":
-            regularizer = SharedFactor(network, factor, sigmoid_bound, name="regularizer")
+        if regularization == "constant":
+            regularizer = ConstantL2(network, factor, name="regularizer")
         else:
-            adaptive = regularization == "adaptive"
-            regularizer = AdaptiveL2(network, factor, adaptive, sigmoid_bound, name="regularizer")
+            kind = AdaptiveL2 if regularization == "adaptive" else SharedFactor
+            regularizer = kind(network, factor, c=sigmoid_bound, name="regularizer")
         outputs = regularizer(image)
     joined = embeddings[0]
     if len(embeddings) > 1:

@@ -10,7 +10,7 @@ from common.backbones import Backbone, build_backbone
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.reid import branch_maps, identity_logits
 from common.experiments.training import precision, seed_everything
-from common.layers import AdaptiveL2, GeMPooling2D
+from common.layers import ConstantL2, GeMPooling2D, weights_by_category
 from common.losses import BatchHardTriplet
 
 from .config import Config, Trial
@@ -99,7 +99,9 @@ def build_model(
         if method in ("flipping_loss", "aggregator"):
             outputs[f"{branch}_difference"] = pairs[branch][0] - pairs[branch][1]
     network = keras.Model(image, outputs, name="network")
-    regularizer = AdaptiveL2(network, l2_factor, adaptive=False, name="regularizer")
+    # As in the author's program, not the powers of the pooling.
+    regularized = [category for category in weights_by_category(network) if not category.endswith("_power")]
+    regularizer = ConstantL2(network, l2_factor, regularized, name="regularizer")
     first, double = _joined({branch: pair[0] for branch, pair in pairs.items()}), _joined(fused)
     return FlipModel(
         training_model=keras.Model(image, regularizer(image), name="training"),

@@ -9,7 +9,7 @@ from keras import layers, ops
 from common.backbones import Backbone, build_backbone
 from common.experiments.reid import identity_logits
 from common.experiments.training import precision, seed_everything
-from common.layers import AdaptiveL2
+from common.layers import ConstantL2
 from common.losses import BatchHardTriplet, LiftedStructured
 
 from .arcface import ArcFace, CosineDense
@@ -65,7 +65,7 @@ def build_model(
         heads = {}
     outputs = heads or {f"{name}_embedding": embedding for name in num_classes}
     network = keras.Model(image, outputs, name="network")
-    regularizer = AdaptiveL2(network, l2_factor, adaptive=False, name="regularizer")
+    regularizer = ConstantL2(network, l2_factor, name="regularizer")
     return AttributeModel(
         training_model=keras.Model(image, regularizer(image), name="training"),
         inference_model=keras.Model(image, {"embedding": embedding, **heads}, name="inference"),

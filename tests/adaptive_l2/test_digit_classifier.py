@@ -13,7 +13,7 @@ from common import distribution
 from common.datasets.digits import Digits
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.entry import Results
-from common.layers import AdaptiveL2
+from common.layers import AdaptiveL2, ConstantL2
 from tests.adaptive_l2.test_tables import cells
 from tests.common.recorded import batches_of, recorded
 
@@ -88,7 +88,9 @@ def test_network(method, factor):
         assert regularizer is None
     else:
         np.testing.assert_allclose(regularizer.factors(), np.full(10, factor), rtol=1e-6)
-        assert type(model.layers[-1]) is (SharedFactor if method == "shared" else AdaptiveL2)
+        assert (
+            type(model.layers[-1]) is {"shared": SharedFactor, "constant": ConstantL2, "adaptive": AdaptiveL2}[method]
+        )
     other, regularizer = digit_classifier.build(Config(), Trial(method, 0.04, 1), (8, 8, 1))
     kernels = [n.get_layer("logits").kernel for n in (network, regularizer.network if regularizer else other)]
     assert not np.array_equal(*kernels)

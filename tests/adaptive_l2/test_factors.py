@@ -11,7 +11,7 @@ from keras import layers
 from adaptive_l2.factors import FactorLog, SharedFactor, by_category
 from common.datasets.batches import shuffled_batches
 from common.experiments import training
-from common.layers import AdaptiveL2
+from common.layers import AdaptiveL2, ConstantL2
 
 
 def test_factors_are_logged_per_category(tmp_path):
@@ -51,7 +51,7 @@ def test_the_penalty_is_logged_apart(adaptive):
     """0.02 · (1² + 2²) or half of it, and nothing while the layer is frozen."""
     network = keras.Sequential([keras.Input((1,)), layers.Dense(1)])
     network.set_weights([np.array([[1.0]]), np.array([2.0])])
-    regularizer, logs = AdaptiveL2(network, 0.02, adaptive), {}
+    regularizer, logs = (AdaptiveL2 if adaptive else ConstantL2)(network, 0.02), {}
     FactorLog(regularizer).on_epoch_end(0, logs)
     assert logs["penalty"] == pytest.approx(0.05 if adaptive else 0.1)
     assert any(name.startswith("factor_") for name in logs) == adaptive
@@ -64,7 +64,7 @@ def test_a_shared_factor_is_one_for_all_weights():
     """A = 0.02, c = 5: f(-2) = 0.3. Its gradient is that of all penalties together, A ‖w‖² / 2c."""
     network = keras.Sequential([keras.Input((1,)), layers.Dense(1)])
     network.set_weights([np.array([[1.0]]), np.array([2.0])])
-    regularizer = SharedFactor(network, 0.02, 5.0)
+    regularizer = SharedFactor(network, 0.02, c=5.0)
     regularizer.theta.assign(-2.0)
     np.testing.assert_allclose(regularizer.factors(), [0.006, 0.006], rtol=1e-6)
     assert float(regularizer.penalty()) == pytest.approx(0.03)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from common.layers import AdaptiveL2
+from common.layers import AdaptiveL2, ConstantL2, regularize, weights_by_category
 from tests.helpers import value_and_gradients
 
 
@@ -40,14 +40,14 @@ def test_penalty_and_gradients_by_hand(theta, share, slope):
 
 
 def test_defaults_are_the_publications():
-    """A = 0.005, θ from 0 on, so that λ = A/2, and c = 2.5; without learning λ = A, and there is no θ."""
+    """A = 0.005, θ from 0 on, so that λ = A/2, and c = 2.5; constant L2 has none, and λ = 0.0005."""
     regularizer = AdaptiveL2(dense_network())
     np.testing.assert_allclose(regularizer.factors(), [0.0025])
     assert [variable.name for variable in regularizer.trainable_variables if variable.name == "theta"] == ["theta"]
     regularizer.theta.assign([2.0])
     np.testing.assert_allclose(regularizer.factors(), [0.0045])  # 0.005 · (2 / 5 + 1 / 2)
-    constant = AdaptiveL2(dense_network(), adaptive=False)
-    np.testing.assert_allclose(constant.factors(), [0.005])
+    constant = ConstantL2(dense_network())
+    np.testing.assert_allclose(constant.factors(), [0.0005])
     assert not [variable for variable in constant.variables if variable.name == "theta"]
 
 
@@ -65,7 +65,7 @@ def test_constant_factors_equal_the_regularizers_of_keras():
         inputs = keras.Input((2,))
         dense = layers.Dense(1, use_bias=False, kernel_regularizer=kernel_regularizer)
         network = keras.Model(inputs, dense(inputs))
-        model = keras.Model(inputs, AdaptiveL2(network, 0.01, adaptive=False)(inputs)) if wrap else network
+        model = keras.Model(inputs, ConstantL2(network, 0.01)(inputs)) if wrap else network
         model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
         x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
         losses = [model.train_on_batch(x, x[:, :1], return_dict=True)["loss"] for _ in range(5)]
@@ -172,7 +172,7 @@ def test_penalty_is_float32_in_mixed_precision():
     try:
         network = dense_network(((1e-4,), (1e-4,)))
         inputs = keras.Input((2,))
-        model = keras.Model(inputs, AdaptiveL2(network, 1.0, adaptive=False)(inputs))
+        model = keras.Model(inputs, ConstantL2(network, 1.0)(inputs))
         assert keras.backend.standardize_dtype(model(np.ones((1, 2), "float32")).dtype) == "float16"
         np.testing.assert_allclose(model.losses[0], 2e-8, rtol=1e-5)
     finally:
@@ -188,6 +188,111 @@ def test_saves_and_restores_factors(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras").layers[-1]
     np.testing.assert_allclose(again.factors(), [0.005])  # 0.02 · (0.5 - 1 / 4)
     assert again.amplitude == {"dense_kernel": 0.02} and again.c == 2.0
+
+
+def test_weights_of_every_kind_of_layer_have_a_factor():
+    """All that is trained, as Eq. 2.1 says; of unknown layers too. None of it is a moving statistic or a seed."""
+
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+        def call(self, x):
+            return x * self.scale
+
+    words = keras.Input((5,), dtype="int32")
+    x = layers.Dropout(0.1)(layers.Embedding(7, 4)(words))
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)
+    x = layers.PReLU()(layers.RMSNormalization()(layers.GRU(2)(x)))
+    network = keras.Model(words, layers.BatchNormalization()(Scale()(layers.Dense(1)(x))))
+    counts = {category: len(weights) for category, weights in weights_by_category(network).items()}
+    assert counts == {
+        "bn_beta": 1, "bn_gamma": 1, "dense_bias": 1, "dense_kernel": 1, "embedding_embeddings": 1,
+        "gru_cell_bias": 1, "gru_cell_kernel": 1, "gru_cell_recurrent_kernel": 1,
+        "lstm_cell_bias": 2, "lstm_cell_kernel": 2, "lstm_cell_recurrent_kernel": 2,
+        "p_re_lu_alpha": 1, "rms_normalization_scale": 1, "scale_scale": 1,
+    }  # fmt: skip
+    assert sum(counts.values()) == len(network.trainable_variables)
+    network.trainable = False
+    assert AdaptiveL2(network).left_out == [] and len(AdaptiveL2(network).categories) == sum(counts.values())
+
+
+def test_what_is_left_out_is_reported():
+    network = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="first"), layers.PReLU(name="bend")])
+    regularizer = ConstantL2(network, 0.1, include=["dense_kernel"])
+    assert [path.split("/")[-2:] for path in regularizer.left_out] == [["first", "bias"], ["bend", "alpha"]]
+    np.testing.assert_allclose(regularizer.penalty(), 0.1 * np.sum(np.square(network.layers[0].kernel)), rtol=1e-6)
+    assert AdaptiveL2(network, {"p_re_lu_alpha": 0.1}).left_out == [
+        v.path for v in (network.layers[0].bias, network.layers[0].kernel)
+    ]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Tower(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.out = layers.Dense(3, activation="relu"), layers.Dense(1)
+
+    def build(self, shape):
+        self.hidden.build(shape)
+        self.out.build((*shape[:-1], 3))
+
+    def call(self, x):
+        return self.out(self.hidden(x))
+
+
+def sequential():
+    return keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="relu"), layers.Dense(1)])
+
+
+def functional():
+    x = keras.Input((2,))
+    return keras.Model(x, layers.Dense(1)(layers.Dense(3, activation="relu")(x)))
+
+
+def subclassed():
+    tower = Tower()
+    tower.build((None, 2))
+    return tower
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize("make", [sequential, functional, subclassed])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_any_model_is_regularized_trained_and_restored(make, policy, adaptive, tmp_path):
+    """The loss is the task's and the penalty by hand; weights and factors survive a file."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    try:
+        network = make()
+        model = regularize(network, 0.02, adaptive=adaptive)
+        assert model.network is network and len(model.regularizer.categories) == 4 == len(network.trainable_variables)
+        x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
+        y = x[:, :1]
+        task = float(np.mean(np.square(keras.ops.convert_to_numpy(network(x)).astype("float32") - y)))
+        squares = sum(float(np.sum(np.square(keras.ops.convert_to_numpy(v)))) for v in network.trainable_variables)
+        model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+        loss = model.train_on_batch(x, y, return_dict=True)["loss"]
+        assert loss == pytest.approx(task + (0.01 if adaptive else 0.02) * squares, rel=1e-3)
+        if adaptive:
+            np.testing.assert_array_less(model.regularizer.theta, 1e-6)
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        for first, second in ((model(x), again(x)), (model.regularizer.factors(), again.regularizer.factors())):
+            first, second = (keras.ops.convert_to_numpy(part).astype("float32") for part in (first, second))
+            np.testing.assert_allclose(first, second, rtol=1e-6)
+        np.testing.assert_allclose(again.regularizer.penalty(), model.regularizer.penalty(), rtol=1e-6)
+        assert len(again.trainable_variables) == len(model.trainable_variables) == 4 + adaptive
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_config_can_be_used_again():
+    inputs = keras.Input((2,))
+    layer = AdaptiveL2(keras.Model(inputs, layers.Dense(1)(inputs)), 0.02, include=["dense_kernel"])
+    config = layer.get_config()
+    first, second = AdaptiveL2.from_config(config), AdaptiveL2.from_config(config)
+    assert first.categories == second.categories == ["dense_kernel"]
 
 
 def test_bad_arguments_are_reported():
