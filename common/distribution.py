@@ -235,6 +235,12 @@ def scale_loss(loss: Any) -> Any:
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def replica() -> tuple[Any, int]:
+    """This replica's number from 0 on, and how many there are; 0 and 1 outside of a replica's step, and on JAX."""
+    context = tf.distribute.get_replica_context() if keras.backend.backend() == "tensorflow" else None
+    return (0, 1) if context is None else (context.replica_id_in_sync_group, context.num_replicas_in_sync)
+
+
 def gathered(rows: Any) -> Any:
     """The rows of all replicas, (G, ...) from this one's (B, ...), in the replicas' order, for a loss over pairs.
 

@@ -30,6 +30,9 @@ FIGURES = {
     "reconstructions.png": "Users' images and what is made of their plain features (Fig. 2.7).",
 }
 
+# Runs whose features the cipher is attacked on.
+_STUDIED = {"mobilenet": "A part of Market-1501 with MobileNet 0.25", "demo": "Synthetic people"}
+
 # Of the publication's victim models, in its order, and of others.
 MODELS = {"bot": "BoT", "agw": "AGW", "sbs": "SBS", "trained": "trained here", "other": "another model"}
 
@@ -159,10 +162,10 @@ def publish(results: entry.Results, study: Records) -> None:
 
 
 def renew_readme() -> None:
-    """Writes the tables of all published runs into the README."""
+    """Writes the tables of published runs into the README, and all rows of the attacks on the cipher into RESULTS."""
     results = tables.published(HERE)
     sections = [
-        *_run_sections(results, "mobilenet", "A part of Market-1501 with MobileNet 0.25"),
+        *_run_sections(results, "mobilenet", _STUDIED["mobilenet"]),
         _run_sections(results, "demo", f"Synthetic people, `make train-{__package__}`")[0],
     ]
     if "demo" in results:
@@ -170,6 +173,8 @@ def renew_readme() -> None:
     runs = {key: results.get(f"{key[0]}_{key[1]}", {}).get("trials", []) for key in paper_runs()}
     sections.append(f"**Fig. 2.7: mean cosine distance**\n\n{comparison_table(runs)}")
     tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
+    every = [f"**{title}**\n\n{_study(results, name, essential=False)}" for name, title in _STUDIED.items()]
+    tables.update_between(HERE / "RESULTS.md", "cipher", "\n\n".join(every))
 
 
 def _run_sections(results: dict[str, Any], name: str, title: str) -> list[str]:
@@ -181,5 +186,10 @@ def _run_sections(results: dict[str, Any], name: str, title: str) -> list[str]:
     return [
         f"**{title}: what encryption buys**{seeds}\n\n{attack_table(records)}",
         f"**{title}: each attribute, not encrypted**\n\n{attribute_table(records)}",
-        f"**{title}: attacks on the cipher itself**\n\n{study_table(results[f'{name}, cipher']['trials'])}",
+        f"**{title}: attacks on the cipher itself**\n\n{_study(results, name, essential=True)}",
     ]
+
+
+def _study(results: dict[str, Any], name: str, essential: bool) -> str:
+    entry = results.get(f"{name}, cipher")
+    return study_table(entry["trials"], essential) if entry else "Not run."

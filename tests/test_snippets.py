@@ -1,6 +1,5 @@
 """The Python of the READMEs does what it says; what needs a trained model is tested where one is trained."""
 
-import json
 from pathlib import Path
 
 import keras
@@ -11,6 +10,7 @@ from sklearn.datasets import load_sample_image
 from common.datasets import person_reid
 from neural_compression.codec import decode
 from tests.helpers import run_snippet
+from tests.shufflebits.service.tiny_server import DIMENSIONS, IMAGES, build_embedder
 
 
 class Batches(keras.utils.PyDataset):
@@ -72,16 +72,16 @@ def test_a_photograph_is_coded_and_decoded():
     assert np.array_equal(names["shown"][0], decode(names["model"], names["data"]))
 
 
-def test_features_are_encrypted_inside_the_model(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    key = np.random.default_rng(0).permutation(32)
-    model = keras.layers.Rescaling(1 / 7)
+def test_features_are_encrypted_inside_the_model():
+    permutation = np.random.default_rng(0).permutation(32)
+    model, images = build_embedder(), IMAGES[:2]
     names = run_snippet(
-        "shufflebits", 0, model=model, images=np.arange(12.0, dtype="float32").reshape(2, 6),
-        key=key, keys=np.stack([key, key[::-1]]), np=np,
+        "shufflebits", 0, model=model, images=images, dimensions=DIMENSIONS,
+        permutation=permutation, permutations=np.stack([permutation, permutation[::-1]]),
     )  # fmt: skip
-    features = keras.ops.convert_to_numpy(model(names["images"]))
-    assert json.loads(Path("key.json").read_text())
+    np.testing.assert_allclose(names["features"], model.predict_on_batch(images), rtol=1e-5)
+    assert len(names["sealed"]) == 24 + 4 * 2 * DIMENSIONS + 16
     # The last words are those of a key per row; the first row has the constant key.
-    restored = keras.ops.convert_to_numpy(names["features"])
-    assert np.array_equal(restored[0], features[0]) and not np.array_equal(restored[1], features[1])
+    restored = keras.ops.convert_to_numpy(names["restored"])
+    assert np.array_equal(restored[0], names["features"][0])
+    assert not np.array_equal(restored[1], names["features"][1])

@@ -4,7 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from common.distribution import replica
 from common.layers.words import CipherLayer, to_words, words_dtype
+
+_NAMES = ("key", "nonce", "counter")
 
 
 @keras.saving.register_keras_serializable(package="common")
@@ -12,26 +15,39 @@ class ChaCha20(CipherLayer):
     """The stream cipher of RFC 8439: features, read as little-endian words, XOR the key stream.
 
     `layer([features, key, nonce, counter])`. Equals the bytes of `cryptography`'s ChaCha20 over the row-major features,
-    with the nonce there being the counter in 4 little-endian bytes followed by the 12 of the nonce. Two messages under
-    one key and nonce give each other away, so never use a nonce twice. Nothing reveals
-    altered words: where someone may alter them, seal what leaves the process with an authenticated cipher too.
+    with the nonce there being the counter in 4 little-endian bytes followed by the 12 of the nonce.
+
+    This is the keystream alone. Two messages under one key and nonce give each other away, and nothing reveals altered
+    words: draw a nonce for each message and authenticate what leaves the process, as an authenticated cipher does.
+    The layer refuses what it can see: a constant key, nonce or counter in a graph, where it would be in the saved model
+    for all to read, and be the same for each batch; and a nonce that another layer of the graph encrypts under. It has
+    no record of calls, so it cannot see one pair of key and nonce passed to two of them.
+
+    Under `tf.distribute`, replica r of n begins ⌊2^32 / n⌋ · r blocks behind the counter: each has its part of the
+    key stream, whatever the sizes of their batches.
 
     Args:
         inverse: decrypts.
 
     Input shapes: (...) float32, or uint32 for `inverse`; (8,) uint32 key; (3,) uint32 nonce; () uint32 counter of
-    the first block of 16 words, which must stay below 2^32 up to the last block. Output shape: that of the features;
-    uint32, or float32 for `inverse`.
+    the first block of 16 words, which must stay below 2^32 / n up to the last block. Output shape: that of the
+    features; uint32, or float32 for `inverse`.
 
     Raises:
-        ValueError: an input is missing, or of another type or shape.
+        ValueError: an input is missing, of another type or shape, a constant in a graph, or a nonce is used again.
     """
+
+    def __call__(self, inputs, *args, **kwargs):
+        self._refuse_repeats(inputs)  # before Keras makes tensors of constants
+        return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs):
         features, key, nonce, counter = self.checked(inputs)
         words = ops.reshape(to_words(features), (-1,))
         size = ops.shape(words)[0]
         key, nonce, counter = (to_words(x) for x in (key, nonce, counter))
+        number, count = replica()
+        counter = counter + ops.cast(number, "int32") * np.uint32(2**32 // count % 2**32).view(np.int32)
         stream = _key_stream(key, nonce, counter, (size + 15) // 16)
         words = ops.reshape(ops.bitwise_xor(words, stream[:size]), ops.shape(features))
         return self.output_of(words)
@@ -42,11 +58,33 @@ class ChaCha20(CipherLayer):
             raise ValueError("ChaCha20 takes [features, key, nonce, counter]; pass all four.")
         features, *rest = inputs
         self.check_type(features)
-        for name, x, shape in zip(("key", "nonce", "counter"), rest, ((8,), (3,), ())):
+        for name, x, shape in zip(_NAMES, rest, ((8,), (3,), ())):
             kind = keras.backend.standardize_dtype(x.dtype)
             if tuple(x.shape) != shape or kind != words_dtype():
                 raise ValueError(f"The {name} must be of shape {shape} and uint32, got {tuple(x.shape)} and {kind}.")
         return inputs
+
+    def _refuse_repeats(self, inputs) -> None:
+        features, *rest = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
+        for name, x in zip(_NAMES, rest):
+            if _is_symbolic(features) and not _is_symbolic(x):
+                raise ValueError(
+                    f"ChaCha20 takes no constant {name} in a graph, which would be saved with it and encrypt each "
+                    f"batch alike; make the {name} an input."
+                )
+        if not self.inverse and len(rest) > 1 and keras.utils.is_keras_tensor(rest[1]):
+            source = rest[1]._keras_history.operation
+            users = [node.operation for node in source._outbound_nodes if rest[1] in node.arguments.keras_tensors]
+            if any(isinstance(layer, ChaCha20) and not layer.inverse for layer in users):
+                raise ValueError(
+                    "Another ChaCha20 layer encrypts under this nonce, with the same key stream; concatenate the "
+                    "features first, or make a nonce for each an input."
+                )
+
+
+def _is_symbolic(x) -> bool:
+    """Whether x stands for values to come: in a model of Keras, a graph of TensorFlow, or a function traced by JAX."""
+    return any(kind.__name__ in ("KerasTensor", "SymbolicTensor", "Tracer") for kind in type(x).__mro__)
 
 
 def _key_stream(key, nonce, counter, num_blocks):

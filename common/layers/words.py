@@ -21,7 +21,7 @@ class CipherLayer(layers.Layer):
         self.inverse = inverse
 
     def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.checked(inputs)[0].shape, "float32" if self.inverse else "uint32")
+        return keras.KerasTensor(self.checked(inputs)[0].shape, "float32" if self.inverse else words_dtype())
 
     def get_config(self):
         return {**super().get_config(), "inverse": self.inverse}

@@ -30,7 +30,7 @@ def new_project(source: str, name: str, root: Path = ROOT) -> Path:
     # may have the same word in its name.
     for page in (root / name).glob("*.md"):
         _replace(page, rf"(?<!layers[/.])\b{source}\b", name)
-    _replace(root / name / "README.md", r"(<!-- (\w+):begin -->).*?(<!-- \2:end -->)", r"\1\n\3")
+        _replace(page, r"(<!-- (\w+):begin -->).*?(<!-- \2:end -->)", r"\1\n\3")
     for path in (root / name).rglob("*.py"):
         _replace(path, rf"(\bmake \w+-){source}\b", rf"\g<1>{name}")
     return root / name

@@ -1,1 +1,1 @@
-"""ShuffleBits outside of a network: keys, arrays, sealed messages, and nonces of ChaCha20."""
+"""Authenticated encryption, files of keys, and ShuffleBits outside of a network."""

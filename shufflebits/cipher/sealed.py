@@ -1,91 +1,157 @@
-"""ShuffleBits sealed by AES-256-GCM, which also detects tampering."""
+"""XChaCha20-Poly1305: authenticated encryption whose random nonces take no state, of bytes and of a graph's output.
 
-import hashlib
-import math
+The format of draft-irtf-cfrg-xchacha-03: nonce (24 bytes), ciphertext, tag (16 bytes), as libsodium's
+`crypto_aead_xchacha20poly1305_ietf` has them, so that other programs open what is sealed here, and the reverse.
+
+What it depends on, and what it does not do:
+
+- Nonces are 192 random bits of the operating system. After 2^64 messages under one key two are equal with a
+  probability of 2^-65; there is no counter that a copy, a backup or a fork could set back. A virtual machine that is
+  restored with its kernel's random state, before the kernel has noticed, can repeat one.
+- A message has at most 2^31 - 1 bytes (`cryptography`'s limit; the format's is 2^38 - 64). An attempt to forge one of
+  16 n bytes succeeds with a probability of n / 2^102 at most (RFC 8439, section 4).
+- A ciphertext tells the length of its content, and whoever has the key can make one that opens under two keys. An
+  older message under the same key and context passes for a newer one: put what tells them apart into the context.
+"""
+
 import os
+import secrets
 import struct
-from typing import Any
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-from common.bit_permutation import checked_key
-
-from .shuffle import decrypt, encrypt
-
-MAGIC, VERSION = b"SHUFBITS", 1
-_NONCE, _TAG, _LARGEST = 12, 16, 2**31 - 1  # bytes
+KEY, NONCE, TAG = 32, 24, 16  # bytes
+_LARGEST = 2**31 - 1  # bytes
 
 
-def seal(features: np.ndarray, key: Any, aes_key: bytes) -> bytes:
-    """`encrypt`, then AES-256-GCM: the cascade of dissertation section 2.4.3.5, with its shape.
+def generate_key() -> bytes:
+    """32 random bytes."""
+    return secrets.token_bytes(KEY)
 
-    Magic, version and shape stand in front in the clear, and are authenticated; so is the key of ShuffleBits, which is
-    not in it. The nonce is random: use an AES key for no more than 2^32 messages.
+
+def seal(content: bytes | np.ndarray, key: bytes, context: bytes = b"") -> bytes:
+    """Nonce, ciphertext and tag.
 
     Args:
-        features: float32 of any shape.
-        key: as for `encrypt`.
-        aes_key: 32 bytes, `AESGCM.generate_key(256)`.
+        content: bytes, or an array, of which the bytes are taken row after row.
+        key: 32 bytes, see `generate_key`.
+        context: what is not in the message and must be the same when it is opened, such as what it is for.
 
     Raises:
-        ValueError: as for `encrypt`, the AES key is of another length, or the features take 2 GiB or more.
+        ValueError: the key is of another length, or the content is too long.
     """
-    cipher = _cipher(aes_key)
-    if features.nbytes > _LARGEST:
-        raise ValueError(f"seal takes up to {_LARGEST} bytes at once, got {features.nbytes}; seal parts of the array.")
-    header = _header(features.shape)
-    nonce = os.urandom(_NONCE)
-    words = encrypt(features, key).astype("<u4", copy=False).reshape(-1).view(np.uint8)
-    return b"".join((header, nonce, cipher.encrypt(nonce, words, _authenticated(header, key))))
+    _check_key(key)
+    content = np.ascontiguousarray(content).reshape(-1).view(np.uint8) if isinstance(content, np.ndarray) else content
+    if len(content) > _LARGEST:
+        raise ValueError(f"seal takes up to {_LARGEST} bytes at once, got {len(content)}; seal parts of them.")
+    nonce = os.urandom(NONCE)
+    return nonce + ChaCha20Poly1305(hchacha20(key, nonce[:16])).encrypt(bytes(4) + nonce[16:], content, context)
 
 
-def open_sealed(sealed: bytes, key: Any, aes_key: bytes) -> np.ndarray:
-    """Undoes `seal`: float32 features in their shape.
+def open_sealed(sealed: bytes, key: bytes, context: bytes = b"") -> bytes:
+    """Undoes `seal`.
 
     Raises:
-        ValueError: these are no sealed features, or not whole; a bit has changed, or a key is another one.
+        ValueError: a bit has changed, something is missing, or key or context are not those that it was sealed with.
     """
-    cipher = _cipher(aes_key)
-    shape, start = _shape(sealed)
-    header, nonce, body = sealed[:start], sealed[start : start + _NONCE], memoryview(sealed)[start + _NONCE :]
-    expected = 4 * math.prod(shape) + _TAG  # in whole numbers: a forged shape must not overflow
-    if len(body) != expected:
-        raise ValueError(
-            f"Sealed features of shape {shape} take {start + _NONCE + expected} bytes, got {len(sealed)}; "
-            "send them whole."
-        )
+    _check_key(key)
+    nonce = sealed[:NONCE]
     try:
-        content = cipher.decrypt(nonce, body, _authenticated(header, key))
+        if len(sealed) < NONCE + TAG:
+            raise InvalidTag
+        cipher = ChaCha20Poly1305(hchacha20(key, nonce[:16]))
+        return cipher.decrypt(bytes(4) + nonce[16:], memoryview(sealed)[NONCE:], context)
     except InvalidTag:
-        raise ValueError("The sealed features were altered, or a key is not the one that sealed them.") from None
-    return decrypt(np.frombuffer(content, "<u4").astype(np.uint32, copy=False).reshape(shape), key)
+        raise ValueError(
+            "This is no whole sealed message, or it was altered, or key or context are not those that sealed it."
+        ) from None
 
 
-def _cipher(aes_key: bytes) -> AESGCM:
-    if len(aes_key) != 32:
-        raise ValueError(f"The AES key must have 32 bytes, got {len(aes_key)}; take AESGCM.generate_key(256).")
-    return AESGCM(aes_key)
+class Message:
+    """A message whose ciphertext a graph makes, by the layer `ChaCha20`; each has a nonce of its own.
+
+        message = Message(key)
+        words = ChaCha20()([features, *message.stream(features.size)])
+        sealed = message.seal(words)  # the bytes of `seal(features, key, features_context(features.shape))`
+
+    No part of the key stream is handed out twice: each call of `stream` goes on where the last one ended, nothing
+    follows on `seal`, and there are no copies.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        _check_key(key)
+        self._nonce, self._words = os.urandom(NONCE), 0
+        self._key = hchacha20(key, self._nonce[:16])
+
+    def stream(self, num_words: int) -> list[np.ndarray]:
+        """Key (8,), nonce (3,) and counter () uint32 as the layer takes them, for that many words.
+
+        Raises:
+            ValueError: the words before these did not fill their last block of 16, or the message is sealed.
+        """
+        if self._words % 16:
+            raise ValueError("The words of a Message go on behind a whole block of 16, and end when it is sealed.")
+        counter, self._words = 1 + self._words // 16, self._words + num_words
+        key, nonce = (np.frombuffer(x, "<u4").astype(np.uint32) for x in (self._key, bytes(4) + self._nonce[16:]))
+        return [key, nonce, np.array(counter, np.uint32)]
+
+    def seal(self, words: np.ndarray) -> bytes:
+        """Nonce, the words (N, D) uint32 in little-endian bytes, and their tag.
+
+        Raises:
+            ValueError: the message is sealed already.
+        """
+        if self._words < 0:
+            raise ValueError("A Message is sealed once; make another one.")
+        self._words = -1
+        context, content = features_context(words.shape), words.astype("<u4", copy=False).tobytes()
+        tag = Poly1305(_block(self._key, bytes(8) + self._nonce[16:])[:32])  # of block 0
+        for part in (context, content):
+            tag.update(part + bytes(-len(part) % 16))
+        tag.update(struct.pack("<QQ", len(context), len(content)))
+        return self._nonce + content + tag.finalize()
+
+    def __reduce__(self):
+        raise TypeError("A copy of a Message would encrypt under the same nonce; make another one.")
+
+    def __repr__(self) -> str:
+        return "Message(hidden)"
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    return MAGIC + struct.pack(f"<BB{len(shape)}Q", VERSION, len(shape), *shape)
+def features_context(shape: tuple[int, ...]) -> bytes:
+    """Context of features: whoever alters them cannot pass them for an array of another shape either."""
+    return f"float32 features {'x'.join(map(str, shape))}".encode()
 
 
-def _shape(sealed: bytes) -> tuple[tuple[int, ...], int]:
-    """The shape in a header, and where the header ends."""
-    start = len(MAGIC) + 2
-    if len(sealed) < start or sealed[: len(MAGIC)] != MAGIC:
-        raise ValueError("These are no sealed features; pass the bytes that seal returned.")
-    version, count = sealed[len(MAGIC)], sealed[len(MAGIC) + 1]
-    if version != VERSION:
-        raise ValueError(f"Sealed features of version {VERSION} are read, got version {version}; update this package.")
-    if len(sealed) < start + 8 * count:
-        raise ValueError(f"The sealed features end within their header, after {len(sealed)} bytes; send them whole.")
-    return struct.unpack_from(f"<{count}Q", sealed, start), start + 8 * count
+def open_features(sealed: bytes, key: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The features, float32 of this shape, of what `Message.seal` returned.
+
+    Raises:
+        ValueError: as of `open_sealed`, or they are of another shape.
+    """
+    content = open_sealed(sealed, key, features_context(shape))
+    return np.frombuffer(content, "<f4").astype(np.float32, copy=False).reshape(shape)
 
 
-def _authenticated(header: bytes, key: Any) -> bytes:
-    """A wrong ShuffleBits key would open to garbage if the tag did not depend on the key."""
-    return header + hashlib.sha256(checked_key(key).astype(np.uint8).tobytes()).digest()
+def hchacha20(key: bytes, nonce: bytes) -> bytes:
+    """A subkey of 32 bytes from 32 and 16: the first and last rows of ChaCha20's state, before the last addition.
+
+    `cryptography` has the block, to which RFC 8439 adds the initial state; subtracting that gives the rows back.
+    """
+    end = np.frombuffer(_block(key, nonce), "<u4")[[0, 1, 2, 3, 12, 13, 14, 15]]
+    start = np.frombuffer(b"expand 32-byte k" + nonce, "<u4")
+    return (end - start).astype("<u4").tobytes()
+
+
+def _block(key: bytes, nonce: bytes) -> bytes:
+    """The block of 64 bytes at counter and nonce, 16 bytes together."""
+    return Cipher(algorithms.ChaCha20(key, nonce), mode=None).encryptor().update(bytes(64))
+
+
+def _check_key(key: bytes) -> None:
+    if len(key) != KEY:
+        raise ValueError(f"The key must have {KEY} bytes, got {len(key)}; take one of generate_key.")

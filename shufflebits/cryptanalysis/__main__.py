@@ -19,7 +19,7 @@ from .study import study_ciphers, study_table
 
 @dataclass(frozen=True)
 class Arguments:
-    """Attacks ShuffleBits on embeddings of any model, and ciphers for comparison."""
+    """Attacks ShuffleBits on embeddings of any model, and ChaCha20 as a check of the attack."""
 
     file: tyro.conf.Positional[Path]  # npz of save_embeddings: gallery = the adversary's sample, query = the users
     num_keys: int = 5  # random keys for each scheme and number of vectors

@@ -8,25 +8,31 @@ import keras
 import numpy as np
 from keras import ops
 
+from common.bit_permutation import checked_key
 from common.layers import ChaCha20, ShuffleBits
+from common.layers.words import words_dtype
+
+from ..cipher.sealed import Message
+from .protocol import SEALED, SHUFFLEBITS, CipherName
 
 _PIECE = 64  # images that the graph takes at once
 
 
 class EncryptedEmbedder:
-    """Images in, encrypted features out, by compiled graphs; safe to use from several threads.
+    """Images in, encrypted features out, by a compiled graph; safe to use from several threads.
 
     Longer batches are cut into pieces of 64 images, and shorter ones filled up to a power of two, so that a graph is
     compiled for seven sizes at most.
 
     Args:
         embedder: images (B, H, W, 3) uint8, RGB -> features (B, D) float32.
+        cipher: SEALED, or SHUFFLEBITS, which is the publication's and no cipher: a few vectors give its key away.
 
     Raises:
-        ValueError: it takes or returns something else.
+        ValueError: the embedder takes or returns something else.
     """
 
-    def __init__(self, embedder: keras.Model) -> None:
+    def __init__(self, embedder: keras.Model, cipher: CipherName = SEALED) -> None:
         inputs, outputs = (getattr(embedder, name, None) or [] for name in ("inputs", "outputs"))
         shapes = [tuple(x.shape) for x in (*inputs, *outputs)]
         if [len(shape) for shape in shapes] != [4, 2] or None in shapes[0][1:] + shapes[1][1:] or shapes[0][3] != 3:
@@ -35,41 +41,50 @@ class EncryptedEmbedder:
                 "keras.Model with such an input and output."
             )
         image = keras.Input(shapes[0][1:], dtype="uint8", name="image")
-        features = embedder(image)
-        unsigned = "int64" if keras.backend.backend() == "torch" else "uint32"  # as common.layers.bit_shuffle has it
-        positions = keras.Input(batch_shape=(32,), dtype="int32", name="positions")
-        secrets = [keras.Input(batch_shape=shape, dtype=unsigned) for shape in ((8,), (3,), ())]
-        self._shufflebits = keras.Model([image, positions], ShuffleBits(name="words")([features, positions]))
-        self._chacha20 = keras.Model([image, *secrets], ChaCha20(name="words")([features, *secrets]))
-        self._unsigned, self._lock = unsigned, threading.Lock()
+        if cipher == SHUFFLEBITS:
+            secrets, layer = [keras.Input(batch_shape=(32,), dtype="int32", name="positions")], ShuffleBits()
+        else:
+            secrets = [keras.Input(batch_shape=shape, dtype=words_dtype()) for shape in ((8,), (3,), ())]
+            layer = ChaCha20()
+        self._model = keras.Model([image, *secrets], layer([embedder(image), *secrets]))
+        self._lock = threading.Lock()
+        self.cipher: CipherName = cipher
         self.image_size: tuple[int, int] = shapes[0][1:3]
         self.dimensions: int = shapes[1][1]
 
-    def shufflebits(self, images: np.ndarray, key: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 and a key of 32 positions -> (N, D) uint32."""
-        positions = np.asarray(key, "int32")
-        return self._run(self._shufflebits, images, lambda first: [positions])
+    def encrypt(self, images: np.ndarray, key: bytes, go_on: Callable[[], None] = lambda: None) -> bytes:
+        """The features of images (N, H, W, 3) uint8.
 
-    def chacha20(self, images: np.ndarray, key: np.ndarray, nonce: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8, (8,) uint32 and (3,) uint32 -> (N, D) uint32; the counter of the first block is 0."""
-        key, nonce = key.astype(self._unsigned), nonce.astype(self._unsigned)
+        Args:
+            images: N of them.
+            key: 32 bytes; for SHUFFLEBITS the positions.
+            go_on: called before each piece; raises what ends the work.
+
+        Returns:
+            What `cipher.sealed.open_features` opens; for SHUFFLEBITS the words, little-endian uint32.
+
+        Raises:
+            ValueError: no such key.
+        """
+        if self.cipher == SHUFFLEBITS:
+            positions = [checked_key(list(key)).astype("int32")]
+            return self._run(images, lambda size: positions, go_on).astype("<u4", copy=False).tobytes()
+        message = Message(key)
         # A piece has 64 · D words, so the next one begins with a block of 16 words.
-        return self._run(
-            self._chacha20,
-            images,
-            lambda first: [key, nonce, np.array(first * self.dimensions // 16, self._unsigned)],
-        )
+        return message.seal(self._run(images, lambda size: message.stream(size * self.dimensions), go_on))
 
     def _run(
-        self, model: keras.Model, images: np.ndarray, secrets_from: Callable[[int], list[np.ndarray]]
+        self, images: np.ndarray, secrets_for: Callable[[int], list[np.ndarray]], go_on: Callable[[], None]
     ) -> np.ndarray:
         words = np.empty((len(images), self.dimensions), np.uint32)
         for first in range(0, len(images), _PIECE):
+            go_on()
             piece = images[first : first + _PIECE]
             padding = (1 << (len(piece) - 1).bit_length()) - len(piece)
             filled = np.pad(piece, [(0, padding), (0, 0), (0, 0), (0, 0)])
+            secrets = [x.astype(words_dtype()) if x.dtype == np.uint32 else x for x in secrets_for(len(filled))]
             with self._lock:  # of Keras: it makes the compiled function on the first call
-                outputs = model.predict_on_batch([filled, *secrets_from(first)])
+                outputs = self._model.predict_on_batch([filled, *secrets])
             words[first : first + len(piece)] = outputs[: len(piece)]
         return words
 

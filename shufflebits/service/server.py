@@ -1,163 +1,150 @@
 """A server that returns the features of images, and only encrypted ones (section 2.4.3.4).
 
-python -m PROJECT.service.server [RUN] [--host 127.0.0.1] [--port 8000]
+python -m PROJECT.service.server [RUN] [--host 127.0.0.1] [--port 8000] [--tls-cert FILE --tls-key FILE]
 
-    GET  /       JSON: height and width that images are resized to, dimensions of the features, limits
-    POST /keys   JSON: key_id and key, a key of ShuffleBits that one request within its lifetime can name
+    GET  /       JSON: height and width that images are resized to, dimensions of the features, cipher, limits
     POST /embed  a form, multipart/form-data:
                      images   one or more JPEG or PNG files
-                     cipher   shufflebits, the default, or chacha20
-                     key      shufflebits: JSON list of 32 positions; chacha20: 64 hex digits
-                     key_id   shufflebits: in place of key
-                     nonce    chacha20: 24 hex digits, never twice under one key; see `cipher.nonces`
-                 -> the words (N, D), little-endian uint32, row after row; N and D in the headers X-Rows, X-Dimensions
+                     key      64 hex digits, 32 random bytes, fresh for each request
+                 -> the features (N, D), sealed by XChaCha20-Poly1305; see `cipher.sealed.open_features`
 
-The answer to a bad request says what is wrong in one sentence, JSON {"detail": ...}, with a status of 400 to 499.
+With `--cipher shufflebits` it is the publication's server: the key is a byte for each of 32 positions, and the answer
+the words, little-endian uint32, which a few vectors suffice to break; see `common.layers.ShuffleBits`.
 
-Keys come in and words go out over plain HTTP: TLS in front of this server is the deployer's task, and without it
-whoever listens has key and features. So are limits on who may ask, and how often. ShuffleBits hides features from those
-who store words without their key, but it is no cipher: a few vectors under one key give it away, a fresh key each
-leaves most of their content to see, and altered words go unnoticed; see `common.layers.ShuffleBits`. Neither cipher
-keeps a user from attacking the model with images of his own and their features.
+An error is JSON {"detail": one sentence}. A status of 503 comes with Retry-After: the server is busy, or ends.
+
+Whoever sees a request has its images and its key, so beyond this machine the server takes TLS only, unless it has
+`--insecure-http`. Features are encrypted for those who come by the answer, or what is stored of it. Who may ask is the
+deployer's to decide: no cipher keeps a user from attacking the model with images of his own and their features.
 """
 
 import asyncio
-import os
 import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import keras
-import numpy as np
 import tyro
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.bit_permutation import checked_key
 from common.experiments.config import run_command
 from common.experiments.run_folder import newest_run
 
 from ..attacks.victim import restore_embedder
-from ..cipher.keys import OneTimeKeys
+from .admission import Admission, Limits, Work
+from .connection import listen, settings, url_of
 from .encrypted_model import EncryptedEmbedder, load_saved_model
-from .requests import Query, decode, read_form, refused
+from .images import check_sizes, decode, read_form, refused
+from .protocol import SEALED, SHUFFLEBITS, CipherName, is_loopback
 
-_PRIVATE = {"Cache-Control": "no-store"}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a server takes."""
-
-    max_images: int = 256  # in a request
-    max_bytes: int = 2**26  # of a request's body
-    max_keys: int = 10_000  # one-time keys at a time
-    key_lifetime: float = 60.0  # seconds in which a one-time key can be used
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not value > 0:
-                raise ValueError(f"{name} must be above zero, got {value}.")
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
+_OTHER_HOST = "The Host header names none of the server's hosts; start the server with --hosts NAME."
 
 
 def create_app(
-    embedder: keras.Model | EncryptedEmbedder,
+    embedder: EncryptedEmbedder,
     limits: Limits = Limits(),  # noqa: B008  it cannot be changed
-    clock: Callable[[], float] = time.monotonic,
+    hosts: Sequence[str] = _THIS_MACHINE,
 ) -> ASGIApp:
     """The server as an ASGI application.
 
     Args:
-        embedder: images (B, H, W, 3) uint8, RGB -> features (B, D) float32; or what one was made into before.
-        limits: of requests and keys.
-        clock: seconds, by which one-time keys expire.
-
-    Raises:
-        ValueError: the embedder takes or returns something else.
+        embedder: the model with its cipher.
+        limits: of requests.
+        hosts: names and addresses that clients know the server by.
     """
-    encrypted = embedder if isinstance(embedder, EncryptedEmbedder) else EncryptedEmbedder(embedder)
-    server = _Server(encrypted, limits, clock)
-    return Starlette(
-        routes=[
-            Route("/", server.describe),
-            Route("/keys", server.issue_key, methods=["POST"]),
-            Route("/embed", server.embed, methods=["POST"]),
+    server = _Server(embedder, limits)
+    app = Starlette(
+        routes=[Route("/", server.describe), Route("/embed", server.embed, methods=["POST"])],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
+            Middleware(Admission, limits=limits),
         ],
-        middleware=[Middleware(_WithoutQuery)],
         exception_handlers={HTTPException: _refusal, ClientDisconnect: _gone, Exception: _failure},
     )
+    app.router.redirect_slashes = False
+    return _Outermost(app, ("/", "/embed"))
 
 
 class _Server:
-    def __init__(self, embedder: EncryptedEmbedder, limits: Limits, clock: Callable[[], float]) -> None:
-        self._embedder, self._limits = embedder, limits
-        self._keys = OneTimeKeys(limits.key_lifetime, clock, limits.max_keys)
-        # However many requests wait, no more large images are in memory at a time than there are processors.
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="embed")
+    def __init__(self, embedder: EncryptedEmbedder, limits: Limits) -> None:
+        self._embedder, self._limits, self._work = embedder, limits, Work(limits)
 
     async def describe(self, request: Request) -> Response:
-        height, width = self._embedder.image_size
+        (height, width), limits = self._embedder.image_size, self._limits
         sizes = {"height": height, "width": width, "dimensions": self._embedder.dimensions}
-        return JSONResponse({**sizes, **asdict(self._limits)})
-
-    async def issue_key(self, request: Request) -> Response:
-        try:
-            identifier, key = self._keys.issue()
-        except ValueError as error:
-            raise refused(str(error), 429) from None
-        return JSONResponse({"key_id": identifier, "key": np.asarray(key).tolist()}, headers=_PRIVATE)
+        taken = {name: getattr(limits, name) for name in ("max_images", "max_bytes", "max_pixels")}
+        return JSONResponse({**sizes, "cipher": self._embedder.cipher, **taken})
 
     async def embed(self, request: Request) -> Response:
-        query = await read_form(request, self._limits.max_images, self._limits.max_bytes)
-        words = await asyncio.get_running_loop().run_in_executor(self._pool, self._words, query)
-        rows, dimensions = words.shape
-        return Response(
-            words.astype("<u4", copy=False).tobytes(),
-            media_type="application/octet-stream",
-            headers={**_PRIVATE, "X-Rows": str(rows), "X-Dimensions": str(dimensions)},
-        )
+        files, key = await read_form(request, self._limits.max_images)
+        if self._embedder.cipher == SHUFFLEBITS:
+            try:
+                checked_key(list(key))
+            except ValueError as error:
+                raise refused(str(error)) from None
+        pixels = await asyncio.to_thread(check_sizes, files, self._limits.max_pixels)
 
-    def _words(self, query: Query) -> np.ndarray:
-        """(N, D) uint32."""
-        images = decode(query.images, self._embedder.image_size)
-        if query.cipher == "chacha20":
-            return self._embedder.chacha20(images, query.key, query.nonce)
-        if query.key_id is None:
-            return self._embedder.shufflebits(images, query.key)
-        try:  # only now, so that a request with a damaged image does not use the key up
-            key = self._keys.take(query.key_id)
-        except ValueError as error:
-            raise refused(str(error)) from None
-        return self._embedder.shufflebits(images, np.asarray(key))
+        def work(go_on: Callable[[], None]) -> bytes:
+            return self._embedder.encrypt(decode(files, self._embedder.image_size, go_on), key, go_on)
+
+        content = await self._work.run(request, pixels, work)
+        return Response(content, media_type="application/octet-stream", headers={"Cache-Control": "no-store"})
 
 
-class _WithoutQuery:
-    """Forgets the query string: a key that someone puts there by mistake must not appear in the access log."""
+class _Outermost:
+    """Every error is JSON, the log has no path that is none of ours, and what the server's end cancels ends in peace.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    A key that someone puts into a URL by mistake must not appear in the log.
+    """
+
+    def __init__(self, app: ASGIApp, paths: Sequence[str]) -> None:
+        self._app, self._paths = app, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["query_string"] = b""
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        scope["query_string"] = b""
+        if scope["path"] not in self._paths:
+            scope["path"], scope["raw_path"] = "/other", b"/other"
+        starts: list[Message] = []
+
+        async def send_json(message: Message) -> None:
+            if not starts:
+                starts.append(message)
+            if starts[0]["status"] != 400 or not _is_text(starts[0]):
+                await send(message)
+            elif message is starts[0]:  # of TrustedHostMiddleware
+                await JSONResponse({"detail": _OTHER_HOST}, 400)(scope, receive, send)
+
+        try:
+            await self._app(scope, receive, send_json)
+        except asyncio.CancelledError:
+            if not starts:
+                await JSONResponse({"detail": "The server ends."}, 503, {"Retry-After": "10"})(scope, receive, send)
+
+
+def _is_text(start: Message) -> bool:
+    return Headers(raw=start["headers"]).get("content-type", "").startswith("text/plain")
 
 
 async def _refusal(request: Request, error: HTTPException) -> Response:
-    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+    sentences = {404: "There are / and /embed only.", 405: "GET / and POST /embed are all there is."}
+    return JSONResponse({"detail": sentences.get(error.status_code, error.detail)}, error.status_code, error.headers)
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:
@@ -170,17 +157,15 @@ async def _failure(request: Request, error: Exception) -> Response:
 
 @contextmanager
 def serving(
-    embedder: keras.Model | EncryptedEmbedder,
+    embedder: EncryptedEmbedder,
     limits: Limits = Limits(),  # noqa: B008
-    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str]:
     """A server in a thread of this process, on a free port of the loopback interface; yields its URL.
 
     Args are those of `create_app`.
     """
-    app = create_app(embedder, limits, clock)
-    listener = _listen("127.0.0.1", 0)
-    server = uvicorn.Server(_settings(app, log_config=None))  # logging is the process's own
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(settings(create_app(embedder, limits), limits, log_config=None))  # logging is the process's
     thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)
     thread.start()
     try:
@@ -188,35 +173,11 @@ def serving(
             if not thread.is_alive():
                 raise RuntimeError("The server did not start; the log says why.")
             time.sleep(0.01)
-        yield _url(listener)
+        yield url_of(listener)
     finally:
         server.should_exit = True
         thread.join()
         listener.close()
-
-
-def _settings(app: ASGIApp, **settings: Any) -> uvicorn.Config:
-    return uvicorn.Config(app, ws="none", lifespan="off", timeout_graceful_shutdown=10, **settings)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends at once only where the protocol is named; otherwise each answer waits 40 ms for its head to arrive.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"The server cannot listen on {host}, port {port} ({reason}); pass another --port.") from None
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @dataclass(frozen=True)
@@ -227,15 +188,32 @@ class Arguments:
     runs_dir: Path = Path("runs")  # where to look for it
     endpoint: str = "serving_default"  # of a SavedModel: the signature to serve
     image_size: tuple[int, int] | None = None  # of a SavedModel: height and width; default: as the signature says
-    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: all, and then behind TLS only
+    cipher: CipherName = SEALED  # shufflebits: the publication's, which a few vectors break
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: all
     port: int = 8000  # 0: a free one
+    hosts: tuple[str, ...] = ()  # names by which clients know the server, next to those of this machine and the address
+    tls_cert: Path | None = None  # PEM file with the certificate and those that it depends on
+    tls_key: Path | None = None  # PEM file with its key
+    insecure_http: bool = False  # without TLS beyond this machine, where TLS ends in front of the server
     limits: tyro.conf.OmitArgPrefixes[Limits] = Limits()
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TLS takes a certificate and its key; pass both --tls-cert and --tls-key.")
+        for path in (self.tls_cert, self.tls_key):
+            if path is not None and not path.is_file():
+                raise ValueError(f"There is no file {path}; pass the certificate and its key in PEM files.")
+        if not (is_loopback(self.host) or self.tls_cert or self.insecure_http):
+            raise ValueError(
+                f"On {self.host} others could read images and keys; pass --tls-cert and --tls-key, or --insecure-http "
+                "where TLS ends in front of this server."
+            )
 
 
 def main() -> None:
     """Command line."""
     arguments = tyro.cli(Arguments)
-    listener = _listen(arguments.host, arguments.port)  # before the model is loaded, which takes a while
+    listener = listen(arguments.host, arguments.port)  # before the model is loaded, which takes a while
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn catches them, shuts down, and raises them anew
         signal.signal(number, lambda *_: sys.exit(0))
     project = __package__.partition(".")[0]
@@ -244,9 +222,13 @@ def main() -> None:
         embedder = load_saved_model(run, arguments.endpoint, arguments.image_size)
     else:
         embedder = restore_embedder(run)
-    app = create_app(embedder, arguments.limits)
-    print(f"{project}: {run} answers on {_url(listener)}; Ctrl+C ends it.", flush=True)
-    uvicorn.Server(_settings(app)).run([listener])
+    hosts = (*_THIS_MACHINE, arguments.host, *arguments.hosts)
+    app = create_app(EncryptedEmbedder(embedder, arguments.cipher), arguments.limits, hosts)
+    tls = {"ssl_certfile": arguments.tls_cert, "ssl_keyfile": arguments.tls_key}
+    config = settings(app, arguments.limits, **tls)
+    url = url_of(listener, "https" if arguments.tls_cert else "http")
+    print(f"{project}: {run} answers on {url}; Ctrl+C ends it.", flush=True)
+    uvicorn.Server(config).run([listener])
 
 
 if __name__ == "__main__":

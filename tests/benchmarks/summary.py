@@ -22,7 +22,6 @@ ROWS = {
     "gallery 256": "query of 1,000,000 exemplars of 256 numbers",
     "gallery 2048": "query of 200,000 exemplars of 2,048 numbers",
     "encryption, 1 thread": "encryption of 256 MiB of features, one thread",
-    "encryption": "encryption of 256 MiB of features, all threads",
     "encode": "photograph of 768×512 pixels to bytes",
     "decode": "bytes to a photograph of 768×512 pixels",
     "optimization": "50 steps of code optimization",

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import distribution
+from common.layers import ChaCha20
 from common.losses import BatchHardTriplet, LiftedStructured
 from tests.common.distribution_script import IMAGES, make_devices, reproducing, trained
 
@@ -105,9 +106,23 @@ def statistics():
     return {"local": moving_mean(False), "synchronized": moving_mean(True)}
 
 
+def cipher():
+    """Key stream of two replicas, of two rows and of one, from block 5 on."""
+    strategy = distribution.strategy("mirrored")
+    layer, words = ChaCha20(), [tf.constant(np.arange(n, dtype=np.uint32)) for n in (8, 3)]
+    zeros = tf.data.Dataset.from_tensor_slices(np.zeros((3, 16), "float32")).batch(3)
+    (batch,) = strategy.experimental_distribute_dataset(zeros)
+
+    def on_replica(x):
+        return layer([x, *words, tf.constant(5, tf.uint32)])
+
+    parts = tf.function(lambda: strategy.run(on_replica, args=(batch,)))()
+    return dict(zip(("first", "second"), strategy.experimental_local_results(parts)))
+
+
 def everything(folder):
     """Results of each task by name."""
-    for task in (pairs, gradient, noise, statistics):
+    for task in (pairs, gradient, noise, statistics, cipher):
         yield task.__name__, task()
     yield "train_one", train("one", folder / "train_one")
 

@@ -6,6 +6,7 @@ import socket
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from common import distribution
 from tests.helpers import run_python, start_python
@@ -24,6 +25,15 @@ def result_of(tmp_path_factory):
             return dict(file)
 
     return read
+
+
+def test_replicas_encrypt_under_their_own_parts_of_the_key_stream(result_of):
+    """By `cryptography`: 2³¹ blocks apart."""
+    outputs = result_of("cipher")
+    key, nonce = (np.arange(n, dtype="<u4").tobytes() for n in (8, 3))
+    for name, counter, rows in (("first", 5, 2), ("second", 5 + 2**31, 1)):
+        stream = Cipher(algorithms.ChaCha20(key, counter.to_bytes(4, "little") + nonce), None).encryptor()
+        assert outputs[name].tobytes() == stream.update(bytes(64 * rows))
 
 
 def test_losses_over_pairs_see_the_samples_of_all_replicas(result_of):

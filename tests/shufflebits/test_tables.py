@@ -35,10 +35,11 @@ RECORDS = [
 ]
 STUDY = [
     {
-        "scheme": "one key", "vectors": 3, "keys": 2, "exponents": 1.0, "numbers": 1.0, "mantissa_bits": 4.5,
+        "scheme": "one key", "vectors": count, "keys": 2, "exponents": 1.0, "numbers": 1.0, "mantissa_bits": 4.5,
         "bits": 14.0, "cosine": 0.999, "relinked": 1.0, "relinked_by_bit_counts": 0.9, "chance": 0.01,
         "recognized": 0.5, "recognized_by_bit_counts": None, "recognized_by_chance": 0.01, "seconds": 0.1,
     }
+    for count in (3, 5)
 ]  # fmt: skip
 
 
@@ -126,6 +127,7 @@ def test_all_models_and_sets_in_one_table():
 
 def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    (tmp_path / "RESULTS.md").write_text("<!-- cipher:begin -->\n<!-- cipher:end -->\n")
     monkeypatch.setattr(tables, "HERE", tmp_path)
     for preset in ("duke_agw", "mobilenet"):
         config = replace(PRESETS[preset][1], name=preset, seeds=(0, 1))
@@ -137,3 +139,7 @@ def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
     for part in ("what encryption buys** Seeds 0, 1.", "Synthetic people, `make train-shufflebits`**: not run."):
         assert part in text
     assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]
+    # The first page has what matters, the other one all rows.
+    assert ("one key", "5") in rows and ("one key", "3") not in rows
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert [row[:2] for row in cells(text)[2:]] == [["one key", "3"], ["one key", "5"]] and "Not run." in text

@@ -1,4 +1,6 @@
-"""The stream cipher in the graph against RFC 8439 and `cryptography`."""
+"""The stream cipher in the graph against RFC 8439 and `cryptography`, and the uses that it refuses."""
+
+import zipfile
 
 import keras
 import numpy as np
@@ -113,3 +115,49 @@ def test_missing_inputs_are_reported():
     for some in (inputs[0], inputs[:3], [*inputs, inputs[3]]):
         with pytest.raises(ValueError, match="takes .*; pass all four"):
             ChaCha20()(some)
+
+
+def symbolic():
+    """Inputs of a model."""
+    return [keras.Input((4,)), *(keras.Input(batch_shape=shape, dtype=WORD) for shape in ((8,), (3,), ()))]
+
+
+@pytest.mark.parametrize(("number", "name"), [(1, "key"), (2, "nonce"), (3, "counter")])
+def test_constants_in_a_model_are_refused(number, name):
+    """They would be in the saved model, and the same for every batch."""
+    parts = symbolic()
+    parts[number] = stream(KEY, NONCE, 0)[number - 1]
+    with pytest.raises(ValueError, match=f"takes no constant {name} in a graph, .* make the {name} an input"):
+        ChaCha20()(parts)
+
+
+def test_saved_model_has_no_key(tmp_path):
+    inputs = symbolic()
+    model = keras.Model(inputs, ChaCha20()(inputs))
+    model.predict_on_batch([np.ones((2, 4), "f4"), *(x.astype(WORD) for x in stream(KEY, NONCE, 0))])
+    model.save(tmp_path / "model.keras")
+    config = zipfile.ZipFile(tmp_path / "model.keras").read("config.json").decode()
+    assert [word for word in stream(KEY, NONCE, 0)[0].tolist() if str(word) in config] == []
+    assert keras.models.load_model(tmp_path / "model.keras").layers[-1].inverse is False
+
+
+@pytest.mark.skipif(len(WAYS) == 1, reason="nothing is traced on PyTorch")
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_constants_in_a_traced_function_are_refused(way):
+    key, nonce, counter = stream(KEY, NONCE, 0)
+    with pytest.raises(ValueError, match="takes no constant key in a graph"):
+        run(lambda x: ChaCha20()([x, key, nonce, counter]), np.ones((1, 4), "f4"), way)
+
+
+def test_nonce_serves_one_layer_of_a_graph():
+    """Decrypting under it is another matter, and so is a layer whose nonce comes from the same operation."""
+    features, key, nonce, counter = symbolic()
+    words = ChaCha20()([features, key, nonce, counter])
+    ChaCha20(inverse=True)([words, key, nonce, counter])
+    with pytest.raises(ValueError, match="Another ChaCha20 layer encrypts under this nonce, with the same key stream"):
+        ChaCha20()([features + 1, key, nonce, counter])
+    first, second = keras.ops.split(keras.Input(batch_shape=(6,), dtype=WORD), 2)
+    for each in (first, second):
+        ChaCha20()([features, key, each, counter])
+    with pytest.raises(ValueError, match="encrypts under this nonce"):
+        ChaCha20()([features, key, first, counter])

@@ -1,10 +1,7 @@
-"""The server and its client over real sockets: exact features, a hundred clients, one-time keys, no key in a log."""
+"""The server and its client over real sockets: exact features, other programs that open them, no key in a log."""
 
-import json
 import logging
-import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -12,26 +9,25 @@ import keras
 import numpy as np
 import pytest
 import requests
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from common.datasets.images import read_image
-from shufflebits.cipher.keys import Key
-from shufflebits.cipher.nonces import NonceSequence
-from shufflebits.cipher.shuffle import decrypt
-from shufflebits.service import server as module
+from shufflebits.cipher.sealed import open_features
+from shufflebits.service import connection
+from shufflebits.service.admission import Limits
 from shufflebits.service.client import Client
 from shufflebits.service.encrypted_model import EncryptedEmbedder
-from shufflebits.service.server import Limits, serving
+from shufflebits.service.protocol import is_loopback
+from shufflebits.service.server import Arguments, serving
 from tests.common.shuffle_oracle import random_keys, shuffled
+from tests.shufflebits.cipher.test_sealed import plain_hchacha20
 from tests.shufflebits.service.tiny_server import (  # fmt: skip
-    CHACHA,
     DIMENSIONS,
-    HEX24,
-    HEX64,
     IMAGE,
     IMAGES,
     KEY,
     PNG,
-    POSITIONS,
+    SECRET,
     SIZE,
     build_embedder,
     encoded,
@@ -46,21 +42,31 @@ def embedder():
 
 
 @pytest.fixture(scope="module")
+def encrypted(embedder):
+    return EncryptedEmbedder(embedder)
+
+
+@pytest.fixture(scope="module")
+def shuffling(embedder):
+    return EncryptedEmbedder(embedder, "shufflebits")
+
+
+@pytest.fixture(scope="module")
 def expected(embedder):
     """Features of each image, all by itself."""
     return np.concatenate([embedder.predict_on_batch(image[None]) for image in IMAGES])
 
 
 @pytest.fixture(scope="module")
-def url(embedder):
-    with serving(embedder) as url:
+def url(encrypted):
+    with serving(encrypted) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def small(embedder):
+def small(encrypted):
     """A server of narrow limits."""
-    with serving(embedder, Limits(max_images=40, max_bytes=100_000, max_keys=2)) as url:
+    with serving(encrypted, Limits(max_images=40, max_bytes=100_000, max_pixels=10_000)) as url:
         yield url
 
 
@@ -86,51 +92,58 @@ def test_other_sizes_and_jpeg_are_read_as_in_training(url, embedder, size, tmp_p
     np.testing.assert_allclose(Client(url).embed([path]), expected, rtol=1e-5)
 
 
-def test_words_by_the_definition(url):
-    key, client = random_keys(None, seed=3), Client(url)
-    words, features = client.words(IMAGES[:70], key), client.embed(IMAGES[:70], key)
-    assert words.dtype == np.uint32
-    np.testing.assert_array_equal(words, shuffled(features.view(np.uint32), key))
-    response = post(url, ("images", PNG), ("key", json.dumps(key.tolist())))
-    (one,) = client.embed([PNG], key)  # other backends round the features of a batch of 70 in another way
-    assert response.content == shuffled(one.view(np.uint32), key).astype("<u4").tobytes()
-    assert (response.headers["X-Rows"], response.headers["X-Dimensions"]) == ("1", str(DIMENSIONS))
+def test_answer_is_opened_by_cryptography_alone(url, expected):
+    """With a subkey by the draft's definition; by another key, or as another shape, it does not open."""
+    response = post(url, IMAGE, KEY)
+    content = response.content
     assert response.headers["Content-Type"] == "application/octet-stream"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == "no-store" and len(content) == 24 + 4 * DIMENSIONS + 16
+    cipher = ChaCha20Poly1305(plain_hchacha20(SECRET, content[:16]))
+    opened = cipher.decrypt(bytes(4) + content[16:24], content[24:], b"float32 features 1x24")
+    np.testing.assert_allclose(np.frombuffer(opened, "<f4"), expected[0], rtol=1e-5)
+    for key, shape in ((bytes(32), (1, 24)), (SECRET, (2, 12))):
+        with pytest.raises(ValueError, match="no whole sealed message"):
+            open_features(content, key, shape)
+    again = post(url, IMAGE, KEY).content  # the same image and key: another nonce, and another key stream
+    assert again[:24] != content[:24] and np.mean(np.frombuffer(again, "u1") == np.frombuffer(content, "u1")) < 0.1
 
 
-def test_chacha20_counts_requests(small, expected, tmp_path):
-    """150 images are four requests of up to 40; cryptography's cipher undoes the graph's."""
-    with NonceSequence.create(tmp_path / "nonces.json") as nonces:
-        np.testing.assert_allclose(Client(small).embed_with_chacha20(IMAGES, nonces), expected, rtol=1e-5)
-        assert nonces.next_nonce().tolist() == [4, 0, 0]
-
-
-def test_chacha20_goes_on_over_pieces(url, expected, tmp_path):
-    with NonceSequence.create(tmp_path / "nonces.json") as nonces:
-        np.testing.assert_allclose(Client(url).embed_with_chacha20(IMAGES, nonces), expected, rtol=1e-5)
-        assert nonces.next_nonce().tolist() == [1, 0, 0]
+def test_words_of_shufflebits_by_the_definition(shuffling, expected):
+    key = random_keys(None, seed=3)
+    with serving(shuffling) as url:
+        content = post(url, IMAGE, ("key", bytes(key.tolist()).hex())).content
+        features = Client(url, "shufflebits").embed(IMAGES[:70])
+        bad = [refusal(post(url, IMAGE, ("key", bytes(bad).hex()))) for bad in ([31] * 32, range(1, 33))]
+        with pytest.raises(ValueError, match="encrypts by shufflebits, not xchacha20-poly1305; pass the --cipher of"):
+            Client(url).embed([PNG])
+    np.testing.assert_allclose(features, expected[:70], rtol=1e-5)
+    words = shuffled(np.frombuffer(content, "<u4"), np.argsort(key))
+    np.testing.assert_allclose(words.view(np.float32), expected[0], rtol=1e-5)
+    assert bad == [
+        (422, "A key must hold each position once, got one twice; pass permutations of range(32)."),
+        (422, "A key must hold positions from 0 to 31, got one outside; pass permutations of range(32)."),
+    ]
 
 
 def test_client_stays_within_the_limits(small, expected):
-    """No more than three images of 30,000 bytes fit into 100,000."""
+    """No more than three images of 30,000 bytes fit into 100,000, and two of 4,500 pixels into 10,000."""
     client = Client(small)
     large = [PNG + bytes(30_000 - len(PNG))] * 5
-    sizes = [len(files) for files in client._parts(large)]
-    assert sizes == [3, 2] and [len(files) for files in client._parts([PNG] * 41)] == [40, 1]
+    wide = [encoded(np.zeros((50, 90, 3), "uint8"))] * 5
+    sizes = [[len(files) for files in client._parts(images)] for images in (large, wide, [PNG] * 41, [b"?"] * 2)]
+    assert sizes == [[3, 2], [2, 2, 1], [40, 1], [2]]
     np.testing.assert_allclose(client.embed(large), expected[[0] * 5], rtol=1e-5)
 
 
-def test_each_request_has_a_fresh_key(small, monkeypatch):
-    """81 images are three requests; a key of one's own goes into all of them."""
-    fields, send = [], Client._post
-    monkeypatch.setattr(Client, "_post", lambda self, files, form: fields.append(form) or send(self, files, form))
-    client, key = Client(small), random_keys(None)
-    features = client.embed(IMAGES[:81])
-    np.testing.assert_allclose(client.embed(IMAGES[:81], key), features, rtol=1e-5)
-    keys = [json.loads(form["key"]) for form in fields]
-    assert all(sorted(each) == [*range(32)] for each in keys) and keys[3:] == [key.tolist()] * 3
-    assert len(set(map(tuple, keys))) == 4 and {len(form) for form in fields} == {1}
+@pytest.mark.parametrize("cipher", ["xchacha20-poly1305", "shufflebits"])
+def test_each_request_has_a_fresh_key(cipher, encrypted, shuffling, monkeypatch):
+    """81 images are three requests."""
+    keys, send = [], Client._post
+    monkeypatch.setattr(Client, "_post", lambda self, files, key: keys.append(key) or send(self, files, key))
+    with serving(shuffling if cipher == "shufflebits" else encrypted, Limits(max_images=40)) as url:
+        Client(url, cipher).embed(IMAGES[:81])
+    assert len(set(keys)) == 3 and {len(key) for key in keys} == {32}
+    assert all(sorted(key) == [*range(32)] for key in keys) == (cipher == "shufflebits")
 
 
 def test_hundred_clients_at_once(url, expected):
@@ -138,105 +151,88 @@ def test_hundred_clients_at_once(url, expected):
     start = threading.Barrier(100)
 
     def ask(number):
-        key, client = Key.generate(), Client(url)
+        client = Client(url)
         start.wait(30)
-        return client.embed(IMAGES[number : number + 1], key)
+        return client.embed(IMAGES[number : number + 1])
 
     with ThreadPoolExecutor(100) as pool:
         features = np.concatenate(list(pool.map(ask, range(100))))
     np.testing.assert_allclose(features, expected[:100], rtol=1e-5)
 
 
-def test_graph_is_compiled_for_few_sizes(embedder, monkeypatch):
-    """Batches are filled up to the next power of two, 64 at most."""
-    encrypted, sizes, predict = EncryptedEmbedder(embedder), [], keras.Model.predict_on_batch
-    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda self, x: sizes.append(len(x[0])) or predict(self, x))
+def test_graph_is_compiled_for_few_sizes(embedder, encrypted, monkeypatch):
+    """Batches are filled up to the next power of two, 64 at most; the counter goes on behind whole pieces."""
+    sizes, predict = [], keras.Model.predict_on_batch
+
+    def spy(self, x):
+        sizes.append((len(x[0]), int(x[3])))
+        return predict(self, x)
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", spy)
     for count, filled in ((1, [1]), (2, [2]), (3, [4]), (33, [64]), (64, [64]), (65, [64, 1])):
         sizes.clear()
-        encrypted.shufflebits(IMAGES[:count], random_keys(None))
-        assert sizes == filled
+        encrypted.encrypt(IMAGES[:count], SECRET)
+        assert sizes == list(zip(filled, (1, 1 + 64 * DIMENSIONS // 16)))
     for count in range(1, 70, 3):
-        encrypted.shufflebits(IMAGES[:count], random_keys(None, seed=count))
-        encrypted.chacha20(IMAGES[:count], np.full(8, count, np.uint32), np.full(3, count, np.uint32))
-    for model in (encrypted._shufflebits, encrypted._chacha20) if keras.backend.backend() == "tensorflow" else ():
-        assert model.predict_function.experimental_get_tracing_count() <= 7
+        encrypted.encrypt(IMAGES[:count], SECRET)
+    if keras.backend.backend() == "tensorflow":
+        assert encrypted._model.predict_function.experimental_get_tracing_count() <= 7
 
 
 def test_description(small, url):
-    limits = {"max_images": 256, "max_bytes": 64 * 2**20, "max_keys": 10_000, "key_lifetime": 60.0}
-    assert requests.get(url, timeout=30).json() == {"height": 16, "width": 8, "dimensions": 24, **limits}
-    assert requests.get(small, timeout=30).json() == {
-        "height": 16, "width": 8, "dimensions": 24,
-        "max_images": 40, "max_bytes": 100_000, "max_keys": 2, "key_lifetime": 60.0,
-    }  # fmt: skip
+    sizes = {"height": 16, "width": 8, "dimensions": 24, "cipher": "xchacha20-poly1305"}
+    limits = {"max_images": 256, "max_bytes": 16 * 2**20, "max_pixels": 2**25}
+    assert requests.get(url, timeout=30).json() == {**sizes, **limits}
+    limits = {"max_images": 40, "max_bytes": 100_000, "max_pixels": 10_000}
+    assert requests.get(small, timeout=30).json() == {**sizes, **limits}
 
 
-def test_one_time_keys(embedder, expected):
-    """The server's clock is the test's."""
-    now = [100.0]
-    with serving(embedder, Limits(max_keys=3, key_lifetime=2.0), clock=lambda: now[0]) as url:
-        answers = [post(url, path="/keys") for _ in range(3)]
-        issued = [answer.json() for answer in answers]
-        full = refusal(post(url, path="/keys"))
-        name, key = ("key_id", issued[0]["key_id"]), issued[0]["key"]
-        assert refusal(post(url, ("images", b"x"), name))[0] == 422  # and does not use it up
-        answers.append(post(url, IMAGE, name))
-        answers.append(post(url, IMAGE, CHACHA, ("key", HEX64), ("nonce", HEX24)))
-        words = np.frombuffer(answers[3].content, "<u4")
-        again = refusal(post(url, IMAGE, name))
-        now[0] += 2
-        late = refusal(post(url, IMAGE, ("key_id", issued[1]["key_id"])))
-        assert post(url, path="/keys").status_code == 200
-    # Keys and features stay in no cache on the way.
-    assert [(answer.status_code, answer.headers.get("Cache-Control")) for answer in answers] == [(200, "no-store")] * 5
-    assert len({entry["key_id"] for entry in issued}) == 3 and sorted(key) == [*range(32)]
-    np.testing.assert_allclose(decrypt(words, key), expected[0], rtol=1e-5)
-    assert full == (429, "There are 3 one-time keys already; wait 2 seconds until they expire.")
-    assert again == (422, "The one-time key has been used; ask for a new one for each request.")
-    assert late == (422, "The one-time key has expired or was never issued; ask for a new one.")
-
-
-def test_no_key_is_logged(embedder, caplog):
+def test_no_key_is_logged(encrypted, caplog):
     """Neither from a form, good or bad, nor from a URL where it does not belong."""
     caplog.set_level(logging.DEBUG)
-    bad = ("key", json.dumps([31] * 32))
-    with serving(embedder) as url:
-        answers = [
-            post(url, IMAGE, KEY),
-            post(url, IMAGE, bad),
-            post(url, IMAGE, CHACHA, ("key", HEX64), ("nonce", "1")),
-        ]
-        answers += [post(url, IMAGE, path=f"/embed?key={POSITIONS}"), post(url, path="/keys")]
+    secret = SECRET.hex()
+    with serving(encrypted) as url:
+        answers = [post(url, IMAGE, KEY), post(url, IMAGE, ("key", f"{secret[:-1]}x")), post(url, KEY)]
+        answers += [post(url, path=f"{path}{secret}") for path in ("/embed?key=", "/embed/", "/embed//")]
     lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
     ends = [line.split(" - ")[1] for line in lines]
-    assert ends == [f'"POST /embed HTTP/1.1" {status}' for status in (200, 422, 422, 422)] + [
-        '"POST /keys HTTP/1.1" 200'
-    ]
-    texts = [record.getMessage() for record in caplog.records if record.name.startswith(("uvicorn", "asyncio", "root"))]
-    texts += [answer.text for answer in answers[1:4]]
-    issued = answers[4].json()
-    secrets = "31, 30", "31, 31", HEX64[:6], "31,", "%2C", issued["key_id"], str(issued["key"][:4])[1:-1]
-    assert [(secret, line) for secret in secrets for line in texts if secret in line] == []
+    assert ends == [f'"POST /{path} HTTP/1.1" {status}' for path, status in zip(
+        ("embed", "embed", "embed", "embed", "other", "other"), (200, 422, 422, 415, 404, 404)
+    )]  # fmt: skip
+    # The client's own library logs the addresses that it is given.
+    texts = [record.getMessage() for record in caplog.records if not record.name.startswith("urllib3")]
+    texts += [answer.text for answer in answers[1:]]
+    assert len(texts) > 10 and [text for text in texts if secret[:6] in text] == []
 
 
-def test_other_paths_and_methods(url):
-    assert post(url, path="/other").json() == {"detail": "Not Found"}
+def test_other_paths_methods_hosts_and_protocols(url):
+    """Each error is a sentence in JSON, and nothing of the request comes back in it, or in a redirect."""
+    assert refusal(post(url, path="/other")) == (404, "There are / and /embed only.")
     response = requests.get(f"{url}/embed", timeout=30)
-    assert (response.status_code, response.json()) == (405, {"detail": "Method Not Allowed"})
+    assert refusal(response) == (405, "GET / and POST /embed are all there is.")
     assert response.headers["Allow"] == "POST"
+    assert refusal(post(url, path="/embed/", allow_redirects=False))[0] == 404
+    sentence = "The Host header names none of the server's hosts; start the server with --hosts NAME."
+    for host in ("evil.example", "127.0.0.1.evil.example", ""):
+        assert refusal(requests.get(url, headers={"Host": host}, timeout=30)) == (400, sentence)
+    with connection.socket.create_connection(tuple(url.removeprefix("http://").split(":"))) as plain:
+        plain.sendall(b"nonsense\r\n\r\n")
+        answer = plain.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400") and b"content-type: application/json" in answer
+    assert answer.endswith(b'\r\n\r\n{"detail": "This is no HTTP request that the server understands."}')
 
 
-def test_failure_tells_nothing(embedder, monkeypatch, caplog):
+def test_failure_tells_nothing(encrypted, monkeypatch, caplog):
     """An error of ours is logged, and the client does not learn what it says."""
-    monkeypatch.setattr(EncryptedEmbedder, "shufflebits", lambda *_: (_ for _ in ()).throw(ValueError("inside")))
-    with serving(embedder) as url:
+    monkeypatch.setattr(EncryptedEmbedder, "encrypt", lambda *_: (_ for _ in ()).throw(ValueError("inside")))
+    with serving(encrypted) as url:
         assert refusal(post(url, IMAGE, KEY)) == (500, "The server failed; its log says where.")
     assert "ValueError: inside" in caplog.text
 
 
-def test_server_stops(embedder):
+def test_server_stops(encrypted):
     before = set(threading.enumerate())  # those of an earlier server may end meanwhile
-    with serving(embedder) as url:
+    with serving(encrypted) as url:
         assert Client(url).information["dimensions"] == DIMENSIONS
     with pytest.raises(ValueError, match=r"^http://127.0.0.1:\d+ cannot be reached, or broke off \(ConnectionError\)"):
         Client(url).embed([PNG])
@@ -260,19 +256,37 @@ def test_other_models_are_refused(embedder, shapes):
 def test_limits_are_above_zero():
     with pytest.raises(ValueError, match="max_images must be above zero, got 0"):
         Limits(max_images=0)
-    assert Limits(max_images=1, key_lifetime=0.5).key_lifetime == 0.5
+    assert Limits(max_images=1, idle_seconds=0.5).idle_seconds == 0.5
 
 
-def test_as_many_images_are_read_at_once_as_there_are_processors(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(3) if process == 0 else range(9))
-    assert module._Server(None, Limits(), time.monotonic)._pool._max_workers == 3
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("10.0.0.1", False), ("localhost.example", False), ("", False), (None, False)],
+)  # fmt: skip
+def test_hosts_that_need_no_tls(host, expected):
+    """Beyond them both sides refuse plain HTTP, and take TLS or a word of its own."""
+    assert is_loopback(host) == expected
+    if expected:
+        assert Arguments(host=host).port == 8000
+    elif host:
+        with pytest.raises(ValueError, match=f"On {host} others could read images and keys; pass --tls-cert and --tls"):
+            Arguments(host=host)
+        Arguments(host=host, insecure_http=True)
+        shown = f"http://[{host}]:8000" if ":" in host else f"http://{host}:8000"
+        with pytest.raises(
+            ValueError, match=r"shows images and keys to all on the way; take https://, or pass --insec"
+        ):
+            Client(shown)
+        Client(shown, insecure_http=True)
+        Client(shown.replace("http:", "https:"))
 
 
 @pytest.mark.parametrize("host, url", [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
 def test_addresses_by_hand(host, url):
     try:
-        with module._listen(host, 0) as listener:
-            assert module._url(listener) == f"{url}{listener.getsockname()[1]}"
+        with connection.listen(host, 0) as listener:
+            assert connection.url_of(listener) == f"{url}{listener.getsockname()[1]}"
+            assert connection.url_of(listener, "https").startswith("https://")
     except ValueError:
         pytest.skip(f"this machine has no address {host}")
-    assert module.Arguments().port == 8000

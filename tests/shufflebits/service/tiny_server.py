@@ -1,17 +1,15 @@
 """A small embedder, images to send, and a plain way of sending them."""
 
-import json
+import struct
+import zlib
 
 import cv2
 import keras
 import numpy as np
 import requests
 
-from tests.common.shuffle_oracle import REVERSAL
-
 SIZE, DIMENSIONS = (16, 8), 24
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, *SIZE, 3), dtype="uint8")
-POSITIONS = json.dumps(np.asarray(REVERSAL).tolist())
 
 
 def build_embedder(size=SIZE):
@@ -25,14 +23,35 @@ def encoded(image, kind=".png"):
     return cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
+def black(width, height):
+    """A PNG file of one bit a pixel: 5792 × 5792 of them in 4 kB."""
+    rows = (b"\0" + bytes((width + 7) // 8)) * height
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows, 9)),
+        (b"IEND", b""),
+    )
+    parts = [
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 PNG = encoded(IMAGES[0])
 JPEG = encoded(cv2.resize(IMAGES[0], (80, 60)), ".jpg")
-IMAGE, KEY, CHACHA = ("images", PNG), ("key", POSITIONS), ("cipher", "chacha20")
-HEX64, HEX24 = "0f" * 32, "0f" * 12
+SECRET = bytes(range(0xC0, 0xE0))
+IMAGE, KEY = ("images", PNG), ("key", SECRET.hex())
+
+
+def form(url, *parts):
+    """A request with a form of (field, text or content of a file)."""
+    files = [(name, (None, value) if isinstance(value, str) else ("file", value)) for name, value in parts]
+    return requests.Request("POST", f"{url}/embed", files=files or None).prepare()
 
 
 def post(url, *parts, path="/embed", **options):
-    """Sends a form of (field, text or content of a file)."""
+    """Sends such a form."""
     files = [(name, (None, value) if isinstance(value, str) else ("file", value)) for name, value in parts]
     with requests.Session() as session:
         session.trust_env = False
@@ -41,5 +60,5 @@ def post(url, *parts, path="/embed", **options):
 
 def refusal(response):
     content = response.json()
-    assert list(content) == ["detail"] and content["detail"].endswith(".")
+    assert list(content) == ["detail"] and content["detail"].endswith(".") and content["detail"].count(". ") == 0
     return response.status_code, content["detail"]

@@ -1,0 +1,109 @@
+"""A connection of uvicorn with what it lacks: a deadline for headers, a bound on connections, and errors in JSON.
+
+A TLS handshake comes before all of this, and has asyncio's own minute.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .admission import Limits
+
+_MOST = 512  # connections at a time; an operating system gives a process some 1,000 files
+_ENDING = 5  # seconds that requests have to end when the server does
+_NO_HTTP = "This is no HTTP request that the server understands."
+
+
+class Connection(H11Protocol):
+    """Ends where headers, the next request, or the reading of an answer take too long.
+
+    Where there are too many connections, the one that has waited longest for headers makes room.
+    """
+
+    idle_seconds = Limits.idle_seconds
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._await_headers()
+        if len(self.connections) > _MOST:
+            opened = [each for each in self.connections if not each.transport.is_closing()]
+            if len(opened) > _MOST:
+                waiting = [each for each in opened if each._is_waiting()]
+                min(waiting, key=lambda each: each._timer.when()).transport.abort()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._timer.cancel()
+
+    def _await_headers(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(self.idle_seconds, self._end)
+
+    def _is_waiting(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _end(self) -> None:
+        if self._is_waiting():
+            self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        body = json.dumps({"detail": _NO_HTTP}).encode()
+        with contextlib.suppress(h11.LocalProtocolError):  # in the middle of an answer
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+
+def settings(app: Any, limits: Limits, **more: Any) -> uvicorn.Config:
+    """Of a server for an ASGI application."""
+    connection = type("Connection", (Connection,), {"idle_seconds": limits.idle_seconds})
+    return uvicorn.Config(
+        app,
+        http=connection,
+        ws="none",
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=2**14,
+        timeout_graceful_shutdown=_ENDING,
+        **more,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that clients can connect to.
+
+    Raises:
+        ValueError: the address is no address of this machine, or in use.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends at once only where the protocol is named; otherwise each answer waits 40 ms for its head to arrive.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"The server cannot listen on {host}, port {port} ({reason}); pass another --port.") from None
+    return listener
+
+
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
+    """Where a socket listens."""
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
