@@ -30,6 +30,7 @@ class Config(RunConfig):
     weights: str = "imagenet"  # of the backbone: Keras' own, the path of a file, or "none"
     image_size: tuple[int, int] = (256, 128)  # height and width that the victim model takes
     victim_share: float = 0.5  # of the training identities; the others are the local set
+    division: int = 0  # which random division of the identities
     identities_per_batch: int = 16  # different people in a batch
     images_per_identity: int = 4  # images of each of them
     victim_epochs: int = 60  # 0: the backbone as it comes
@@ -49,6 +50,7 @@ class Config(RunConfig):
     generator_momentum: float = 0.99  # of batch normalization's moving statistics; Keras' default
     spectral_normalization: bool = False  # of the discriminator's kernels, an option of the author's program
     iterations: int = 60_000  # batches, rounded up to whole passes over the local set
+    equal_updates: bool = False  # adversarial: as many batches for each of the two networks, not for both together
     reconstruction_batch: int = 64  # images a step
     reconstruction_rate: float = 1e-4  # of both Adams
     adversarial_weight: float = 0.06  # of the adversarial loss, added to the feature reconstruction loss
@@ -65,7 +67,7 @@ class Config(RunConfig):
                 "steps_per_epoch", "victim_rate", "classifier_epochs", "classifier_batch", "classifier_rate",
                 "generator_width", "iterations", "reconstruction_rate", "cipher_keys",
             ),
-            zero_or_more=("users", "victim_epochs", "adversarial_weight"),
+            zero_or_more=("users", "victim_epochs", "adversarial_weight", "division"),
             unique=("attacks",),
         )  # fmt: skip
         if (self.victim == "trained") == (self.features is not None):
@@ -109,13 +111,14 @@ def epochs_of(config: Config, trial: Trial, num_images: int) -> int:
     """Passes over the local set of `num_images` images that a trial takes, as many as the iterations need.
 
     NOTE(paper): 60,000 iterations are 300 epochs of 200 batches in the author's program, of which adversarial training
-    gives each network every second one. Here they are rounded up to whole passes.
+    gives each network every second one. Here they are rounded up to whole passes. With `equal_updates` they are those
+    of the generator, whatever the loss.
     """
     if trial.attack not in RECONSTRUCTIONS:
         return config.classifier_epochs
     batches = batches_per_step(trial.attack)
     steps = max(num_images // (config.reconstruction_batch * batches), 1)
-    return math.ceil(config.iterations / (steps * batches))
+    return math.ceil(config.iterations / (steps * (1 if config.equal_updates else batches)))
 
 
 PAPER = Config()
@@ -125,15 +128,15 @@ MOBILENET = replace(
     PAPER,
     backbone="mobilenet_0.25",
     image_size=(128, 64),
-    identities_per_batch=8,
-    victim_epochs=12,
-    steps_per_epoch=50,
-    victim_rate=1e-3,
+    victim_epochs=40,  # passes over half of Market-1501
+    steps_per_epoch=101,
+    victim_rate=6e-4,
     classifier_rate=1e-3,
     reconstruction_size=(64, 32),
     generator_width=0.5,
     generator_momentum=0.9,  # after some hundred steps, statistics of momentum 0.99 are in part the initial ones
-    iterations=2000,
+    iterations=10_000,
+    equal_updates=True,
     reconstruction_rate=5e-4,
     perceptual="mobilenet_0.25",
     seeds=(0, 1, 2),
@@ -143,10 +146,12 @@ DEMO = replace(
     MOBILENET,
     dataset="synthetic",
     image_size=(96, 48),
-    identities_per_batch=16,
     users=600,
     victim_epochs=8,
+    steps_per_epoch=50,
+    victim_rate=1e-3,
     iterations=320,
+    equal_updates=False,
     cipher_keys=3,
     seeds=(0,),
 )

@@ -36,7 +36,7 @@ def read(config: Config) -> Parts:
     users = pd.concat([data.query, data.without_junk().gallery], ignore_index=True)
     if 0 < config.users < len(users):
         users = users.iloc[np.linspace(0, len(users) - 1, config.users).astype(int)].reset_index(drop=True)
-    identities = np.random.default_rng(0).permutation(data.train.identity.unique())
+    identities = np.random.default_rng(config.division).permutation(data.train.identity.unique())
     share = config.victim_share if config.victim == "trained" else 0.0
     is_victim = data.train.identity.isin(identities[: round(share * len(identities))])
     victim, local = (data.train[rows].reset_index(drop=True) for rows in (is_victim, ~is_victim))

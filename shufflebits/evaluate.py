@@ -21,6 +21,7 @@ from common.metrics import cosine_distances
 from common.report import plots, tables
 
 from .attacks import attributes, encryption_settings, reconstructions
+from .attacks.certainty import certainty
 from .attacks.collect import FEATURES, load, victim_client
 from .attacks.encryption_settings import ANOTHER, BROKEN, ONE_KEY, PLAIN, ZEROS
 from .attacks.training import build_reconstructor
@@ -28,7 +29,7 @@ from .config import RECONSTRUCTIONS, Config, Trial, epochs_of, trials
 from .cryptanalysis import study_ciphers, study_table
 from .data import Parts, read
 from .model import build_classifier
-from .tables import ATTACKS, attack_table, attribute_table, distance_table
+from .tables import ATTACKS, attack_table, attribute_table, certainty_table, distance_table
 from .tables import publish as publish_tables
 
 METRICS, CIPHER = "metrics.json", "cipher.json"
@@ -57,17 +58,19 @@ def evaluate_trial(
 
 
 def evaluate_classifier(config: Config, trial: Trial, parts: Parts, folder: Path) -> dict[str, Any]:
-    """Balanced accuracy of each attribute for each kind of stolen features."""
+    """Balanced accuracy of each attribute for each kind of stolen features, and what their mean is worth."""
     labels, stolen = attributes.read_labels(parts.local, parts.users), stolen_features(trial, folder.parent)
     model = build_classifier(next(iter(stolen.values())).shape[1], labels.classes)
     model.load_weights(folder / BEST_WEIGHTS)
-    accuracies = {
-        setting: attributes.balanced_accuracies(labels.users, model.predict(features, batch_size=_BATCH, verbose=0))
-        for setting, features in stolen.items()
-    }
+    people = parts.users.identity.to_numpy()
+    accuracies, trusted = {}, {}
+    for setting, features in stolen.items():
+        logits = model.predict(features, batch_size=_BATCH, verbose=0)
+        accuracies[setting] = attributes.balanced_accuracies(labels.users, logits)
+        trusted[setting] = certainty(labels.users, logits, people)
     if trial.attack == "attributes_on_words":
         accuracies[ZEROS] = attributes.from_zeros(labels, *load(folder.parent))
-    return {"chance": labels.chance, "balanced_accuracy": accuracies}
+    return {"chance": labels.chance, "balanced_accuracy": accuracies, "certainty": trusted}
 
 
 def evaluate_reconstructor(config: Config, trial: Trial, parts: Parts, folder: Path) -> dict[str, Any]:
@@ -127,6 +130,7 @@ def report(results: entry.Results) -> tables.Report:
         f"{config.name}: {config.victim} model, local set and users from {config.dataset}",
         {
             f"Attacks on stolen features ({len(results.trials)} of {results.planned} trainings)": attack_table(records),
+            "Mean balanced accuracy: 95 % interval over people, and what chance gives": certainty_table(records),
             "Each attribute, not encrypted": attribute_table(records),
             "Paper and this run: mean cosine distance (Fig. 2.7)": distance_table(config, records),
             "Attacks on the cipher itself": study_table(study),

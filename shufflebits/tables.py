@@ -75,6 +75,20 @@ def attack_table(records: Records) -> str:
     return tables.table(["stolen features", "balanced accuracy (%)", *columns], rows)
 
 
+def certainty_table(records: Records) -> str:
+    """The mean balanced accuracies of each training, with intervals over people and what chance alone gives."""
+    rows = []
+    for record in records:
+        for setting, values in record.get("certainty", {}).items():
+            accuracy = 100 * np.mean(list(record["balanced_accuracy"][setting].values()))
+            (low, high), null = values["interval"], values["null"]
+            chance = f"{100 * null['mean']:.1f} ({100 * null['low']:.1f} to {100 * null['high']:.1f})"
+            cells = [f"{accuracy:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", chance, f"{null['p']:.3f}"]
+            rows.append([ATTACKS[record["attack"]], setting, record["seed"], *cells])
+    columns = ["attack", "stolen features", "seed", "accuracy (%)", "95 % interval", "chance (%)", "p"]
+    return tables.table(columns, rows)
+
+
 def attribute_table(records: Records) -> str:
     """Balanced accuracy of each attribute, and chance (Fig. 2.6)."""
     classifiers = _of(records, "attributes")
@@ -185,6 +199,7 @@ def _run_sections(results: dict[str, Any], name: str, title: str) -> list[str]:
     seeds = f" Seeds {', '.join(map(str, config.seeds))}." if len(config.seeds) > 1 else ""
     return [
         f"**{title}: what encryption buys**{seeds}\n\n{attack_table(records)}",
+        f"**{title}: mean balanced accuracy, and what chance gives**\n\n{certainty_table(records)}",
         f"**{title}: each attribute, not encrypted**\n\n{attribute_table(records)}",
         f"**{title}: attacks on the cipher itself**\n\n{_study(results, name, essential=True)}",
     ]

@@ -249,9 +249,11 @@ def publish(
 
     Photographs of people are not ours to hand on.
     """
-    untrained = json.loads((results.run / UNTRAINED).read_text(encoding="utf-8"))
-    untrained.pop("made_from", None)
-    tables.publish(project, presets, results.config, results.records, more={"untrained": untrained})
+    file, more = results.run / UNTRAINED, {}
+    if file.exists():  # not of attacks on such networks
+        more["untrained"] = json.loads(file.read_text(encoding="utf-8"))
+        more["untrained"].pop("made_from", None)
+    tables.publish(project, presets, results.config, results.records, more=more)
     if results.config.dataset == "synthetic":
         tables.copy_figures(results.run, project, figures)
 

@@ -44,7 +44,7 @@ def test_sizes_and_rates_are_above_zero(name):
         replace(PRESETS["smoke"][1], **{name: 0})
 
 
-@pytest.mark.parametrize("name", ["users", "victim_epochs", "adversarial_weight"])
+@pytest.mark.parametrize("name", ["users", "victim_epochs", "adversarial_weight", "division"])
 def test_what_may_be_left_out_is_not_negative(name):
     with pytest.raises(ValueError, match=f"{name} must be zero or more, got -1"):
         replace(PRESETS["smoke"][1], **{name: -1})
@@ -67,6 +67,9 @@ def test_iterations_are_rounded_up_to_whole_passes():
         config = replace(config, iterations=iterations)
         assert [epochs_of(config, Trial(attack, 0), 199) for attack in RECONSTRUCTIONS] == passes
     assert epochs_of(config, Trial("adversarial", 0), 10) == 18  # at least a step of two batches in a pass
+    # Of the generator alone: 36 steps, of 9 or of 4 in a pass.
+    config = replace(config, equal_updates=True)
+    assert [epochs_of(config, Trial(attack, 0), 199) for attack in RECONSTRUCTIONS] == [4, 4, 9]
 
 
 def test_presets_of_the_publication_have_its_settings():

@@ -134,6 +134,9 @@ def test_every_number(run):
         written = json.loads((run.folder / f"{attack}-seed{seed}/metrics.json").read_text())
         assert written == record and written.pop("made_from")
         assert (written.pop("attack"), written.pop("seed")) == (attack, seed)
+        trusted = written.pop("certainty", {})
+        accuracies = {name for name in written.get("balanced_accuracy", {}) if "zeros" not in name}
+        assert trusted.keys() == accuracies and all(0 < value["null"]["p"] <= 1 for value in trusted.values())
         expected = flat(expected_record(run.parts, local, users, attack, seed))
         assert flat(written) == pytest.approx(expected, rel=1e-5), (attack, seed)
     # Settings differ, so that a mix-up shows; a broken key may leave all decisions as they are.
