@@ -1,19 +1,21 @@
 """Exact nearest neighbors by blocks, each product of two vectors computed once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import prange
 
-from common.jit import compiled
+from common.jit import compiled, in_threads
 from common.retrieval.distances import Distances, row_blocks
+from common.retrieval.embeddings import Embeddings
+from common.retrieval.protocol import DEFAULT, Comparisons, Protocol
 
 _COLUMNS = 256  # columns that one thread updates at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The k nearest of each of M samples, nearest first, equal distances by index."""
+    """The k nearest of each of M samples, nearest first, equal distances by index; -1 at infinity if there are less."""
 
     indices: np.ndarray  # (M, k) int32
     distances: np.ndarray  # (M, k) float32, as `Distances` defines them
@@ -29,13 +31,30 @@ def _at(neighbors: Neighbors, rows: slice) -> tuple[np.ndarray, np.ndarray, np.n
     return neighbors.indices[rows], neighbors.distances[rows], neighbors.farthest[rows]
 
 
-def nearest(distances: Distances, k: int) -> Neighbors:
-    """The k neighbors of each row of `distances.left` in `distances.right`."""
-    neighbors = _no_neighbors(len(distances.left), k)
-    for rows in row_blocks(len(distances.left), len(distances.right), "neighbors"):
-        block = distances.block(rows)
-        own = np.full(len(block), -1)
-        _update_rows(block, own, 0, *_at(neighbors, rows))
+def search(
+    query: Embeddings, gallery: Embeddings, k: int, *, protocol: Protocol = DEFAULT, distances: Any = None
+) -> Neighbors:
+    """The k nearest gallery images of each query among those that count for it, exactly and in bounded memory.
+
+    Args:
+        query: Q images with features of width D.
+        gallery: G images with features of width D.
+        k: from 1 to G; fewer are returned where fewer count.
+        protocol: what counts, and the metric.
+        distances: as of `score`, by default those of the features.
+
+    Raises:
+        ValueError: as `score`, or k is out of its range.
+    """
+    if not 1 <= k <= len(gallery):
+        raise ValueError(f"k must be from 1 to the {len(gallery)} gallery images, got {k}.")
+    comparisons = Comparisons(query, gallery, protocol)
+    neighbors = _no_neighbors(len(query), k)
+    for rows, block in comparisons.blocks(distances):
+        in_threads(_update_rows, len(block), block, np.full(len(block), -1), 0, *_at(neighbors, rows))
+    if comparisons.columns is not None:
+        indices = neighbors.indices
+        indices[:] = np.where(indices >= 0, comparisons.columns[indices], -1)
     return neighbors
 
 
@@ -45,17 +64,19 @@ def nearest_to_each_other(distances: Distances, k: int) -> Neighbors:
     Each sample is its own first neighbor at distance 0, also where others are equal to it. A block of rows meets
     only the columns from its own first one on and serves both its rows and its columns: half the products.
     """
-    number = len(distances.left)
+    number = distances.shape[0]
     neighbors = _no_neighbors(number, k)
     neighbors.indices[:, 0], neighbors.distances[:, 0] = np.arange(number), -1  # nothing comes before the sample itself
     limits = neighbors.distances[:, -1].copy()
     for rows in row_blocks(number, number, "neighbors"):
         block = distances.block(rows, slice(rows.start, None))
         own = np.arange(rows.start, rows.stop)
-        _update_rows(block, own, rows.start, *_at(neighbors, rows))
+        in_threads(_update_rows, len(own), block, own, rows.start, *_at(neighbors, rows))
         # Columns meet rows of smaller index before those of larger index, so equal distances keep their order.
         rest = slice(rows.stop, None)
-        _update_columns(block, len(own), rows.start, *_at(neighbors, rest), limits[rest])
+        in_threads(
+            _update_columns, number - rows.stop, block, len(own), rows.start, *_at(neighbors, rest), limits[rest]
+        )
     neighbors.distances[:, 0] = 0
     return neighbors
 
@@ -70,10 +91,10 @@ def _insert(indices, distances, index, distance):
     distances[place], indices[place] = distance, index
 
 
-@compiled(parallel=True)
-def _update_rows(block, own, first_column, indices, distances, farthest):
-    """block[i, j] is the distance of sample i, which is number own[i] itself, to number first_column + j."""
-    for i in prange(len(block)):
+@compiled()
+def _update_rows(start, stop, block, own, first_column, indices, distances, farthest):
+    """block[i, j] is the distance of sample i, which is number own[i] itself, to number first_column + j, or NaN."""
+    for i in range(start, stop):
         row, limit, largest = block[i], distances[i, -1], farthest[i]
         for j in range(len(row)):
             largest = max(largest, row[j])
@@ -83,11 +104,11 @@ def _update_rows(block, own, first_column, indices, distances, farthest):
         farthest[i] = largest
 
 
-@compiled(parallel=True)
-def _update_columns(block, skipped, first_row, indices, distances, farthest, limits):
+@compiled()
+def _update_columns(first, last, block, skipped, first_row, indices, distances, farthest, limits):
     """block[i, skipped + j] is the distance of sample j to number first_row + i; limits[j] = distances[j, -1]."""
-    for chunk in prange((len(limits) + _COLUMNS - 1) // _COLUMNS):
-        start, stop = chunk * _COLUMNS, min(len(limits), (chunk + 1) * _COLUMNS)
+    for start in range(first, last, _COLUMNS):
+        stop = min(last, start + _COLUMNS)
         for i in range(len(block)):
             row = block[i, skipped:]
             for j in range(start, stop):
