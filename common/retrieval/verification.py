@@ -136,7 +136,8 @@ def calibrate(
         seed: of the halves.
 
     Raises:
-        ValueError: as `verification_rates`, for one of the halves; `false_positive_rate` is not in (0, 1].
+        ValueError: as `verification_rates`, for one of the halves; `false_positive_rate` is not in (0, 1], or so low
+            that the pairs cannot tell it.
     """
     from sklearn.linear_model import LogisticRegression  # its import takes longer than most scorings
 
@@ -150,6 +151,11 @@ def calibrate(
         )
         for invert in (False, True)
     )
+    if not fitting.supports(false_positive_rate):
+        raise ValueError(
+            f"A false positive rate of {false_positive_rate:g} is less than one of the {fitting.different[-1]} pairs of "
+            "different identities in a half; bring more images, or choose a higher rate."
+        )
     # Distances in units of the largest, and a penalty that only bounds the slope where the classes do not overlap.
     scale, number = fitting.thresholds[-1], len(fitting.thresholds)
     logistic = LogisticRegression(C=1e8, tol=1e-8, max_iter=1000)

@@ -74,9 +74,7 @@ def test_other_files_and_folders_are_left_out_and_named(tmp_path):
         (tmp_path / folder).mkdir()
     for name in ("README.txt", "bus/Thumbs.db", "car/._a.jpg", "car/notes.txt", "stray.jpg"):
         (tmp_path / name).write_text("read me")
-    with pytest.warns(
-        UserWarning, match=r"^6 file\(s\) or folder\(s\) in .* are no images and are left out: 1 "
-    ):
+    with pytest.warns(UserWarning, match=r"^6 file\(s\) or folder\(s\) in .* are no images and are left out: 1 "):
         assert read_folders(tmp_path).train.equals(expected.train)
 
 

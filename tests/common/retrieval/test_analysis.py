@@ -185,6 +185,9 @@ def test_calibration_holds_for_unseen_identities():
     assert even / (1 - even) / (later / (1 - later)) == pytest.approx(2)
     with pytest.raises(ValueError, match="images in both halves of the identities"):
         calibrate(query.take([0]), gallery)
+    few = [part.take(part.identities < 12) for part in (query, gallery)]
+    with pytest.raises(ValueError, match="rate of 1e-05 is less than one of the .* pairs of different identities in a"):
+        calibrate(*few, false_positive_rate=1e-5)
 
 
 def test_calibration_fits_on_one_half_of_the_identities_and_measures_on_the_other():
