@@ -18,13 +18,12 @@ class Neighbors:
     """The k nearest of each of M samples, nearest first, equal distances by index; -1 at infinity if there are less."""
 
     indices: np.ndarray  # (M, k) int32
-    distances: np.ndarray  # (M, k) float32, as `Distances` defines them
-    farthest: np.ndarray  # (M,) float32, distance to the farthest of all
+    distances: np.ndarray  # (M, k), as `Distances` defines them
+    farthest: np.ndarray  # (M,) distance to the farthest of all that count
 
 
-def _no_neighbors(number: int, k: int) -> Neighbors:
-    indices, distances = np.full((number, k), -1, np.int32), np.full((number, k), np.inf, np.float32)
-    return Neighbors(indices, distances, np.zeros(number, np.float32))
+def _no_neighbors(number: int, k: int, dtype: type) -> Neighbors:
+    return Neighbors(np.full((number, k), -1, np.int32), np.full((number, k), np.inf, dtype), np.zeros(number, dtype))
 
 
 def _at(neighbors: Neighbors, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,7 +48,7 @@ def search(
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k must be from 1 to the {len(gallery)} gallery images, got {k}.")
     comparisons = Comparisons(query, gallery, protocol)
-    neighbors = _no_neighbors(len(query), k)
+    neighbors = _no_neighbors(len(query), k, np.float64)  # given distances may have as many digits
     for rows, block in comparisons.blocks(distances):
         in_threads(_update_rows, len(block), block, np.full(len(block), -1), 0, *_at(neighbors, rows))
     if comparisons.columns is not None:
@@ -65,7 +64,7 @@ def nearest_to_each_other(distances: Distances, k: int) -> Neighbors:
     only the columns from its own first one on and serves both its rows and its columns: half the products.
     """
     number = distances.shape[0]
-    neighbors = _no_neighbors(number, k)
+    neighbors = _no_neighbors(number, k, np.float32)
     neighbors.indices[:, 0], neighbors.distances[:, 0] = np.arange(number), -1  # nothing comes before the sample itself
     limits = neighbors.distances[:, -1].copy()
     for rows in row_blocks(number, number, "neighbors"):
@@ -97,7 +96,8 @@ def _update_rows(start, stop, block, own, first_column, indices, distances, fart
     for i in range(start, stop):
         row, limit, largest = block[i], distances[i, -1], farthest[i]
         for j in range(len(row)):
-            largest = max(largest, row[j])
+            if row[j] > largest:
+                largest = row[j]
             if row[j] < limit and first_column + j != own[i]:
                 _insert(indices[i], distances[i], first_column + j, row[j])
                 limit = distances[i, -1]

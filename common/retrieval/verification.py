@@ -153,8 +153,8 @@ def calibrate(
     )
     if not fitting.supports(false_positive_rate):
         raise ValueError(
-            f"A false positive rate of {false_positive_rate:g} is less than one of the {fitting.different[-1]} pairs of "
-            "different identities in a half; bring more images, or choose a higher rate."
+            f"A false positive rate of {false_positive_rate:g} is less than one of the {fitting.different[-1]} pairs "
+            "of different identities in a half; bring more images, or choose a higher rate."
         )
     # Distances in units of the largest, and a penalty that only bounds the slope where the classes do not overlap.
     scale, number = fitting.thresholds[-1], len(fitting.thresholds)

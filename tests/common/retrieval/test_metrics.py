@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.jit import compiled
-from common.retrieval import Embeddings, Protocol, distances, rerank, score
+from common.retrieval import Embeddings, Protocol, distances, rerank, score, search
 from common.retrieval.distances import Distances
 
 
@@ -181,6 +181,7 @@ def test_float64_distances_keep_their_digits():
     distances = np.array([[1 + 1e-12, 1.0]])
     assert score(query, gallery, distances=distances).first_match_rank.tolist() == [1]
     assert score(query, gallery, distances=distances.astype("float32")).first_match_rank.tolist() == [2]
+    assert search(query, gallery, 1, distances=distances).indices.tolist() == [[1]]
     distances.flags.writeable = False
     assert score(query, gallery, distances=[distances]).first_match_rank.tolist() == [1]
 

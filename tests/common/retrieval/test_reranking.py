@@ -145,6 +145,7 @@ def test_search_equals_sorted_distances(metric, same_camera, own):
     np.testing.assert_allclose(nearest.distances, np.take_along_axis(distances, order, axis=1), rtol=2e-6, atol=2e-7)
     of_nearest = np.take_along_axis(distances, nearest.indices, axis=1)
     np.testing.assert_allclose(of_nearest[counted], nearest.distances[counted], rtol=2e-6, atol=2e-7)
+    np.testing.assert_allclose(nearest.farthest, np.where(left_out, 0, distances).max(axis=1), rtol=2e-6)
     for k in (0, 81):
         with pytest.raises(ValueError, match=f"k must be from 1 to the 80 gallery images, got {k}"):
             search(query, gallery, k)
