@@ -161,6 +161,28 @@ def test_verification_by_hand():
     assert other.threshold(0.4) == -1 and other.true_positive_rate_at(0.4) == 0
 
 
+def test_thresholds_end_before_the_next_bin():
+    """A bin ends at 2: what is just below it is accepted at a threshold that a distance of 2 does not meet."""
+    places = np.array([[2 - 2**-17], [2.0], [1.0]])
+    rates = verification_rates(
+        Embeddings([[0.0]], [1], [0]), Embeddings(places, [1, 2, 2], [1, 1, 1]), protocol=EUCLIDEAN
+    )
+    assert rates.thresholds[1] == np.nextafter(np.float32(2), np.float32(0)) and rates.thresholds[2] >= 2
+    assert rates.same.tolist() == [0, 1, 1] and rates.different.tolist() == [1, 1, 2]
+    assert [rates.supports(rate) for rate in (0.49, 0.5)] == [False, True]  # of two pairs
+
+
+def test_queries_that_are_nobody_make_no_pairs():
+    """Junk and distractors may show whom the gallery shows: neither the same nor different."""
+    places = np.array([[1.0], [2.0]])
+    gallery = Embeddings(places, [1, 0], [1, 1])
+    query = Embeddings([[0.0], [0.0], [0.0]], [1, -1, 0], [0, 0, 0])
+    rates = verification_rates(query, gallery, protocol=Protocol("euclidean", distractors=(0,)))
+    assert (rates.same[-1], rates.different[-1]) == (1, 1)
+    everybody = verification_rates(query, gallery, protocol=Protocol("euclidean", junk=None))
+    assert (everybody.same[-1], everybody.different[-1]) == (2, 4)
+
+
 def test_verification_refuses_pairs_of_one_kind():
     query = Embeddings([[1.0]], [1], [0])
     with pytest.raises(ValueError, match="pairs of the same and of different identities .*, got 0 and 1; check"):
