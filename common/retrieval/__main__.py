@@ -94,12 +94,22 @@ def _numbers(
     """Everything that is printed; shares in [0, 1], None for what the data cannot tell."""
     scores = summarize(results, options.ranks, protocol)
     trapezoid = summarize(results, options.ranks, replace(protocol, ap="trapezoid"))
-    intervals = confidence_interval(scores, query.identities)
-    intervals.loc["mAP, trapezoid rule"] = confidence_interval(trapezoid, query.identities).loc["mAP"]
-    if len(np.unique(query.identities[scores.valid_queries])) < 2:  # nobody to resample
-        intervals[["low", "high"]] = np.nan
-    names = ["mAP", "mAP, trapezoid rule", *(f"rank-{k}" for k in scores.ranks), "mINP", "R-precision", "MAP@R"]
-    values = {name: dict(zip(("value", "low", "high"), map(_known, intervals.loc[name]))) for name in names}
+    values: dict[str, dict[str, float | None]] = {
+        name: {"value": value, "low": None, "high": None}
+        for name, value in {
+            "mAP": scores.mean_average_precision,
+            "mAP, trapezoid rule": trapezoid.mean_average_precision,
+            **{f"rank-{k}": share for k, share in scores.cmc.items()},
+            "mINP": scores.mean_inverse_negative_penalty,
+            "R-precision": scores.mean_r_precision,
+            "MAP@R": scores.mean_average_precision_at_r,
+        }.items()
+    }
+    if len(np.unique(query.identities[scores.valid_queries])) > 1:  # else there is nobody to resample
+        intervals = confidence_interval(scores, query.identities)
+        intervals.loc["mAP, trapezoid rule"] = confidence_interval(trapezoid, query.identities).loc["mAP"]
+        for name, value in values.items():
+            value |= {end: float(intervals.loc[name, end]) for end in ("low", "high")}
     try:  # re-ranked distances are relative to each query
         pairs = verification_rates(query, gallery, protocol=protocol)
         rates = {
@@ -119,10 +129,6 @@ def _numbers(
     }
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
 def _rows(numbers: dict[str, Any]) -> list[list[str | None]]:
     """Name, value and interval in %."""
     shares = {name: list(values.values()) for name, values in numbers["scores"].items()}
@@ -140,7 +146,7 @@ def _text(numbers: dict[str, Any]) -> str:
         f"{numbers['gallery_images']} gallery images. Intervals by bootstrap over identities."
     )
     text += " TPR without re-ranking." if numbers["reranked"] else ""
-    few = any(value is None for value in numbers["verification"].values())
+    few = None in [*numbers["verification"].values(), numbers["scores"]["mAP"]["low"]]
     return text + (" A dash: too few pairs or identities for this number." if few else "")
 
 

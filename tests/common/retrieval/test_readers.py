@@ -217,6 +217,17 @@ def test_command_writes_numbers_for_programs(tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(valid["INP"], scores.inverse_negative_penalty, atol=1e-12)
 
 
+def test_command_prints_dashes_for_what_one_identity_and_one_pair_cannot_tell(tmp_path, monkeypatch, capsys):
+    """One identity has no interval, and one pair of each kind no rate of a hundredth."""
+    save_embeddings(tmp_path / "a.npz", Embeddings([[1.0, 0.0]], [1]), Embeddings(np.eye(2), [1, 2]))
+    out = run(monkeypatch, capsys, tmp_path / "a.npz", "--cameras", "none")
+    rows = {
+        cells[1].strip(): [c.strip() for c in cells[2:5]] for cells in (x.split("|") for x in out.splitlines()[2:13])
+    }
+    assert rows["mAP"] == rows["MAP@R"] == ["100.00", "–", "–"] and rows["TPR at FPR 0.01"] == ["–"] * 3
+    assert "A dash: too few pairs or identities" in out
+
+
 def value_of(monkeypatch, capsys, *arguments):
     return json.loads(run(monkeypatch, capsys, *arguments, "--json"))["scores"]["mAP"]["value"]
 
