@@ -112,7 +112,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path) as file:
             return dict(file)
     except (zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no npz file of plain arrays ({error}); write one with np.savez.") from error
+        raise ValueError(f"{path} is no npz file of plain arrays; write one with np.savez.") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -49,9 +49,11 @@ class BatchHardTriplet(_PairLoss):
 
     def of_batch(self, identities, embeddings):
         """(B,) of identities (B,) and embeddings (B, D)."""
-        # The Gram matrix mines; the chosen distances are computed from differences, which do not cancel.
-        squares = ops.sum(ops.square(embeddings), axis=1)
-        products = ops.matmul(embeddings, ops.transpose(embeddings))  # (B, B)
+        # The Gram matrix mines; the chosen distances are computed from differences, which do not cancel. Nor does the
+        # matrix once the mean is taken off: a batch far from the origin would be mined by rounding errors.
+        centered = embeddings - ops.mean(embeddings, axis=0)
+        squares = ops.sum(ops.square(centered), axis=1)
+        products = ops.matmul(centered, ops.transpose(centered))  # (B, B)
         distances = squares[:, None] + squares[None, :] - 2 * products
         same = ops.equal(identities[:, None], identities[None, :])
         far = ops.max(ops.abs(distances)) + 1

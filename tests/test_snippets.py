@@ -36,9 +36,9 @@ def test_adaptive_l2_regularizes_any_network(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 def test_ranking_is_scored_by_camera_and_attribute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = person_reid.read("synthetic", tmp_path, attributes=True, identities=40, cameras=3, images_per_camera=2)
+    data = person_reid.read("synthetic", tmp_path, attributes=True, identities=48, cameras=3, images_per_camera=2)
     generator, arrays = np.random.default_rng(0), {}
-    directions = generator.normal(size=(41, 8))
+    directions = generator.normal(size=(49, 8))
     for side, table in (("query", data.query), ("gallery", data.gallery)):
         noise = generator.normal(size=(len(table), 8))
         spread = np.where(table.identity < 1, 9, 0.1)

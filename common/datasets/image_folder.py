@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+from common.datasets.images import SUFFIXES, is_leftover, list_images, warn_left_out
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def find_folder(root: Path, content: str) -> Path:
 
 
 def read_folders(root: Path, attribute: str = "type", test_share: float = 0.2) -> LabeledImages:
-    """A folder with a folder per class, whose name is the class, with images in it.
+    """A folder with a folder per class, whose name is the class, with images in it or in folders in it.
 
     The split is a function of the pictures alone, whatever the files are called: within a class they are ordered by
     the SHA-256 of their bytes, and the first round(`test_share` · n), one at least, are the test set. Rows are in that
@@ -53,7 +53,7 @@ def read_folders(root: Path, attribute: str = "type", test_share: float = 0.2) -
     altogether, as nobody knows which is right. Both are warnings.
 
     Args:
-        root: of the class folders; other files and hidden folders are ignored.
+        root: of the class folders; what is no image is left out, with a warning.
         attribute: what the classes are called in the tables.
         test_share: between 0 and 1.
 
@@ -83,19 +83,27 @@ def _files(root: Path) -> list[tuple[str, str]]:
     if not root.is_dir():
         raise ValueError(f"The data folder {root} does not exist. Check --data-dir.")
     # Archives of macOS have a folder of their own next to the classes.
-    classes = sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith((".", "__MACOSX")))
+    entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    classes = [entry for entry in entries if entry.is_dir() and not is_leftover(entry.name)]
     if not classes:
         raise ValueError(f"{root} has no folders; expected one per class with images in it. Check --data-dir.")
-    files = []
-    for name in classes:
-        images = sorted(file for file in os.listdir(root / name) if file.lower().endswith(SUFFIXES))
+    files, left_out = [], [e.path for e in entries if e not in classes and _should_be_in_a_class(e.name)]
+    for entry in classes:
+        images, others = list_images(entry.path, nested=True)
+        left_out += others
         if not images:
             raise ValueError(
-                f"The class {name!r} of {root} has no images ({', '.join(SUFFIXES)}) in its folder. Add images, or "
-                "remove the folder."
+                f"The class {entry.name!r} of {root} has no images ({', '.join(SUFFIXES)}) in its folder. Add images, "
+                "or remove the folder."
             )
-        files += [(name, os.path.join(root, name, file)) for file in images]
+        files += [(entry.name, path) for path in images]
+    warn_left_out(root, left_out, 3)
     return files
+
+
+def _should_be_in_a_class(name: str) -> bool:
+    """Or else it is a text about the set, which may well stand next to the classes."""
+    return is_leftover(name) or name.lower().endswith(SUFFIXES)
 
 
 def _different(root: Path, files: list[tuple[str, str]]) -> dict[str, dict[bytes, str]]:

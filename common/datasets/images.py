@@ -1,5 +1,8 @@
-"""Image files decoded by OpenCV, whole or cut to a box."""
+"""Image files: which there are, and their pixels, decoded by OpenCV, whole or cut to a box."""
 
+import os
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +10,50 @@ import cv2
 import numpy as np
 import pandas as pd
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BOX = ["left", "top", "right", "bottom"]  # columns of a table: pixels, half-open: image[top:bottom, left:right]
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a name is that of what systems and archives leave behind: ._a.jpg, .DS_Store, Thumbs.db, __MACOSX."""
+    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini", "ehthumbs.db")
+
+
+def list_images(folder: str | Path, *, nested: bool = False) -> tuple[list[str], list[str]]:
+    """Paths of a folder's images, and of all else in it, both in the order of names.
+
+    Args:
+        folder: with images.
+        nested: whether images in folders in it belong to them; else such a folder is something else. Links to folders
+            are not followed, and are something else too.
+    """
+    images, others = [], []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if is_leftover(entry.name):
+            others.append(entry.path)
+        elif entry.is_dir():
+            if nested and not entry.is_symlink():
+                deeper = list_images(entry.path, nested=True)
+                images += deeper[0]
+                others += deeper[1]
+            else:
+                others.append(entry.path)
+        else:
+            (images if entry.name.lower().endswith(SUFFIXES) else others).append(entry.path)
+    return images, others
+
+
+def warn_left_out(folder: str | Path, others: Sequence[str], stacklevel: int) -> None:
+    """Warns of files and folders that a reader leaves out, by what they are."""
+    if others:
+        names = map(os.path.basename, others)
+        kinds = Counter("._*" if n.startswith("._") else os.path.splitext(n)[1].lower() or n for n in names)
+        listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+        warnings.warn(
+            f"{len(others)} file(s) or folder(s) in {folder} are no images and are left out: {listed}, such as "
+            f"{others[0]}.",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def read_image(

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
+from common.datasets.images import SUFFIXES, list_images, warn_left_out
 from common.synthetic.people import draw_people
 
 JUNK = -1  # identity of boxes that are neither right nor wrong answers: left out of a ranking
 DISTRACTOR = 0  # identity of boxes that show nobody who is searched for (Market-1501 and synthetic people)
 
-_SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 # identity, camera[, sequence], frame[, box]: 0002_c1s1_000451_03.jpg, -1_c3s2_001000_00.jpg.jpg, 0005_c2_f0046985.jpg
-_NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?_.*\.jpg", re.IGNORECASE)
+BOX_NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?_.*\.(?:jpe?g|png|bmp|webp)", re.IGNORECASE)
 # Images of train, query and gallery without junk, as the sets' authors count them.
 OFFICIAL_COUNTS = {"Market": (12936, 3368, 15913), "Duke": (16522, 2228, 17661), "MSMT17": (32621, 11659, 82161)}
 
@@ -163,7 +164,7 @@ def read_attributes(path: Path) -> pd.DataFrame:
 
 
 def _read_boxes(root: Path, prefix: str, attributes: bool | Path) -> ReIDData:
-    folder = _find(root, prefix, tuple(_SPLITS.values()))
+    folder = _find(root, prefix, tuple(SPLITS.values()))
     data = _read_named_files(folder)
     _check_counts(data, prefix, folder)
     return _with_attributes(data, folder, prefix, attributes)
@@ -197,7 +198,7 @@ def _find(root: Path, prefix: str, contents: tuple[str, ...]) -> Path:
 
 def _read_named_files(folder: Path) -> ReIDData:
     """The layout of Market-1501: three folders of images whose names tell identity and camera."""
-    data = ReIDData(**{split: _read_folder(folder / name) for split, name in _SPLITS.items()})
+    data = ReIDData(**{split: _read_folder(folder / name) for split, name in SPLITS.items()})
     _check_matches(data, folder)
     return data
 
@@ -205,27 +206,27 @@ def _read_named_files(folder: Path) -> ReIDData:
 def _read_folder(folder: Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise ValueError(f"The folder {folder} is missing. Unpack the set again, or check --data-dir.")
-    # Windows and macOS leave files of their own (Thumbs.db) among the images.
-    entries = sorted((e for e in os.scandir(folder) if e.name.lower().endswith(".jpg")), key=lambda e: e.name)
-    if not entries:
-        raise ValueError(f"The folder {folder} has no .jpg images. Unpack the set again.")
+    images, others = list_images(folder)
+    if not images:
+        raise ValueError(f"The folder {folder} has no images ({', '.join(SUFFIXES)}). Unpack the set again.")
+    warn_left_out(folder, others, 5)
     rows = []
-    for entry in entries:
-        match = _NAME.fullmatch(entry.name)
+    for path in images:
+        match = BOX_NAME.fullmatch(os.path.basename(path))
         if match is None:
             raise ValueError(
-                f"The file name of {entry.path} tells no identity and camera; expected a name like "
+                f"The file name of {path} tells no identity and camera; expected a name like "
                 "0002_c1s1_000451_03.jpg. Rename or remove it."
             )
-        _check_bytes(entry.path, entry.stat().st_size)
-        rows.append((entry.path, int(match[1]), int(match[2])))
+        _check_bytes(path, os.path.getsize(path))
+        rows.append((path, int(match[1]), int(match[2])))
     return pd.DataFrame(rows, columns=["path", "identity", "camera"])
 
 
 def _read_list(path: Path, images: Path) -> pd.DataFrame:
     """A list of MSMT17: lines `0000/0000_000_01_0303morning_0008_0.jpg 0`, path and identity."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         match = re.fullmatch(r"(\S+) +(\d+)\s*", line)
         fields = Path(match[1]).name.split("_") if match else []
         if match is None or len(fields) < 3 or not fields[2].isdigit():

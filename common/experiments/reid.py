@@ -20,12 +20,12 @@ from common.experiments.image_training import fit_on_images
 from common.experiments.periodic_evaluation import TEST_MAP, PeriodicEvaluation, check_branches
 from common.report import plots, tables
 from common.retrieval import (
-    Distances,
     Embeddings,
     Scores,
     confidence_interval,
     load_embeddings,
     score_by_camera_pair,
+    search,
 )
 
 RANKED_LISTS, LEARNING_CURVES = "figures/ranked_lists.png", "figures/learning_curves.png"
@@ -187,7 +187,7 @@ def score_record(scores: Scores, query: Embeddings, prefix: str = "") -> dict[st
     `identity_AP` is the mean AP of the queries of each test identity, in the order of their numbers, and
     `identity_queries`, without a prefix, how many those are: what paired intervals are made of.
     """
-    intervals = confidence_interval(scores, query.identities)
+    intervals = confidence_interval(scores, query.identities).drop(["R-precision", "MAP@R"])
     record: dict[str, Any] = {name.replace("-", ""): float(value) for name, value in intervals["score"].items()}
     record["mAP_interval"] = [float(value) for value in intervals.loc["mAP", ["low", "high"]]]
     groups = pd.Series(scores.average_precision).groupby(query.identities[scores.valid_queries])
@@ -273,13 +273,10 @@ def draw_ranked_lists(
 ) -> None:
     """Draws queries spread over the test identities, each with its nearest images of other cameras or identities."""
     chosen = np.linspace(0, len(query) - 1, count).astype(int)
-    distances = Distances(query.features[chosen], gallery.features, "cosine").block(slice(None))  # (count, G)
     rows, matches = [], []
-    for i, row in zip(chosen, distances):
-        same = gallery.identities == query.identities[i]
-        ignored = same & (gallery.cameras == query.cameras[i])
-        nearest = np.argsort(np.where(ignored, np.inf, row), kind="stable")[:depth]
+    for i, nearest in zip(chosen, search(query.take(chosen), gallery, min(depth, len(gallery))).indices):
+        nearest = nearest[nearest >= 0]
         paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]
         rows.append([images.read_image(path, (128, 64)) for path in paths])
-        matches.append(same[nearest])
+        matches.append(gallery.identities[nearest] == query.identities[i])
     plots.ranked_lists(file, rows, matches)

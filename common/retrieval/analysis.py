@@ -1,22 +1,18 @@
 """Scores per camera pair and per attribute, and how far chance moves them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
-from common.retrieval.distances import Metric
-from common.retrieval.embeddings import Embeddings, check_widths
-from common.retrieval.metrics import AveragePrecision, Scores, rank, summarize
+from common.retrieval.embeddings import Embeddings, is_identity
+from common.retrieval.metrics import Scores, rank, summarize
+from common.retrieval.protocol import DEFAULT, Protocol
 from common.retrieval.ranking import MATCHES
 from common.statistics import bootstrap
 
 
-def score_by_camera_pair(
-    query: Embeddings,
-    gallery: Embeddings,
-    *,
-    metric: Metric = "cosine",
-    average_precision: AveragePrecision = "standard",
-) -> pd.DataFrame:
+def score_by_camera_pair(query: Embeddings, gallery: Embeddings, *, protocol: Protocol = DEFAULT) -> pd.DataFrame:
     """Scores of the queries of one camera against the gallery of another, for each ordered pair of cameras.
 
     Returns:
@@ -24,17 +20,21 @@ def score_by_camera_pair(
         no query of the pair has a match.
 
     Raises:
-        ValueError: widths do not fit, or an option is unknown.
+        ValueError: widths or ids do not fit, or there are no cameras.
     """
-    check_widths(query, gallery)
+    if query.cameras is None or gallery.cameras is None:
+        raise ValueError("Scores per pair of cameras need camera ids of query and gallery; give both their cameras.")
     rows = []
+    protocol = replace(protocol, leave_one_out=False)  # a query's own image is of its own camera
     for gallery_camera in np.unique(gallery.cameras):
         seen = gallery.take(gallery.cameras == gallery_camera)
+        if is_identity(seen.identities, protocol.junk).all():
+            continue
         for query_camera in np.unique(query.cameras[query.cameras != gallery_camera]):
-            results = rank(query.take(query.cameras == query_camera), seen, metric=metric)
+            results = rank(query.take(query.cameras == query_camera), seen, protocol)
             values = (np.nan, np.nan, 0)
             if results[:, MATCHES].any():
-                scores = summarize(results, (1,), average_precision)
+                scores = summarize(results, (1,), protocol)
                 values = (scores.mean_average_precision, scores.cmc[1], scores.num_valid_queries)
             rows.append((query_camera, gallery_camera, *values))
     names = ["query_camera", "gallery_camera", "mAP", "rank-1", "valid_queries"]
@@ -71,7 +71,7 @@ def confidence_interval(
         seed: of the draws.
 
     Returns:
-        Indexed by mAP, rank-k for each of `scores.ranks` and mINP: score, low and high.
+        Indexed by mAP, rank-k for each of `scores.ranks`, mINP, R-precision and MAP@R: score, low and high.
 
     Raises:
         ValueError: the number of identities is not that of the queries, or an option is out of its range.
@@ -91,4 +91,5 @@ def _per_query(scores: Scores, labels: np.ndarray) -> pd.DataFrame:
         raise ValueError(f"Expected one label for each of the {number} queries, got shape {labels.shape}.")
     columns = {"label": labels[scores.valid_queries], "mAP": scores.average_precision}
     columns |= {f"rank-{k}": (scores.first_match_rank <= k).astype(float) for k in sorted({1, *scores.ranks})}
-    return pd.DataFrame(columns | {"mINP": scores.inverse_negative_penalty})
+    columns |= {"mINP": scores.inverse_negative_penalty, "R-precision": scores.r_precision}
+    return pd.DataFrame(columns | {"MAP@R": scores.average_precision_at_r})

@@ -1,12 +1,11 @@
 """From rows of distances to the ranks of the true matches, without sorting a row."""
 
 import numpy as np
-from numba import prange
 
 from common.jit import compiled
 
-# Columns of `rank_rows`' result.
-MATCHES, FIRST_RANK, LAST_RANK, STANDARD, TRAPEZOID = range(5)
+# Columns of `rank_rows`' results.
+MATCHES, FIRST_RANK, LAST_RANK, STANDARD, TRAPEZOID, R_PRECISION, AT_R = range(7)
 _CHUNK = 8192  # distances that stay in the first-level cache while every match is compared with them
 _FEW = 512  # matches up to which comparing with each is faster than a binary search among them
 
@@ -18,7 +17,8 @@ def _count_by_comparing(row, matches, counts):
     An equal distance counts only from the left, which splits the row at the match and leaves two loops
     without branches, which the compiler turns into vector instructions. NaN is never counted.
     """
-    counts[:] = 0
+    for t in range(len(counts)):
+        counts[t] = 0
     for start in range(0, len(row), _CHUNK):
         chunk = row[start : start + _CHUNK]
         for t in range(len(matches)):
@@ -35,8 +35,11 @@ def _count_by_comparing(row, matches, counts):
 @compiled()
 def _count_by_searching(row, matches, counts):
     """The same by one pass over the row with a binary search among the matches, which come nearest first."""
-    counts[:] = 0
-    values = row[matches]
+    for t in range(len(counts)):
+        counts[t] = 0
+    values = np.empty(len(matches), row.dtype)
+    for t in range(len(matches)):
+        values[t] = row[matches[t]]
     for j in range(len(row)):
         distance = row[j]
         if distance <= values[-1]:
@@ -54,55 +57,76 @@ def _count_by_searching(row, matches, counts):
 
 
 @compiled()
-def _average_precisions(counts):
-    """By the standard and by the trapezoid rule; counts[t] ranked entries are before match t, t of them matches."""
-    standard, trapezoid = 0.0, 0.0
-    for t in range(len(counts)):
+def _sort(row, matches):
+    """Puts matches in the order of (distance, index), by Shell's method: NumPy's takes two seconds to compile."""
+    gap = 1
+    while 3 * gap < len(matches):
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, len(matches)):
+            match, place = matches[i], i
+            while place >= gap:
+                other = matches[place - gap]
+                if row[other] < row[match] or (row[other] == row[match] and other < match):
+                    break
+                matches[place] = other
+                place -= gap
+            matches[place] = match
+        gap //= 3
+
+
+@compiled()
+def _precisions(counts, results):
+    """Fills the last columns of a query's row; counts[t] ranked entries are before match t, t of them matches."""
+    number = len(counts)
+    for t in range(number):
         precision = (t + 1) / (counts[t] + 1)
-        standard += precision
-        trapezoid += (precision + (t / counts[t] if counts[t] > 0 else 1.0)) / 2
-    return standard / len(counts), trapezoid / len(counts)
+        results[STANDARD] += precision / number
+        results[TRAPEZOID] += (precision + (t / counts[t] if counts[t] > 0 else 1.0)) / 2 / number
+        if counts[t] < number:
+            results[R_PRECISION] += 1 / number
+            results[AT_R] += precision / number
 
 
-@compiled(parallel=True)
-def rank_rows(rows, cameras, starts, stops, members, gallery_cameras, junk):
-    """Ranks every query's true matches; overwrites `rows`.
+@compiled()
+def exclude(block, starts, stops, members, cameras, gallery_cameras):
+    """Sets to NaN, block (B, C), what has both the identity and the camera of a query; arguments as of `rank_rows`."""
+    for i in range(len(block)):
+        for index in members[starts[i] : stops[i]]:
+            if gallery_cameras[index] == cameras[i]:
+                block[i, index] = np.nan
+
+
+@compiled()
+def rank_rows(first, last, rows, starts, stops, members, results):
+    """Ranks the true matches of the queries from `first` to before `last`.
 
     Args:
-        rows: (B, G) distances of B queries, float32 or float64, none of them NaN.
-        cameras: (B,) of the queries.
+        first, last: see above.
+        rows: (B, C) distances of B queries, float32 or float64; NaN is not ranked: no comparison with it holds.
         starts, stops: (B,) the query's identity has the gallery indices members[start:stop].
-        members: gallery indices without junk, sorted by identity, then index.
-        gallery_cameras: (G,).
-        junk: gallery indices to ignore.
-
-    Returns:
-        (B, 5) float64: number of matches, ranks (from 1) of the first and of the last one, average precision
-        by the standard and by the trapezoid rule; zeros where there is no match.
+        members: gallery indices, sorted by identity, then index.
+        results: (B, 7) float64 zeros, to be filled for queries with a match: number of matches, ranks (from 1) of the
+            first and of the last one, average precision by the standard and by the trapezoid rule, R-precision, and
+            MAP@R.
     """
-    results = np.zeros((len(rows), 5))
-    for i in prange(len(rows)):
+    for i in range(first, last):
         row = rows[i]
         matches = np.empty(stops[i] - starts[i], np.int64)
         number = 0
         for index in members[starts[i] : stops[i]]:
-            if gallery_cameras[index] == cameras[i]:
-                row[index] = np.nan  # seen by the same camera: no comparison with NaN holds, so it never counts
-            else:
+            if not np.isnan(row[index]):
                 matches[number] = index
                 number += 1
         if number > 0:
-            for index in junk:
-                row[index] = np.nan
             matches = matches[:number]
-            matches = matches[np.argsort(row[matches], kind="mergesort")]  # stable: ties stay in index order
+            _sort(row, matches)
             counts = np.empty(number, np.int64)
             if number <= _FEW:
                 _count_by_comparing(row, matches, counts)
             else:
                 _count_by_searching(row, matches, counts)
-            results[i, 0] = number
-            results[i, 1] = counts[0] + 1
-            results[i, 2] = counts[number - 1] + 1
-            results[i, 3], results[i, 4] = _average_precisions(counts)
-    return results
+            results[i, MATCHES] = number
+            results[i, FIRST_RANK] = counts[0] + 1
+            results[i, LAST_RANK] = counts[number - 1] + 1
+            _precisions(counts, results[i])

@@ -3,22 +3,25 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
-from common.jit import compiled
-from common.retrieval.distances import Distances, Metric
-from common.retrieval.embeddings import JUNK, Embeddings, check_widths
+from common.jit import compiled, in_threads
+from common.retrieval.embeddings import Embeddings, joint_numbers
+from common.retrieval.protocol import DEFAULT, Comparisons, Protocol
 
-_BINS = 2**18
+# A bin holds the float32 numbers that are equal but for their last 8 of 23 bits; there are 32 powers of two of bins.
+_SHIFT, _BINS = 8, 2**20
+_INFINITY = 0x7F800000
 
 
 @dataclass(frozen=True, eq=False)
 class Verification:
     """The decision "same if distance ≤ threshold" over all pairs of a query and a gallery image."""
 
-    thresholds: np.ndarray  # (T,) ascending distances: 1 - cosine, or Euclidean
+    thresholds: np.ndarray  # (T,) ascending distances, as `Distances` defines them
     same: np.ndarray  # (T,) pairs of the same identity within the threshold
     different: np.ndarray  # (T,) pairs of different identities within it
+    protocol: Protocol = DEFAULT
 
     @property
     def true_positive_rate(self) -> np.ndarray:
@@ -46,46 +49,51 @@ class Verification:
         place = self._place(false_positive_rate)
         return float(self.true_positive_rate[place]) if place >= 0 else 0.0
 
+    def supports(self, false_positive_rate: float) -> bool:
+        """Whether there are so many pairs of different identities that the rate is one of them or more."""
+        return bool(false_positive_rate * self.different[-1] >= 1)
+
     def _place(self, false_positive_rate: float) -> int:
         if not 0 < false_positive_rate <= 1:
             raise ValueError(f"A false positive rate must be in (0, 1], got {false_positive_rate}.")
         return int(np.searchsorted(self.false_positive_rate, false_positive_rate, "right")) - 1
 
 
-def verification_rates(query: Embeddings, gallery: Embeddings, *, metric: Metric = "cosine") -> Verification:
-    """Counts all pairs that `score` would rank: no junk, no pair of the same identity and camera.
+def verification_rates(query: Embeddings, gallery: Embeddings, *, protocol: Protocol = DEFAULT) -> Verification:
+    """Counts all pairs that `score` would rank for queries that are somebody.
 
-    The distances are streamed into a histogram of 2^18 equal bins over [0, 2] for cosine and over [0, largest
-    possible distance] for euclidean. So thresholds are upper edges of bins and rates at them are exact but for
-    distances within float32 rounding of an edge.
+    The distances are streamed into a histogram whose bins have the width of 2^-15 of the distances in them, down to
+    2^-32 of the largest possible one. Thresholds are upper edges of bins, the largest float32 in them, and the rates at
+    them are exact.
 
     Args:
         query: Q images with features of width D.
         gallery: G images with features of width D.
-        metric: "cosine" or "euclidean".
+        protocol: which pairs count, and the metric.
 
     Raises:
-        ValueError: widths do not fit, or there are no pairs of the same or none of different identities.
+        ValueError: widths or ids do not fit, or there are no pairs of the same or none of different identities.
     """
-    check_widths(query, gallery)
-    distances = Distances(query.features, gallery.features, metric)
-    largest = 2.0
-    if not distances.cosine:
-        largest = sum(float(np.linalg.norm(x.features, axis=1).max()) for x in (query, gallery)) or 1.0
-    counts, done = np.zeros((2, _BINS), np.int64), 0
-    for block in distances:
-        rows = slice(done, done + len(block))
-        left, right = (query.identities[rows], query.cameras[rows]), (gallery.identities, gallery.cameras)
-        counts += _histogram(block, left, right, distances.cosine, _BINS / largest, get_num_threads()).sum(axis=0)
-        done = rows.stop
-    if not counts.any(axis=1).all():
+    comparisons = Comparisons(query, gallery, protocol)
+    distances = comparisons.distances
+    last = int(np.float32(distances.bound() * (1 + 1e-5)).view(np.int32)) >> _SHIFT
+    first = max(0, last + 1 - _BINS)
+    threads = min(get_num_threads(), 8)  # each has a histogram of its own
+    counts = np.zeros((threads, 2, _BINS), np.int64)
+    for rows, block in comparisons.blocks(distances):
+        block[~comparisons.is_somebody[rows]] = np.nan
+        labels = comparisons.identities[rows], comparisons.gallery_identities
+        in_threads(_count, threads, block.view(np.int32), *labels, first, threads, counts)
+    different, same = counts.sum(axis=0)
+    if not (different.any() and same.any()):
+        where = "" if protocol.same_camera else " under different cameras"
         raise ValueError(
-            f"Verification needs pairs of the same and of different identities under different cameras, "
-            f"got {counts[1].sum()} and {counts[0].sum()}; check identities and camera ids."
+            f"Verification needs pairs of the same and of different identities{where}, got {same.sum()} and "
+            f"{different.sum()}; check identities{' and camera ids' if where else ''}."
         )
-    used = np.flatnonzero(counts.any(axis=0))
-    edges = (used + 1) * (largest / _BINS)
-    return Verification(edges, np.cumsum(counts[1])[used], np.cumsum(counts[0])[used])
+    used = np.flatnonzero(different + same)
+    edges = (((used + first + 1) << _SHIFT) - 1).astype(np.int32).view(np.float32).astype(np.float64)
+    return Verification(edges, np.cumsum(same)[used], np.cumsum(different)[used], protocol)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +106,10 @@ class Verifier:
     # Rates of true and false positives at the threshold, area under the ROC curve, and expected calibration error (ten
     # bins), on identities that the verifier has not seen.
     held_out: dict[str, float]
+    protocol: Protocol = DEFAULT  # under which it was calibrated; distances are by its metric
 
     def same(self, distances: np.ndarray) -> np.ndarray:
-        """Decisions for distances of any shape, by the metric of `calibrate`."""
+        """Decisions for distances of any shape, as `Distances` and `search` give them for the protocol's metric."""
         return np.asarray(distances) <= self.threshold
 
     def probability(self, distances: np.ndarray, prior: float = 0.5) -> np.ndarray:
@@ -113,7 +122,7 @@ def calibrate(
     query: Embeddings,
     gallery: Embeddings,
     *,
-    metric: Metric = "cosine",
+    protocol: Protocol = DEFAULT,
     false_positive_rate: float = 1e-3,
     seed: int = 0,
 ) -> Verifier:
@@ -122,23 +131,31 @@ def calibrate(
     Args:
         query: Q images with features of width D.
         gallery: G images with features of width D.
-        metric: "cosine" or "euclidean".
+        protocol: which pairs count, and the metric.
         false_positive_rate: wanted at the threshold.
         seed: of the halves.
 
     Raises:
-        ValueError: as `verification_rates`, for one of the halves; `false_positive_rate` is not in (0, 1].
+        ValueError: as `verification_rates`, for one of the halves; `false_positive_rate` is not in (0, 1], or so low
+            that the pairs cannot tell it.
     """
     from sklearn.linear_model import LogisticRegression  # its import takes longer than most scorings
 
-    identities = np.unique(np.concatenate([query.identities, gallery.identities]))
+    numbers = joint_numbers("identities", query.identities, gallery.identities)
+    identities = np.unique(np.concatenate(numbers))
     half = np.random.default_rng(seed).permutation(identities)[: len(identities) // 2]
+    sides = list(zip((query, gallery), numbers))
     fitting, held_out = (
         verification_rates(
-            *(x.take(_nonempty(np.isin(x.identities, half, invert=invert))) for x in (query, gallery)), metric=metric
+            *(x.take(_nonempty(np.isin(ids, half, invert=invert))) for x, ids in sides), protocol=protocol
         )
         for invert in (False, True)
     )
+    if not fitting.supports(false_positive_rate):
+        raise ValueError(
+            f"A false positive rate of {false_positive_rate:g} is less than one of the {fitting.different[-1]} pairs "
+            "of different identities in a half; bring more images, or choose a higher rate."
+        )
     # Distances in units of the largest, and a penalty that only bounds the slope where the classes do not overlap.
     scale, number = fitting.thresholds[-1], len(fitting.thresholds)
     logistic = LogisticRegression(C=1e8, tol=1e-8, max_iter=1000)
@@ -146,7 +163,7 @@ def calibrate(
     distances, classes = np.tile(fitting.thresholds / scale, 2)[:, None], np.repeat([0, 1], number)
     logistic.fit(distances, classes, _pair_shares(fitting).ravel())
     slope, intercept = float(logistic.coef_[0, 0] / scale), float(logistic.intercept_[0])
-    verifier = Verifier(fitting.threshold(false_positive_rate), slope, intercept, {})
+    verifier = Verifier(fitting.threshold(false_positive_rate), slope, intercept, {}, protocol)
     return replace(verifier, held_out=_measure(verifier, held_out))
 
 
@@ -178,21 +195,16 @@ def _nonempty(mask: np.ndarray) -> np.ndarray:
     return mask
 
 
-@compiled(parallel=True)
-def _histogram(block, left, right, cosine, bins_per_unit, threads):
-    """(threads, 2, bins): counts of different and of same pairs, one histogram for each thread's share of rows.
+@compiled()
+def _count(start, stop, bits, identities, gallery_identities, first, threads, counts):
+    """Adds pairs to the histograms (threads, 2, bins) of the threads from `start` on: different ones, same ones.
 
-    `left` and `right` are identities and cameras of the rows and of the columns.
+    `bits` (B, C) are those of the distances, in whose order the bits of floats from zero on are; NaN comes last.
     """
-    identities, cameras = left
-    gallery_identities, gallery_cameras = right
-    counts = np.zeros((threads, 2, _BINS), np.int64)
-    for thread in prange(threads):
-        for i in range(thread, len(block), threads):
-            for j in range(block.shape[1]):
-                same = gallery_identities[j] == identities[i]
-                if gallery_identities[j] == JUNK or (same and gallery_cameras[j] == cameras[i]):
-                    continue
-                distance = block[i, j] if cosine else np.sqrt(block[i, j])
-                counts[thread, int(same), min(int(distance * bins_per_unit), _BINS - 1)] += 1
-    return counts
+    for thread in range(start, stop):
+        for i in range(thread, len(bits), threads):
+            row = bits[i]
+            for j in range(len(row)):
+                if row[j] <= _INFINITY:
+                    place = min(max((row[j] >> _SHIFT) - first, 0), _BINS - 1)
+                    counts[thread, int(gallery_identities[j] == identities[i]), place] += 1

@@ -140,7 +140,7 @@ def scores(query, gallery, distances=None):
     if distances is None:
         distances = cdist(query.features, gallery.features, "cosine")
     ranks = (1, 5, 10)
-    mean, cmc, penalty, each, valid = test_metrics.textbook(distances, query, gallery, ranks, False)
+    mean, cmc, penalty, each, valid, _ = test_metrics.textbook(distances, query, gallery, ranks, False)
     return SimpleNamespace(record=dict(zip(RECORD, (mean, *(cmc[k] for k in ranks), penalty))), each=each, valid=valid)
 
 

@@ -157,7 +157,7 @@ def test_arrays_of_a_foreign_file(tmp_path):
     np.save(tmp_path / "array.npy", np.arange(3))
     for content in (b"", b"text", whole[:-40], bytes(damaged), *(p.read_bytes() for p in tmp_path.glob("*.npy"))):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"a.npz is no npz file of plain arrays \(.*\); write one with np.savez"):
+        with pytest.raises(ValueError, match="a.npz is no npz file of plain arrays; write one with np.savez"):
             read_arrays(path)
 
 

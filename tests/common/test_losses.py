@@ -35,11 +35,12 @@ def test_triplet_equals_the_addons(case, name):
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_triplet_by_hand():
-    """Identities on a line: a at 0 and 3, b at 4 and 10."""
-    embeddings = np.array([[0.0], [3.0], [4.0], [10.0]], "float32")
+@pytest.mark.parametrize(("scale", "origin"), [(1, 0), (1 / 64, 1e4)])  # float32 has no digits for 1e4² + 1 / 64²
+def test_triplet_by_hand(scale, origin):
+    """Identities on a line: a at 0 and 3, b at 4 and 10, wherever the line is."""
+    embeddings = np.array([[0.0], [3.0], [4.0], [10.0]], "float32") * np.float32(scale) + np.float32(origin)
     # Farthest positives 3, 3, 6, 6; nearest negatives 4, 1, 1, 7.
-    gaps = np.array([-1.0, 2.0, 5.0, -1.0])
+    gaps = scale * np.array([-1.0, 2.0, 5.0, -1.0])
     each = BatchHardTriplet(margin=0.5, reduction=None)([0, 0, 1, 1], embeddings)
     np.testing.assert_allclose(each, np.maximum(gaps + 0.5, 0))
     soft = BatchHardTriplet()([0, 0, 1, 1], embeddings)

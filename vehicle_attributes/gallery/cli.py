@@ -18,8 +18,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from common.datasets.image_folder import SUFFIXES
-from common.datasets.images import read_image
+from common.datasets.images import SUFFIXES, read_image
 from common.report.plots import ranked_lists
 from common.report.tables import table
 

@@ -4,18 +4,24 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.datasets.check import LISTED_IMAGES
 from common.datasets.image_folder import LabeledImages
 
 from .values import is_known
+
+
+def _images(name: str) -> dict[str, int]:
+    return dict(zip(("training images", "test images"), LISTED_IMAGES[name]))
+
 
 # Images as the sets' authors count them, or as their lists have lines; classes as the dissertation's Tables 3.1 to 3.4
 # have them, those of CompCars' surveillance part as its own file names them.
 PUBLISHED: dict[str, dict[str, int]] = {
     # The test set is the largest of three.
-    "VERI-Wild": {"training images": 277_797, "test images": 138_517, "type": 14, "make": 149},
+    "VERI-Wild": _images("VERI-Wild") | {"type": 14, "make": 149},
     # Table 3.2 counts 12 types in 52,083 images; how many these 30,955 have is not published.
-    "CompCars": {"training images": 16_016, "test images": 14_939, "make": 75, "model": 431},
-    "CompCars SV": {"training images": 31_148, "test images": 13_333, "make": 68, "model": 281},
+    "CompCars": _images("CompCars") | {"make": 75, "model": 431},
+    "CompCars SV": _images("CompCars SV") | {"make": 68, "model": 281},
     # Of 648,959 images; the others have no labels.
     "MIO-TCD": {"images": 519_164, "type": 11},
 }

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from common.datasets.image_folder import SUFFIXES, LabeledImages, find_folder, read_folders
+from common.datasets.image_folder import LabeledImages, find_folder, read_folders
+from common.datasets.images import list_images
 
 from .counts import check_counts
 
@@ -23,6 +24,6 @@ def read_mio_tcd(root: Path) -> LabeledImages:
     folder = find_folder(root, "train") / "train"
     data = read_folders(folder)
     # All files: equal pictures, of which `read_folders` takes one, are counted in the published number too.
-    files = sum(path.suffix.lower() in SUFFIXES for path in folder.glob("*/*"))
+    files = sum(len(list_images(path, nested=True)[0]) for path in folder.iterdir() if path.is_dir())
     check_counts("MIO-TCD", folder, data, {"images": files})
     return data

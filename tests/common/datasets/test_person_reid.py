@@ -58,8 +58,14 @@ def rows(table):
 
 
 def test_market_names(market):
+    """Files with other names are left out, which is said."""
     (market / "query" / "Thumbs.db").write_bytes(b"")
-    data = person_reid.read_market1501(market)
+    (market / "query" / "._0004_c2s1_000001_00.jpg").write_bytes(b"")
+    (market / "query" / "nested").mkdir()
+    with pytest.warns(
+        UserWarning, match=r"^3 file\(s\) or folder\(s\) in .*query are no images and are left out: .*1 [.]_[*]"
+    ):
+        data = person_reid.read_market1501(market)
     assert rows(data.train) == [
         ("0002_c1s1_000451_03.jpg", 2, 1),
         ("0002_c3s2_000900_01.jpg.jpg", 2, 3),
@@ -133,7 +139,7 @@ def test_other_counts_than_published_are_reported(market, monkeypatch):
     ("change", "message"),
     [
         (lambda root: shutil.rmtree(root / "query"), "The folder .*query is missing. Unpack the set again"),
-        (lambda root: [p.unlink() for p in (root / "query").iterdir()], "The folder .*query has no .jpg images"),
+        (lambda root: [p.unlink() for p in (root / "query").iterdir()], "The folder .*query has no images .*.jpg"),
         (lambda root: (root / "query/0004.jpg").write_bytes(b"x"), "file name of .*0004.jpg tells no identity"),
         (lambda root: (root / "query/0004_c1s1_000001_00.jpg").write_bytes(b""), "0004_c1s1_000001_00.jpg has no b"),
         (lambda root: (root / "bounding_box_test/0004_c1s1_000002_01.jpg").unlink(), "No query of .* another camera"),

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from common.retrieval import (
     Embeddings,
+    Protocol,
     Scores,
     Verification,
     Verifier,
@@ -25,6 +26,8 @@ from common.retrieval import (
 )
 from common.retrieval.__main__ import main
 from tests.helpers import run_python
+
+EUCLIDEAN = Protocol("euclidean")
 
 
 def people(seed, num_identities=60, num_images=6, width=16, spread=0.8, cameras=3):
@@ -45,7 +48,9 @@ def scores_of(average_precision, skipped=0):
     average_precision = np.asarray(average_precision, float)
     first = np.where(average_precision == 1, 1, 2)
     valid = np.arange(len(average_precision)) + skipped
-    return Scores(valid, skipped, average_precision, first, average_precision, (1, 5))
+    return Scores(
+        valid, skipped, average_precision, first, average_precision, average_precision, average_precision, (1, 5)
+    )
 
 
 def test_camera_pairs_equal_scores_of_the_parts():
@@ -126,7 +131,7 @@ def pairs_of(query, gallery, metric):
 def test_verification_equals_scikit_learn(metric):
     query, gallery = people(1)
     distances, same = pairs_of(query, gallery, metric)
-    rates = verification_rates(query, gallery, metric=metric)
+    rates = verification_rates(query, gallery, protocol=Protocol(metric))
     assert (rates.same[-1], rates.different[-1]) == (same.sum(), (~same).sum())
     assert rates.area == pytest.approx(roc_auc_score(same, -distances), abs=1e-5)
     false_positives, true_positives, _ = roc_curve(same, -distances, drop_intermediate=False)
@@ -144,16 +149,38 @@ def test_verification_equals_scikit_learn(metric):
 def test_verification_by_hand():
     """Same at 0.1 and 0.3, different at 0.2 and 0.4: of four pairs of pairs the same one is nearer in three."""
     query, places = Embeddings([[0.0]], [1], [0]), np.array([[0.1], [0.2], [0.3], [0.4]])
-    rates = verification_rates(query, Embeddings(places, [1, 2, 1, 2], [1, 1, 1, 1]), metric="euclidean")
-    over = rates.thresholds - places[:, 0]  # upper edges of bins, of which 2^18 go to 0.4
-    assert (over > -1e-8).all() and (over < 0.4 / 2**18 + 1e-8).all()
+    rates = verification_rates(query, Embeddings(places, [1, 2, 1, 2], [1, 1, 1, 1]), protocol=EUCLIDEAN)
+    over = rates.thresholds / places[:, 0] - 1  # upper edges of bins, whose width is 2^-15 of them
+    assert (over > -1e-7).all() and (over < 2**-15).all()
     assert (rates.same.tolist(), rates.different.tolist()) == ([1, 1, 2, 2], [0, 1, 1, 2])
     assert rates.area == pytest.approx(3 / 4)
     for rate, threshold, share in ((0.4, 0.1, 0.5), (0.5, 0.3, 1), (0.99, 0.3, 1), (1, 0.4, 1)):
         assert rates.threshold(rate) == pytest.approx(threshold, abs=1e-5)
         assert rates.true_positive_rate_at(rate) == share
-    other = verification_rates(query, Embeddings(places, [2, 1, 1, 2], [1, 1, 1, 1]), metric="euclidean")
+    other = verification_rates(query, Embeddings(places, [2, 1, 1, 2], [1, 1, 1, 1]), protocol=EUCLIDEAN)
     assert other.threshold(0.4) == -1 and other.true_positive_rate_at(0.4) == 0
+
+
+def test_thresholds_end_before_the_next_bin():
+    """A bin ends at 2: what is just below it is accepted at a threshold that a distance of 2 does not meet."""
+    places = np.array([[2 - 2**-17], [2.0], [1.0]])
+    rates = verification_rates(
+        Embeddings([[0.0]], [1], [0]), Embeddings(places, [1, 2, 2], [1, 1, 1]), protocol=EUCLIDEAN
+    )
+    assert rates.thresholds[1] == np.nextafter(np.float32(2), np.float32(0)) and rates.thresholds[2] >= 2
+    assert rates.same.tolist() == [0, 1, 1] and rates.different.tolist() == [1, 1, 2]
+    assert [rates.supports(rate) for rate in (0.49, 0.5)] == [False, True]  # of two pairs
+
+
+def test_queries_that_are_nobody_make_no_pairs():
+    """Junk and distractors may show whom the gallery shows: neither the same nor different."""
+    places = np.array([[1.0], [2.0]])
+    gallery = Embeddings(places, [1, 0], [1, 1])
+    query = Embeddings([[0.0], [0.0], [0.0]], [1, -1, 0], [0, 0, 0])
+    rates = verification_rates(query, gallery, protocol=Protocol("euclidean", distractors=(0,)))
+    assert (rates.same[-1], rates.different[-1]) == (1, 1)
+    everybody = verification_rates(query, gallery, protocol=Protocol("euclidean", junk=None))
+    assert (everybody.same[-1], everybody.different[-1]) == (2, 4)
 
 
 def test_verification_refuses_pairs_of_one_kind():
@@ -180,6 +207,9 @@ def test_calibration_holds_for_unseen_identities():
     assert even / (1 - even) / (later / (1 - later)) == pytest.approx(2)
     with pytest.raises(ValueError, match="images in both halves of the identities"):
         calibrate(query.take([0]), gallery)
+    few = [part.take(part.identities < 12) for part in (query, gallery)]
+    with pytest.raises(ValueError, match="rate of 1e-05 is less than one of the .* pairs of different identities in a"):
+        calibrate(*few, false_positive_rate=1e-5)
 
 
 def test_calibration_fits_on_one_half_of_the_identities_and_measures_on_the_other():
@@ -192,10 +222,10 @@ def test_calibration_fits_on_one_half_of_the_identities_and_measures_on_the_othe
 
     def rates_of(chosen):
         parts = [part.take(np.isin(part.identities, chosen)) for part in (query, gallery)]
-        return verification_rates(*parts, metric="euclidean")
+        return verification_rates(*parts, protocol=EUCLIDEAN)
 
     query, gallery = images(5, 0), images(9, 1)
-    verifier = calibrate(query, gallery, metric="euclidean", false_positive_rate=0.2)
+    verifier = calibrate(query, gallery, protocol=EUCLIDEAN, false_positive_rate=0.2)
     fits = []
     for half in itertools.combinations(range(4), 2):
         fitting, held_out = rates_of(half), rates_of(list({0, 1, 2, 3} - set(half)))
@@ -251,7 +281,7 @@ def test_command_prints_the_scores(tmp_path, monkeypatch, capsys, reranked):
     out = capsys.readouterr().out
     rows = {cells[1].strip(): cells[2:5] for cells in (line.split("|") for line in out.splitlines()) if len(cells) > 4}
     scores, trapezoid = (
-        score(query, gallery, metric="euclidean", ranks=(1, 3), average_precision=rule, distances=distances)
+        score(query, gallery, protocol=replace(EUCLIDEAN, ap=rule), ranks=(1, 3), distances=distances)
         for rule in ("standard", "trapezoid")
     )
     expected = confidence_interval(scores, query.identities)
@@ -259,10 +289,13 @@ def test_command_prints_the_scores(tmp_path, monkeypatch, capsys, reranked):
     assert expected.loc["mAP, trapezoid rule", "score"] < scores.mean_average_precision
     for name, values in expected.iterrows():
         np.testing.assert_allclose([float(cell) for cell in rows.pop(name)], 100 * values, rtol=0, atol=0.0051)
-    rates = verification_rates(query, gallery, metric="euclidean")
+    rates = verification_rates(query, gallery, protocol=EUCLIDEAN)
     for rate in (0.01, 0.001, 0.0001):
         cells = [cell.strip() for cell in rows.pop(f"TPR at FPR {rate:g}")]
-        assert float(cells[0]) == pytest.approx(100 * rates.true_positive_rate_at(rate), abs=0.0051)
+        if rate == 0.0001 and rates.different[-1] < 10_000:
+            assert cells[0] == "–" and "A dash: too few pairs" in out
+        else:
+            assert float(cells[0]) == pytest.approx(100 * rates.true_positive_rate_at(rate), abs=0.0051)
         assert cells[1:] == ["–", "–"]
     assert [name for name in rows if not name.startswith(("-", "score"))] == []
     assert f"{scores.num_valid_queries} valid queries, {scores.num_skipped_queries} skipped" in out
@@ -280,7 +313,7 @@ def test_command_tells_errors_in_one_sentence(tmp_path):
     np.savez(path, query_features=np.array(["a", None], object))
     with pytest.raises(ValueError, match="features.npz is no npz file of plain arrays"):
         load_embeddings(path)
-    save(path, query, gallery, leave_out=["query_cameras", "gallery_cameras"])
+    save(path, query, gallery, leave_out=["query_cameras", "gallery_identities"])
     _, err = run_python("-m", "common.retrieval", str(path), status=1)
     assert err.startswith("ValueError: ") and err.count("\n") == 1
-    assert "lacks query_cameras, gallery_cameras; it has query_features, query_identities, gallery_features" in err
+    assert "lacks gallery_identities; it has query_features, query_identities, gallery_features, gallery_cameras" in err

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.retrieval import Embeddings, expand, rerank, score
+from common.retrieval import Embeddings, Protocol, expand, rerank, score, search
 
 
 def textbook(features, num_queries, k1, k2, lambda_value, metric):
@@ -80,7 +80,7 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     query, gallery = clusters(3, 60, 700, identities=40)
     expected = textbook(np.concatenate([query.features, gallery.features]), 60, 20, 6, 0.3, "cosine")
     monkeypatch.setattr("common.retrieval.distances.BLOCK", 100 * 760)
-    monkeypatch.setattr("common.retrieval.reciprocal._ROWS", 99)
+    monkeypatch.setattr("common.retrieval.reranking._ROWS", 99)
     reranked_distances = rerank(query, gallery)
     np.testing.assert_allclose(whole(reranked_distances), expected, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(whole(reranked_distances), whole(reranked_distances))  # can be read again
@@ -89,6 +89,85 @@ def test_blocks_do_not_change_the_result(monkeypatch):
         score(query, gallery, distances=expected).mean_average_precision, abs=1e-12
     )
     assert reranked.mean_average_precision > plain.mean_average_precision + 0.02
+
+
+def with_junk(seed):
+    """Query, gallery, and that gallery with junk, which looks like the queries, at places in it."""
+    query, gallery = clusters(seed, 20, 60)
+    places = np.sort(np.random.default_rng(seed).choice(80, 60, replace=False))
+    features, identities, cameras = np.repeat(query.features, 4, axis=0) + 0.01, np.full(80, -1), np.full(80, 5)
+    features[places], identities[places], cameras[places] = gallery.features, gallery.identities, gallery.cameras
+    return query, gallery, Embeddings(features, identities, cameras), places
+
+
+def test_junk_is_nobodys_neighbor():
+    """Re-ranked, expanded and searched with junk in the gallery or without: the same, and the textbook's."""
+    query, gallery, both, places = with_junk(5)
+    expected = textbook(np.concatenate([query.features, gallery.features]), 20, 20, 6, 0.3, "cosine")
+    distances = whole(rerank(query, both))
+    np.testing.assert_allclose(distances[:, places], expected, rtol=0, atol=1e-6)
+    assert np.isinf(np.delete(distances, places, axis=1)).all() and distances.shape == (20, 80)
+    alike = [score(query, g, distances=rerank(query, g)).average_precision for g in (gallery, both)]
+    alike.append(score(query, both, distances=distances).average_precision)
+    np.testing.assert_array_equal(alike[1:], [alike[0]] * 2)
+    nearest, known = search(query, both, 7), search(query, gallery, 7)
+    np.testing.assert_array_equal(nearest.indices, places[known.indices])
+    for database_side in (False, True):
+        one, other = (expand(query, g, database_side=database_side) for g in (gallery, both))
+        np.testing.assert_allclose(one[0].features, other[0].features, atol=1e-6)
+        np.testing.assert_allclose(one[1].features, other[1].features[places], atol=1e-6)
+    counted = rerank(query, both, protocol=Protocol(junk=None))  # then junk is an identity like others
+    dense = textbook(np.concatenate([query.features, both.features]), 20, 20, 6, 0.3, "cosine")
+    np.testing.assert_allclose(whole(counted), dense, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("same_camera", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_search_equals_sorted_distances(metric, same_camera, own):
+    """The nearest of what counts, by the full sort of float64 distances; fewer than k where fewer count."""
+    _, _, gallery, _ = with_junk(6)
+    query = gallery if own else with_junk(7)[0]
+    x, y = (part.features.astype(float) for part in (query, gallery))
+    distances = np.linalg.norm(x[:, None] - y, axis=2)
+    if metric == "cosine":
+        distances = 1 - x @ y.T / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(y, axis=1)
+    same = (query.identities[:, None] == gallery.identities) & (query.identities[:, None] != -1)
+    left_out = np.broadcast_to(gallery.identities == -1, same.shape).copy()
+    left_out |= same & (query.cameras[:, None] == gallery.cameras) & (not same_camera)
+    left_out |= np.eye(*same.shape, dtype=bool) & own
+    nearest = search(query, gallery, 60, protocol=Protocol(metric, same_camera=same_camera, leave_one_out=own))
+    distances = np.where(left_out, np.inf, distances)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :60]
+    counted = ~np.take_along_axis(left_out, order, axis=1)
+    np.testing.assert_array_equal(nearest.indices >= 0, counted)
+    assert not counted.all() or same_camera
+    np.testing.assert_allclose(nearest.distances, np.take_along_axis(distances, order, axis=1), rtol=2e-6, atol=2e-7)
+    of_nearest = np.take_along_axis(distances, nearest.indices, axis=1)
+    np.testing.assert_allclose(of_nearest[counted], nearest.distances[counted], rtol=2e-6, atol=2e-7)
+    np.testing.assert_allclose(nearest.farthest, np.where(left_out, 0, distances).max(axis=1), rtol=2e-6)
+    for k in (0, 81):
+        with pytest.raises(ValueError, match=f"k must be from 1 to the 80 gallery images, got {k}"):
+            search(query, gallery, k)
+
+
+def test_queries_of_the_gallery_are_in_reranking_once():
+    """Leave-one-out: the neighbors are those among the gallery's images, each of which is there once."""
+    _, gallery = clusters(8, 1, 60)
+    rows = np.array([3, 50, 7])
+    names = Embeddings(gallery.features, gallery.identities, paths=[f"{i}.jpg" for i in range(60)])
+    protocol = Protocol(same_camera=True, leave_one_out=True)
+    everyone = whole(rerank(names, names, protocol=protocol))
+    np.testing.assert_allclose(whole(rerank(names.take(rows), names, protocol=protocol)), everyone[rows], atol=1e-6)
+    # The textbook takes the first images for queries: with the gallery in that order, the others' columns are these.
+    order = np.concatenate([rows, np.delete(np.arange(60), rows)])
+    dense = textbook(gallery.features[order], 3, 20, 6, 0.3, "cosine")
+    np.testing.assert_allclose(everyone[rows][:, order[3:]], dense, rtol=0, atol=1e-6)
+    own, _ = expand(names.take(rows), names, protocol=protocol, k=4)
+    for row, features in zip(rows, own.features):
+        others = np.delete(np.arange(60), row)
+        alone, _ = expand(names.take([row]), names.take(others), k=4)
+        np.testing.assert_allclose(features, alone.features[0], atol=1e-6)
 
 
 def test_equal_images():
