@@ -13,7 +13,7 @@ from .gallery.validation import unit
 VOTERS = 5  # neighbors that vote, in addition to the single one of the publication
 
 
-def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int) -> np.ndarray:
+def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int | Sequence[int]) -> np.ndarray:
     """Random images of each class.
 
     Args:
