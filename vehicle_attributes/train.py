@@ -98,7 +98,7 @@ def train_trial(
             seed=trial.seed,
             # NOTE(paper): "a low value"; the recipe of Luo et al. (2019) begins with 3.5e-5 of 3.5e-4.
             warmup_start=0.1,
-            callbacks=[PeriodicAccuracy(network, config, trial, data)] if config.evaluate_every else [],
+            callbacks=[PeriodicAccuracy(network, config, trial, data)] if config.evaluate_every else (),
         )
     if distribution.is_chief(strategy):
         folder.mkdir(parents=True, exist_ok=True)

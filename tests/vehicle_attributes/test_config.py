@@ -86,7 +86,15 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 
 
 def test_the_least_settings_are_taken():
-    least = {"label_smoothing": 0.0, "l2_factor": 0.0, "padding": 0, "erasing": 0.0, "exemplars": 1, "draws": 1, "added": (1,)}
+    least = {
+        "label_smoothing": 0.0,
+        "l2_factor": 0.0,
+        "padding": 0,
+        "erasing": 0.0,
+        "exemplars": 1,
+        "draws": 1,
+        "added": (1,),
+    }
     config = replace(PAPER, **least, images_per_class=2, classes_per_batch=2, held_out=1, image_size=(32, 32))
     assert {name: getattr(config, name) for name in least} == least
     replace(config, held_out=0, attributes=("type", "make"), added=(0,))  # nothing is added
