@@ -19,9 +19,7 @@ class Config(ImageTrainingConfig):
     attributes: tuple[str, ...] = ("type",)  # what is learned, jointly if several (section 4.2 (pub)), finest last
     # NOTE(paper): neither image size nor batch is in the text.
     image_size: tuple[int, int] = (256, 256)  # height and width that images are resized to
-    losses: tuple[Loss, ...] = (
-        "cross_entropy",
-    )  # section 3.1.2 (pub); "arcface": its section 3.2; "untrained": control
+    losses: tuple[Loss, ...] = ("cross_entropy",)  # section 3.1.2 (pub), and 3.2; "untrained" is a control
     label_smoothing: float = 0.1  # of the cross-entropy, section 3.2.3
     l2_factor: float = 0.00025  # constant factor of L2 on all weights, section 3.2.3
     classes_per_batch: int = 8  # different classes of the last attribute in a batch

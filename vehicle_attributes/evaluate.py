@@ -25,9 +25,8 @@ from .data import read
 from .differences import CLASSIFIER, CORRECT, NEAREST, differences
 from .open_set.measure import open_set_record
 from .open_set.tables import GROWTH, draw_growth
-from .recognition import choose_gallery, nearest_class_means, nearest_exemplars, scores
+from .recognition import TEST_ACCURACY, choose_gallery, nearest_class_means, nearest_exemplars, scores
 from .tables import DIFFERENCES, converged, open_set_sections, publish, run_differences, run_table
-from .train import TEST_ACCURACY
 
 METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"
 _SHOWN = 30  # classes in a figure or a table; with more of them the least accurate ones are shown

@@ -11,6 +11,7 @@ from .gallery.search import class_means, nearest
 from .gallery.validation import unit
 
 VOTERS = 5  # neighbors that vote, in addition to the single one of the publication
+TEST_ACCURACY = "test_accuracy"  # that is logged while a training goes on
 
 
 def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int | Sequence[int]) -> np.ndarray:

@@ -23,10 +23,8 @@ from .config import UNTRAINED, Config, Trial, trials
 from .data import check, describe, read
 from .model import build, losses, targets
 from .open_set.split import balanced_rows, training_rows
-from .recognition import accuracy, choose_gallery, nearest_exemplars
+from .recognition import TEST_ACCURACY, accuracy, choose_gallery, nearest_exemplars
 from .recognizer import Recognizer
-
-TEST_ACCURACY = "test_accuracy"
 
 
 class PeriodicAccuracy(keras.callbacks.Callback):

@@ -23,8 +23,8 @@ from tests.vehicle_attributes.layouts import write_photographed_veri_wild
 from vehicle_attributes import model, recognizer
 from vehicle_attributes.config import LOSSES, PAPER, PRESETS, Trial
 from vehicle_attributes.data import read
-from vehicle_attributes.recognition import choose_gallery
-from vehicle_attributes.train import TEST_ACCURACY, PeriodicAccuracy, pass_steps, train
+from vehicle_attributes.recognition import TEST_ACCURACY, choose_gallery
+from vehicle_attributes.train import PeriodicAccuracy, pass_steps, train
 
 pytestmark = [
     pytest.mark.usefixtures("tiny_backbone"),

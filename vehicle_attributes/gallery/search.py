@@ -105,7 +105,8 @@ def prior_corrected_vote(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
     So all exemplars of a class have a vote of one together, and a class is not preferred because it has many of them:
     where each exemplar has one vote, five of a new class are never heard among hundreds of old ones. It is the rule of
     k nearest neighbors with equal priors (Fukunaga, Introduction to Statistical Pattern Recognition, 1990, chapter
-    7): among k neighbors, k_c of class c, whose density there is k_c / N_c up to a factor.
+    7): among k neighbors, k_c of class c, whose density there is k_c / N_c up to a factor. That is a coarse estimate
+    where N_c is small: the only exemplar of a class wins wherever it is among the k, unless all of another one are.
 
     NOTE(paper): section 3.2.3 lets the nearest exemplar decide.
 
