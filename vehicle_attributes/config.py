@@ -173,9 +173,9 @@ PRESETS: dict[str, tuple[str, Config]] = {
             added=(1, 5, 20, 80),
             classes_per_batch=4,
             images_per_class=8,
-            epochs=30,  # of 10 steps
+            epochs=24,  # of 10 steps
             warmup_epochs=3,
-            drop_epochs=(20, 26),
+            drop_epochs=(16, 21),
         ),
     ),
     # PRESET=veri_wild_type_triplet ARGS="--data-dir DIR" and so on; paper_results.py has the publication's accuracies.

@@ -20,7 +20,7 @@ def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int
     Args:
         labels: (N,) class of each image.
         count: how many of each class at most, or class -> how many, where classes left out have none.
-        seed: of the choice; a larger count adds to what a smaller one chooses.
+        seed: of the choice, one number or several; a larger count adds to what a smaller one chooses.
 
     Returns:
         (G,) increasing indices of images.

@@ -41,7 +41,7 @@ AT_A_CPU_S_SCALE = {
     "demo": DEMO,
     "demo_open_set": {
         **(DEMO | OPEN_SET),
-        **{"images_per_class": 8, "added": (1, 5, 20, 80), "epochs": 30, "warmup_epochs": 3, "drop_epochs": (20, 26)},
+        **{"images_per_class": 8, "added": (1, 5, 20, 80), "epochs": 24, "warmup_epochs": 3, "drop_epochs": (16, 21)},
     },
     "mobilenet": MOBILENET,
     "mobilenet_open_set": MOBILENET | OPEN_SET | {"images_per_class": 15, "epochs": 30, "drop_epochs": (18, 25)},

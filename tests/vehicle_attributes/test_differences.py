@@ -108,12 +108,12 @@ def test_ways_are_compared_on_the_images_that_are_new_to_each_seed(tmp_path, mon
     rows = {row[0]: row[1:] for row in cells(differences_table(OPEN, values))}
     assert len(rows) == 10
     assert (
-        rows["votes of 20, each of weight 1 / exemplars of its type **against** nearest exemplar, of old types all"]
+        rows["votes of 20, each of weight 1 / exemplars of its class **against** nearest exemplar, of old classes all"]
         == ["**+25.0** (+25.0 to +25.0)"] * 4
     )
     row = rows["cross-entropy loss **against** untrained: ImageNet's features, pooled"]
     assert row == ["**+25.0** (+25.0 to +25.0)"] * 2 + ["–"] * 2
-    row = rows["nearest class mean **against** nearest exemplar, of old types all"]
+    row = rows["nearest class mean **against** nearest exemplar, of old classes all"]
     assert row == ["+0.0 (+0.0 to +0.0)"] * 4
 
 

@@ -98,7 +98,7 @@ def test_growth_has_a_row_for_each_way_and_a_column_for_each_number_of_exemplars
     records += [retrained_record(seed, k) for seed in (0, 1) for k in (1, 5)]
     table = ways_table(GROWN, records)
     whole = [["50.0 ± 14.1"] * 2, ["90.0 ± 0.0"] * 2, ["76.7 ± 4.7"] * 2]
-    assert cells(table, 0) == ["nearest exemplar, of old types all", *sum(whole, [])]
+    assert cells(table, 0) == ["nearest exemplar, of old classes all", *sum(whole, [])]
     assert cells(table, 1)[1:3] == ["25.0 ± 7.1"] * 2  # balanced: half of that
     anew = ["10.0 ± 0.0", "50.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0", "50.0 ± 0.0", "50.0 ± 0.0"]
     assert cells(table, 5) == ["classifier trained anew", *anew] and len(table.splitlines()) == HEADER + 6
@@ -221,6 +221,6 @@ def test_readme_has_each_run_in_its_place(page):
     assert [section.partition("**")[0] for section in sections] == list(tables._TITLES.values())
     shown = sections[-1].split("\n\n")
     assert shown[0].endswith("preset `demo_open_set`, seeds 0")
-    assert cells(shown[1], 0) == ["nearest exemplar, of old types all", *["40.0"] * 2, *["90.0"] * 2, *["73.3"] * 2]
+    assert cells(shown[1], 0) == ["nearest exemplar, of old classes all", *["40.0"] * 2, *["90.0"] * 2, *["73.3"] * 2]
     assert cells(shown[2], 0) == ["cross-entropy loss", *["20.0"] * 2, *["45.0"] * 2, *["36.7"] * 2, "5: 50.0"]
     assert cells(shown[3], 0) == ["cross-entropy loss", "90.0", "95.0", "50.0"]

@@ -27,9 +27,9 @@ VOTERS = 20  # nearest exemplars with a prior-corrected vote
 # the nearest exemplar decides, a class of a few competes there with classes of a hundred, so what is measured is the
 # numbers as much as the embedding. The other ways let all classes compete alike.
 WAYS = {
-    "gallery": "nearest exemplar, of old types all",
-    "balanced": "nearest exemplar, of old types as many",
-    "votes": f"votes of {VOTERS}, each of weight 1 / exemplars of its type",
+    "gallery": "nearest exemplar, of old classes all",
+    "balanced": "nearest exemplar, of old classes as many",
+    "votes": f"votes of {VOTERS}, each of weight 1 / exemplars of its class",
     "class_means": "nearest class mean",
     "last_layer": "last layer trained anew",
 }

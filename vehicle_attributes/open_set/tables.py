@@ -15,9 +15,9 @@ from ..differences import PAPER_LOSS, interval_of
 from .measure import RETRAINED, WAYS
 
 GROWTH = (
-    "Accuracy on test images of new and of old types against the exemplars of each new type: with the embedding of the "
-    "cross-entropy in several ways, with an untrained one, and of classifiers that are trained anew. Means over the "
-    "seeds and their deviations."
+    "Accuracy on test images of new and of old classes against the exemplars of each new one: with the embedding of "
+    "the cross-entropy in several ways, with an untrained one, and of classifiers that are trained anew. Means over "
+    "the seeds and their deviations."
 )
 PARTS = ("new", "old", "macro")
 ANEW = "classifier trained anew"
@@ -69,7 +69,7 @@ def differences_table(config: Config, values: Records) -> str:
         columns = [cells.get((loss, way, against, part, k)) for part in ("new", "old") for k in config.added]
         rows.append([f"{name} **against** {other}", *columns])
     header = [f"{part}, {k}" for part in ("new", "old") for k in config.added]
-    return tables.table(["difference in accuracy (points)", *header], rows) if rows else ""
+    return tables.table(["difference in accuracy (points), bold where decided", *header], rows) if rows else ""
 
 
 def _cell(value: dict[str, Any]) -> str:
