@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from common.datasets.image_folder import LabeledImages
 from common.experiments import entry
 from common.experiments.run_folder import cached_json
 from common.statistics import Interval, paired_difference
@@ -18,7 +19,7 @@ from .config import UNTRAINED, Config
 from .open_set.measure import RETRAINED, WAYS
 from .open_set.split import held_out_classes
 
-# Of each training: name -> (Q,) whether a test image is right, or in which share of the draws; NaN where it has no say.
+# Of each training: name -> (Q,) whether a test image is right, or in which share of the draws of exemplars.
 CORRECT = "correct.npz"
 NEAREST, CLASSIFIER = "nearest", "classifier"
 PAPER_LOSS = "cross_entropy"  # whose embedding is compared with the classifiers that are trained anew
@@ -50,7 +51,7 @@ def differences(results: entry.Results) -> list[dict[str, Any]]:
     return cached_json(results.run / "differences.json", files, __name__, make)["differences"]
 
 
-def _losses(config: Config, correct: Mapping[str, Correct], data: Any) -> Iterator[dict[str, Any]]:
+def _losses(config: Config, correct: Mapping[str, Correct], data: LabeledImages) -> Iterator[dict[str, Any]]:
     """Each loss against those before it, and nearest exemplars against the classifier of the same training."""
     for attribute in config.attributes:
         nearest, classifier = (f"{attribute}_{way}" for way in (NEAREST, CLASSIFIER))
@@ -63,7 +64,7 @@ def _losses(config: Config, correct: Mapping[str, Correct], data: Any) -> Iterat
                 yield {"attribute": attribute, "loss": loss, "way": way, "against": against, **number}
 
 
-def _open_set(config: Config, correct: Mapping[str, Correct], data: Any) -> Iterator[dict[str, Any]]:
+def _open_set(config: Config, correct: Mapping[str, Correct], data: LabeledImages) -> Iterator[dict[str, Any]]:
     """Each way against the publication's and against retrained classifiers; each loss against the untrained network.
 
     The latter with as many exemplars of each class, on new classes.
