@@ -13,8 +13,10 @@ import pandas as pd
 from common.datasets import person_reid
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.learning_curve import learning_record
+from common.experiments.periodic_evaluation import TEST_MAP
 from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
-from common.experiments.reid_study import learning_record, untrained_record
+from common.experiments.reid_study import untrained_record
 from common.experiments.run_folder import cached_json
 from common.files import write_json
 from common.report import plots, tables
@@ -53,7 +55,7 @@ def evaluate_trial(
         return {
             **asdict(trial),
             **score_record(scores, query),
-            **learning_record(folder),
+            **learning_record(folder, TEST_MAP),
             "valid_queries": scores.num_valid_queries,
             "skipped_queries": scores.num_skipped_queries,
             "factors": {} if model.regularizer is None else by_category(model.regularizer),

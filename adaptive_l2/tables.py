@@ -6,8 +6,9 @@ from typing import Any
 
 from common.experiments import entry, reid
 from common.experiments.config import from_json
+from common.experiments.learning_curve import curve_cell
 from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
-from common.experiments.reid_study import curve_cell, difference_table
+from common.experiments.reid_study import difference_table
 from common.report import tables
 
 from .config import CONTROLS, PRESETS, ROWS, Config

@@ -13,8 +13,10 @@ import numpy as np
 from common.datasets import person_reid
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.learning_curve import learning_record
+from common.experiments.periodic_evaluation import TEST_MAP
 from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
-from common.experiments.reid_study import learning_record, untrained_record
+from common.experiments.reid_study import untrained_record
 from common.experiments.run_folder import cached_json
 from common.metrics import cosine_distances
 from common.report import plots, tables
@@ -43,7 +45,7 @@ def evaluate_trial(
         record: dict[str, Any] = {
             **asdict(trial),
             "gap": gap(galleries["single"].features, galleries["double"].features),
-            **learning_record(folder),
+            **learning_record(folder, TEST_MAP),
         }
         for inference, file in FEATURES.items():
             query, gallery = queries[inference], galleries[inference]

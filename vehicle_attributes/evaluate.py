@@ -14,16 +14,19 @@ from sklearn.metrics import confusion_matrix
 from common.datasets.image_folder import LabeledImages
 from common.datasets.images import boxes_of, read_image
 from common.experiments import entry
+from common.experiments.learning_curve import learning_record
 from common.experiments.run_folder import cached_json
 from common.files import replacing
 from common.report import plots, tables
 
 from . import recognizer
-from .config import Config, Trial, trials
+from .config import UNTRAINED, Config, Trial, trials
 from .data import read
-from .open_set import open_set_record
-from .recognition import choose_gallery, nearest_class_means, nearest_exemplars, scores
-from .tables import GROWTH, draw_growth, open_set_table, publish, run_table, unknown_table
+from .differences import CLASSIFIER, CORRECT, NEAREST, differences
+from .open_set.measure import open_set_record
+from .open_set.tables import GROWTH, draw_growth
+from .recognition import TEST_ACCURACY, choose_gallery, nearest_class_means, nearest_exemplars, scores
+from .tables import DIFFERENCES, converged, open_set_sections, publish, run_differences, run_table
 
 METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"
 _SHOWN = 30  # classes in a figure or a table; with more of them the least accurate ones are shown
@@ -39,56 +42,77 @@ def evaluate_trial(
 ) -> dict[str, Any]:
     """The numbers of one trained network; cached in its folder.
 
-    Its folder also gets `neighbors.npz`: for each attribute the rows of the training table that are nearest to each
-    test image.
+    Its folder also gets `correct.npz`, which test images are right, and unless classes are held out `neighbors.npz`:
+    for each attribute the rows of the training table that are nearest to each test image.
     """
 
     def make() -> dict[str, Any]:
         trained = recognizer.load(folder)
         if config.held_out:
-            return asdict(trial) | open_set_record(config, trial, trained, data)
-        record, neighbors = gallery_record(config, trial, trained, data)
-        with replacing(folder / NEIGHBORS) as temporary:
-            np.savez_compressed(temporary, **neighbors)
-        return asdict(trial) | record
+            record, correct = open_set_record(config, trial, trained, data)
+        else:
+            record, correct, neighbors = gallery_record(config, trial, trained, data)
+            _save(folder / NEIGHBORS, neighbors)
+        _save(folder / CORRECT, correct)
+        progress = {} if trial.loss == UNTRAINED else learning_record(folder, TEST_ACCURACY)
+        return asdict(trial) | record | progress
 
     return cached_json(folder / METRICS, [folder / recognizer.NETWORK, folder / recognizer.CLASSES], __name__, make)
 
 
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
 def gallery_record(
     config: Config, trial: Trial, trained: recognizer.Recognizer, data: LabeledImages
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The accuracies of each attribute by the nearest exemplars, and the rows (Q, k) of these."""
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The accuracies of each attribute by the nearest exemplars, what is right, and the rows (Q, k) of these.
+
+    What is right is (Q,) bool by `ATTRIBUTE_nearest`, and by `ATTRIBUTE_classifier` where the network has one.
+    """
     galleries = {a: choose_gallery(data.train[a].to_numpy(), config.exemplars, trial.seed) for a in config.attributes}
     rows = np.unique(np.concatenate(list(galleries.values())))
     exemplars = trained.embed(data.train["path"].iloc[rows], boxes_of(data.train.iloc[rows]))["embedding"]
     outputs = trained.embed(data.test["path"], boxes_of(data.test))
-    record, neighbors = {}, {}
+    record, correct, neighbors = {}, {}, {}
     for attribute, gallery in galleries.items():
         features, labels = exemplars[np.isin(rows, gallery)], data.train[attribute].to_numpy()
+        true = data.test[attribute].to_numpy()
         indices, _ = nearest_exemplars(outputs["embedding"], features)
         neighbors[attribute] = gallery[indices]  # (Q, k)
+        correct[f"{attribute}_{NEAREST}"] = labels[neighbors[attribute][:, 0]] == true
+        logits = outputs.get(f"{attribute}_logits")
+        if logits is not None:
+            classified = np.array(trained.classes[attribute])[np.argmax(logits, axis=1)]
+            correct[f"{attribute}_{CLASSIFIER}"] = classified == true
         record[attribute] = scores(
-            data.test[attribute].to_numpy(),
+            true,
             labels[neighbors[attribute]],
             nearest_class_means(outputs["embedding"], features, labels[gallery]),
-            outputs.get(f"{attribute}_logits"),
+            logits,
             trained.classes[attribute],
         ) | {"exemplars": len(gallery)}
-    return record, neighbors
+    return record, correct, neighbors
 
 
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
     config, records = results.config, results.records
-    plots.loss_curves(results.run, results.trials)
-    captions = {"figures/loss.png": "Training loss with its L2 penalty."}
+    captions = {}
+    if trained := [trial for trial in results.trials if trial.loss != UNTRAINED]:
+        plots.loss_curves(results.run, trained)
+        captions["figures/loss.png"] = "Training loss with its L2 penalty."
+    compared = differences(results)
     if config.held_out:
-        sections = {results.heading: open_set_table(config, records), "Unknown classes": unknown_table(records)}
-        draw_growth(results.run / "figures/growth.png", config, records)
+        sections = open_set_sections(results.heading, config, records, compared)
+        draw_growth(results.run / "figures/growth.png", config, converged(config, records, compared)[0])
         captions["figures/growth.png"] = GROWTH
     else:
         sections = {results.heading: run_table(config, records)}
+        if compared:
+            sections[DIFFERENCES] = run_differences(compared)
         for attribute in config.attributes:
             sections[f"Accuracy (%) by {attribute}"] = class_table(attribute, results)
             captions |= draw_attribute(attribute, results)

@@ -46,7 +46,7 @@ def build_model(
     Args:
         backbone: gives (B, H/16, W/16, C) feature maps, whose mean over the places is the embedding.
         num_classes: attribute -> its classes.
-        loss: "cross_entropy", "arcface", "triplet" or "lifted_structured".
+        loss: "cross_entropy", "arcface", "triplet", "lifted_structured", or "untrained", for which there are no losses.
         l2_factor: constant factor of L2 on all weights.
     """
     image = keras.Input(backbone.image_shape, name="image", dtype="uint8")

@@ -11,15 +11,16 @@ from .gallery.search import class_means, nearest
 from .gallery.validation import unit
 
 VOTERS = 5  # neighbors that vote, in addition to the single one of the publication
+TEST_ACCURACY = "test_accuracy"  # that is logged while a training goes on
 
 
-def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int) -> np.ndarray:
+def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int | Sequence[int]) -> np.ndarray:
     """Random images of each class.
 
     Args:
         labels: (N,) class of each image.
         count: how many of each class at most, or class -> how many, where classes left out have none.
-        seed: of the choice; a larger count adds to what a smaller one chooses.
+        seed: of the choice, one number or several; a larger count adds to what a smaller one chooses.
 
     Returns:
         (G,) increasing indices of images.

@@ -1,25 +1,23 @@
-"""Tables that put the publication's numbers and this repository's side by side, and the open set as a figure."""
+"""Tables that put the publication's numbers and this repository's side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from common.experiments import entry
 from common.experiments.config import from_json
-from common.report import plots, tables
+from common.experiments.learning_curve import curve_cell
+from common.report import tables
 
-from .config import LOSSES, PRESETS, TASKS, Config
+from .config import ARMS, LOSSES, PRESETS, TASKS, UNTRAINED, Config
+from .differences import CLASSIFIER, PAPER_LOSS, differences, interval_of
+from .open_set.measure import RETRAINED
+from .open_set.tables import ANEW, GROWTH, differences_table, losses_table, unknown_table, ways_table
 from .paper_results import LEFT_OUT, LISTED, PAPER, ROWS
 
 HERE = Path(__file__).parent
 
-GROWTH = (
-    "Accuracy on test images of new and of old classes against the exemplars of each new class: the gallery grows and "
-    "the network is frozen (a line per loss), or a classifier is trained anew. Means over the seeds and deviations."
-)
+DIFFERENCES = "Differences, with 95 % intervals over test images and seeds"
 # Published run -> its figures in the README, with their captions.
 FIGURES = {
     "demo": {
@@ -70,74 +68,42 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
             if chosen:
                 in_paper = config.dataset == "veri_wild" and len(config.attributes) == 1
                 paper = PAPER.get(attribute, {}).get(loss) if in_paper else None
-                rows.append([attribute, LOSSES[loss], paper, *_cells(chosen, attribute)])
-    return tables.table(["attribute", "loss", "accuracy, paper (%)", *_COLUMNS], rows)
+                # Only the last attribute is looked at while a training goes on.
+                looks = loss != UNTRAINED and attribute == config.attributes[-1]
+                curve = curve_cell(chosen) if looks else ""
+                rows.append([attribute, ARMS[loss], paper, *_cells(chosen, attribute), curve or None])
+    return tables.table(["attribute", "loss", "accuracy, paper (%)", *_COLUMNS, "% by epoch"], rows)
 
 
-def open_set_series(config: Config, records: Sequence[dict[str, Any]], part: str) -> dict[str, list[list[float]]]:
-    """Way -> for each number of `config.added` the accuracies (%) of its seeds on "old", "new" or "all" test images."""
-    series: dict[str, list[list[float]]] = {}
-    for loss in config.losses:
-        for way, title in (
-            ("gallery", "gallery"),
-            ("class_means", "class means"),
-            ("last_layer", "last layer trained anew"),
-        ):
-            of_loss = [record[way] for record in records if record["loss"] == loss and way in record]
-            if of_loss:
-                series[f"{LOSSES[loss]}, {title}"] = [[100 * r[str(k)][part] for r in of_loss] for k in config.added]
-    retrained = [record["retrained"] for record in records if "retrained" in record]
-    values = [[100 * r[str(k)][part] for r in retrained if str(k) in r] for k in config.added]
-    return series | {"classifier trained anew": values}
-
-
-def open_set_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
-    """Accuracies on old and on new classes by the number of exemplars of each new class."""
-    series = {part: open_set_series(config, records, part) for part in ("new", "old")}
-    rows = [
-        [way, *(tables.mean_std(series[part][way][i], 1) for part in series for i in range(len(config.added)))]
-        for way in series["new"]
-    ]
-    columns = [f"{part}, {k}" for part in series for k in config.added]
-    return tables.table(["accuracy (%) on classes, exemplars of each new one", *columns], rows)
-
-
-def draw_growth(path: Path, config: Config, records: Sequence[dict[str, Any]]) -> None:
-    """The open-set experiment as a figure: a panel for new and one for old classes."""
-    panels = {}
-    for part in ("new", "old"):
-        series = open_set_series(config, records, part)
-        panels[f"{part} classes"] = {
-            way.removesuffix(", gallery"): ([np.mean(v) for v in values], [np.std(v, ddof=len(v) > 1) for v in values])
-            for way, values in series.items()
-            if way.endswith((", gallery", "classifier trained anew")) and all(values)
-        }
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots(1, len(panels))
-    for axis, (title, lines) in zip(axes, panels.items()):
-        for name, (means, deviations) in lines.items():
-            axis.errorbar(config.added, means, deviations, label=name, linewidth=1, marker="o", markersize=3, capsize=2)
-        axis.set(xscale="log", xticks=config.added, xticklabels=config.added, title=title)
-        axis.set(xlabel="exemplars of each new class", ylabel="accuracy (%)")
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    plots.save(figure, path)
-
-
-def unknown_table(records: Sequence[dict[str, Any]]) -> str:
-    """How well the distance to the nearest exemplar separates vehicles of classes that the gallery lacks."""
+def run_differences(values: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table of `differences` between losses, and between nearest exemplars and classifiers."""
     rows = []
-    for loss in dict.fromkeys(record["loss"] for record in records if "unknown" in record):
-        numbers = [record["unknown"] for record in records if record["loss"] == loss and "unknown" in record]
-        names = ("auc", "accepted_old", "rejected_new")
-        rows.append([LOSSES[loss], *(tables.mean_std([100 * n[name] for n in numbers], 1) for name in names)])
-    return tables.table(["loss", "ROC AUC (%)", "known ones accepted (%)", "unknown ones rejected (%)"], rows)
+    for value in values:
+        interval, loss = interval_of(value), ARMS[value["loss"]]
+        compared = f"{loss} against {ARMS.get(value['against'])}"
+        if value["against"] == CLASSIFIER:
+            compared = f"{loss}: nearest exemplar against classifier"
+        rows.append([value["attribute"], compared, interval.text(), value["trainings"], interval.verdict])
+    columns = ["attribute", "compared", "difference in accuracy (points)", "trainings of each", "verdict"]
+    return tables.table(columns, rows)
+
+
+def open_set_sections(
+    heading: str, config: Config, records: Sequence[dict[str, Any]], compared: Sequence[dict[str, Any]]
+) -> dict[str, str]:
+    """Heading -> table of a run with new classes: each way of each loss, differences, and unknown classes."""
+    losses = [loss for loss in config.losses if any(record["loss"] == loss for record in records)]
+    sections = {heading: losses_table(config, records)}
+    sections |= {f"Ways to use one embedding: {ARMS[loss]}": ways_table(config, records, loss) for loss in losses}
+    if compared:
+        sections[DIFFERENCES] = differences_table(config, compared)
+    return sections | {"Unknown classes": unknown_table(records)}
 
 
 def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    tables.publish(HERE, PRESETS, results.config, results.records)
+    more = {"differences": differences(results)}
+    tables.publish(HERE, PRESETS, results.config, results.records, more=more)
     tables.copy_figures(results.run, HERE, FIGURES.get(results.config.name, {}))
     renew_readme()
 
@@ -150,18 +116,51 @@ def renew_readme() -> None:
     tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
 
 
+def converged(
+    config: Config, records: Sequence[dict[str, Any]], compared: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """The records and differences of those trainings whose accuracy stood still with all seeds, and names of others.
+
+    All are shown where nobody looked, and of the embedded photographs: one of 120 test images is more than what may
+    move.
+    """
+    if not config.evaluate_every or config.dataset == "embedded":
+        return list(records), list(compared), []
+
+    def arm(record: dict[str, Any]) -> tuple[str, int]:
+        return record["loss"], record["retrained_with"]
+
+    moving = {arm(record) for record in records if not record.get("converged", True)}
+    shown = [record for record in records if arm(record) not in moving]
+    decided = [
+        value
+        for value in compared
+        if not moving & {(value["loss"], 0), (value["against"], 0)}
+        and not (value["against"] == RETRAINED and (PAPER_LOSS, value["added"]) in moving)
+    ]
+    names = [ARMS[loss] if not k else f"{ANEW} with {k}" for loss, k in sorted(moving)]
+    return shown, decided, names
+
+
 def _run_section(results: dict[str, Any], name: str) -> str:
     if name not in results:
         return f"**{_TITLES[name]}**: not run."
-    config, records = from_json(results[name]["config"], Config), results[name]["trials"]
-    seeds = ", ".join(map(str, sorted({record["seed"] for record in records})))
+    config = from_json(results[name]["config"], Config)
+    records, compared, moving = converged(config, results[name]["trials"], results[name]["differences"])
+    seeds = ", ".join(map(str, sorted({record["seed"] for record in results[name]["trials"]})))
+    parts = [f"**{_TITLES[name]}**, preset `{name}`, seeds {seeds}"]
     if config.held_out:
-        numbers = [open_set_table(config, records), unknown_table(records)]
+        if any(record["loss"] == PAPER_LOSS and not record["retrained_with"] for record in records):
+            parts.append(ways_table(config, records))
+        parts += [losses_table(config, records), unknown_table(records)]
     else:
-        numbers = [run_table(config, records)]
-    return "\n\n".join(
-        [f"**{_TITLES[name]}**, preset `{name}`, seeds {seeds}", *numbers, *tables.pictures(FIGURES.get(name, {}))]
-    )
+        parts.append(run_table(config, records))
+    if compared:
+        table = differences_table(config, compared) if config.held_out else run_differences(compared)
+        parts += [f"{DIFFERENCES}:", table]
+    if moving:
+        parts.append(f"Run but not converged, so not shown: {', '.join(moving)}.")
+    return "\n\n".join([*parts, *tables.pictures(FIGURES.get(name, {}))])
 
 
 def _paper_table(results: dict[str, Any]) -> str:

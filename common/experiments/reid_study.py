@@ -1,42 +1,20 @@
-"""What lets an experiment in re-identification decide: convergence, an untrained control, paired differences."""
+"""What lets an experiment in re-identification decide: an untrained control, paired differences."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 
 from common.backbones import build_backbone
 from common.datasets import person_reid
 from common.experiments.config import ReIDConfig
-from common.experiments.periodic_evaluation import TEST_MAP
 from common.experiments.reid import embed, score_record
 from common.report import tables
 from common.retrieval import score
-from common.statistics import Interval, is_converged, paired_difference
+from common.statistics import Interval, paired_difference
 
 DIFFERENCE_COLUMNS = ("compared", "difference in mAP (points)", "trainings of each", "verdict")
-
-
-def learning_record(folder: Path) -> dict[str, Any]:
-    """How a training went on, for its record.
-
-    Returns:
-        `curve`, the mAP on the test images by the epoch after which they were looked at; `converged`, whether it stood
-        still over the last sixth (`common.statistics.is_converged`).
-    """
-    log = pd.read_csv(folder / "log.csv")
-    looks = log.dropna(subset=TEST_MAP) if TEST_MAP in log else log.iloc[:0]
-    curve = {str(epoch): round(value, 4) for epoch, value in zip(looks.epoch, looks.get(TEST_MAP, []))}
-    return {"curve": curve, "converged": is_converged(log.epoch, log[TEST_MAP]) if curve else False}
-
-
-def curve_cell(records: Sequence[Mapping[str, Any]]) -> str:
-    """The mAP of trainings by epoch, in %, mean over seeds: `10: 51.2, 20: 58.9`."""
-    curves = pd.DataFrame([record["curve"] for record in records])
-    return ", ".join(f"{epoch}: {100 * value:.1f}" for epoch, value in curves.mean().items())
 
 
 def untrained_record(config: ReIDConfig, data: person_reid.ReIDData) -> dict[str, Any]:

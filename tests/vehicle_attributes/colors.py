@@ -13,7 +13,12 @@ TYPES, MAKES = ["bus", "car", "van"], ["Audi", "BMW", "Kia", "Seat", "Zastava"]
 # The order of a classifier's outputs is that of its file. The colors that it takes for the classes, in degrees.
 CLASSES = {"type": ["van", "bus", "car"], "make": ["Seat", "Audi", "Kia", "BMW"]}
 CENTERS = {"van": 110, "bus": 5, "car": 70, "Seat": 130, "Audi": 0, "Kia": 90, "BMW": 40}
-SHIFT = {"cross_entropy": 0.0, "triplet": -1.5, "arcface": 0.3}  # so that each loss has neighbors of its own
+SHIFT = {
+    "untrained": 0.8,
+    "cross_entropy": 0.0,
+    "triplet": -1.5,
+    "arcface": 0.3,
+}  # so that each loss has neighbors of its own
 SIZE = (32, 48)
 CONFIG = Config(
     name="run",

@@ -35,6 +35,7 @@ from vehicle_attributes import evaluate as evaluation
 from vehicle_attributes import recognizer
 from vehicle_attributes.config import Trial, trials
 from vehicle_attributes.data import read
+from vehicle_attributes.differences import CORRECT
 from vehicle_attributes.evaluate import METRICS, NEIGHBORS, evaluate
 from vehicle_attributes.recognition import choose_gallery
 
@@ -81,7 +82,7 @@ def run(cars, tmp_path_factory):
     for trial in trials(config):
         (folder / trial.name).mkdir()
         recognizer.save(trained(trial.loss, CLASSES), folder / trial.name)
-        (folder / trial.name / "log.csv").write_text("epoch,loss\n1,2.0\n2,1.0\n")
+        (folder / trial.name / "log.csv").write_text("epoch,loss,test_accuracy\n1,2.0,0.5\n2,1.0,0.625\n")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("confusion", "ranked_lists"):
             draw = getattr(plots, name)
@@ -99,13 +100,26 @@ def test_every_number_of_a_training(run, loss):
         "seed": 2,
         "retrained_with": 0,
     }
+    assert (metrics.pop("curve"), metrics.pop("converged")) == ({"1": 0.5, "2": 0.625}, False)
     assert metrics.keys() == {"type", "make", "made_from"}
+    with np.load(folder / f"{loss}-seed2" / CORRECT) as file:
+        correct = dict(file)
+    assert correct.keys() == {
+        f"{attribute}_{way}"
+        for attribute in ("type", "make")
+        for way in ("nearest", *(["classifier"] if loss == "cross_entropy" else []))
+    }
     for attribute in ("type", "make"):
         record, nearest, first = expected(data, loss, attribute)
         assert flat(metrics[attribute]) == pytest.approx(flat(record), abs=1e-9)
         assert record["exemplars"] == {"type": 39, "make": 52}[attribute]
         with np.load(folder / f"{loss}-seed2" / NEIGHBORS) as file:
             np.testing.assert_array_equal(file[attribute], nearest)
+        true = data.test[attribute].to_numpy()
+        np.testing.assert_array_equal(correct[f"{attribute}_nearest"], first == true)
+        if loss == "cross_entropy":
+            classified = by_logits(data.test, CLASSES[attribute])
+            np.testing.assert_array_equal(correct[f"{attribute}_classifier"], classified == true)
         if attribute == "type":  # each class of the test is in the gallery
             macro = balanced_accuracy_score(data.test["type"], first)
             assert metrics["type"]["macro_accuracy"] == pytest.approx(macro)
@@ -125,12 +139,13 @@ def test_every_cell_of_the_report(run):
             *(attribute, titles[loss], "–", f"{100 * record['accuracy']:.2f}", f"{100 * record['accuracy']:.1f}"),
             *("–" if record[name] is None else f"{100 * record[name]:.2f}" for name in names),
             str(record["exemplars"]),
+            "1: 50.0, 2: 62.5" if attribute == "make" else "–",  # it is the last attribute that is looked at
         ]
         for (attribute, loss), record in records.items()
     ]
     assert rows_of(text, "Paper and this run (2 of 2 trainings)", 0)[0] == [
         *("attribute", "loss", "accuracy, paper (%)", "accuracy (%)", "each seed (%)", "macro (%)", "vote of 5 (%)"),
-        *("class means (%)", "classifier accuracy (%)", "exemplars"),
+        *("class means (%)", "classifier accuracy (%)", "exemplars", "% by epoch"),
     ]
     for attribute in ("type", "make"):
         assert rows_of(text, f"Accuracy (%) by {attribute}", 0)[0] == [

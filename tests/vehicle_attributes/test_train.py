@@ -18,11 +18,13 @@ from common.experiments.config import to_json
 from tests.common.project_trainings import backbone
 from tests.helpers import run_python, truncate
 from tests.resuming import assert_same_checkpoints
+from tests.vehicle_attributes import colors
 from tests.vehicle_attributes.layouts import write_photographed_veri_wild
 from vehicle_attributes import model, recognizer
-from vehicle_attributes.config import LOSSES, PAPER, PRESETS
+from vehicle_attributes.config import LOSSES, PAPER, PRESETS, Trial
 from vehicle_attributes.data import read
-from vehicle_attributes.train import pass_steps, train
+from vehicle_attributes.recognition import TEST_ACCURACY, choose_gallery
+from vehicle_attributes.train import PeriodicAccuracy, pass_steps, train
 
 pytestmark = [
     pytest.mark.usefixtures("tiny_backbone"),
@@ -148,6 +150,7 @@ OTHERS = replace(
     l2_factor=0.125,
     padding=2,
     erasing=0.25,
+    evaluate_every=3,
 )
 
 
@@ -175,6 +178,7 @@ def test_each_setting_reaches_the_training(intended):
         assert one.backbone == ("mobilenet", (32, 40), "of a file")
         assert one.augmentation == Augmentation(mirror=0.5, padding=2, erasing=0.25)
         assert (one.fit["epochs"], one.fit["steps_per_epoch"], one.seed) == (9, 7, 0)
+        assert [type(callback) for callback in one.fit["callbacks"]] == [PeriodicAccuracy]
         rates = [float(one.model.optimizer._learning_rate(7 * epoch)) for epoch in range(8)]
         assert rates == pytest.approx([0.05, 0.275, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
         regularizer = one.model.get_layer("regularizer")
@@ -224,6 +228,22 @@ def test_log_has_the_loss_of_each_attribute(run):
         log = pd.read_csv(folder / f"{loss}-seed0/log.csv")
         assert len(log) == config.epochs
         assert {f"type_{output}_loss", f"make_{output}_loss"} <= set(log.columns)
+
+
+def test_accuracy_of_the_nearest_exemplar_is_logged_every_so_many_epochs(tmp_path):
+    """Of the last attribute, with the gallery of the evaluation, and after the last epoch."""
+    config = replace(colors.CONFIG, data_dir=colors.write_cars(tmp_path), epochs=5, evaluate_every=2)
+    data, seen = read(config), {}
+    look = PeriodicAccuracy(colors.trained("triplet", colors.CLASSES), config, Trial("triplet", 2), data)
+    for epoch in range(5):
+        logs = {"loss": 1.0}
+        look.on_epoch_end(epoch, logs)
+        seen[epoch] = logs.get(TEST_ACCURACY)
+    labels, true = (table["make"].to_numpy() for table in (data.train, data.test))
+    rows = choose_gallery(labels, 13, 2)
+    queries, gallery = (colors.points(t, colors.SHIFT["triplet"]) for t in (data.test, data.train.iloc[rows]))
+    accuracy = colors.share(true, labels[rows][colors.neighbors_of(queries, gallery, 1)[1][:, 0]])
+    assert seen == {0: None, 1: accuracy, 2: None, 3: accuracy, 4: accuracy}
 
 
 KILLED_IN_THE_SECOND_EPOCH = """

@@ -99,6 +99,30 @@ def class_means(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
     return unit(means, names=[f"the mean of {str(name)!r}" for name in names]), names
 
 
+def prior_corrected_vote(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The class of each query by a vote of its nearest exemplars, each of weight 1 / exemplars of its class.
+
+    So all exemplars of a class have a vote of one together, and a class is not preferred because it has many of them:
+    where each exemplar has one vote, five of a new class are never heard among hundreds of old ones. It is the rule of
+    k nearest neighbors with equal priors (Fukunaga, Introduction to Statistical Pattern Recognition, 1990, chapter
+    7): among k neighbors, k_c of class c, whose density there is k_c / N_c up to a factor. That is a coarse estimate
+    where N_c is small: the only exemplar of a class wins wherever it is among the k, unless all of another one are.
+
+    NOTE(paper): section 3.2.3 lets the nearest exemplar decide.
+
+    Args:
+        indices: (Q, k) of the nearest exemplars, nearest first, as `nearest` returns them.
+        labels: (N,) classes of all exemplars of the gallery.
+
+    Returns:
+        (Q,) classes; of classes with equal votes that of the nearest exemplar.
+    """
+    codes, counts = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    voters = codes[indices]  # (Q, k)
+    votes = np.sum(voters[:, :, np.newaxis] == voters[:, np.newaxis, :], axis=2) / counts[voters]
+    return labels[indices[np.arange(len(indices)), np.argmax(votes, axis=1)]]
+
+
 def distances_within(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The distance of each exemplar to the nearest other one of its class; classes of one exemplar have none.
 

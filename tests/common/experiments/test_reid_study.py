@@ -1,8 +1,7 @@
-"""Differences between trainings, their progress, and the control that is not trained."""
+"""Differences between trainings, and the control that is not trained."""
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from common.experiments import reid_study
@@ -43,20 +42,6 @@ def test_one_training_decides_nothing():
     ((*_, trainings, verdict),) = known_people.cells(table, {"A against B"})
     assert (trainings, verdict) == ("1", "undecided: one training")
     assert reid_study.difference_table({"a": better, "b": []}, [("a", "b")], {}) == ""
-
-
-def test_progress_is_read_from_the_log(tmp_path):
-    values = [np.nan, 0.2, np.nan, 0.3, np.nan, 0.41234, np.nan, 0.45, np.nan, 0.4501, np.nan, 0.4502]
-    pd.DataFrame({"epoch": range(1, 13), "test_mAP": values}).to_csv(tmp_path / "log.csv", index=False)
-    read = reid_study.learning_record(tmp_path)
-    assert read == {
-        "curve": {"2": 0.2, "4": 0.3, "6": 0.4123, "8": 0.45, "10": 0.4501, "12": 0.4502},
-        "converged": True,
-    }
-    cell = reid_study.curve_cell([read, {"curve": {**read["curve"], "12": 0.55}}])
-    assert cell == "2: 20.0, 4: 30.0, 6: 41.2, 8: 45.0, 10: 45.0, 12: 50.0"
-    pd.DataFrame({"epoch": [1], "loss": [2.0]}).to_csv(tmp_path / "log.csv", index=False)
-    assert reid_study.learning_record(tmp_path) == {"curve": {}, "converged": False}
 
 
 def test_the_control_is_the_backbone_that_trainings_begin_with(tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from tests.vehicle_attributes.gallery.small_gallery import angles, build
 from vehicle_attributes.gallery import Gallery, search
-from vehicle_attributes.gallery.search import class_means, distances_within, nearest, threshold
+from vehicle_attributes.gallery.search import class_means, distances_within, nearest, prior_corrected_vote, threshold
 from vehicle_attributes.gallery.validation import unit
+from vehicle_attributes.recognition import majority
 
 
 def oracle(queries, exemplars):
@@ -121,6 +122,26 @@ def test_class_means_of_many_exemplars_are_summed_in_float64():
     means, names = class_means(features, np.array(["a"] * 50_000))
     np.testing.assert_allclose(means, angles(30), atol=2e-7)
     assert names.tolist() == ["a"]
+
+
+def test_votes_are_corrected_for_the_exemplars_of_each_class():
+    """Eight exemplars of a, two of b, one of c. Three of a have 3/8, so one of b with 1/2 wins, and one of c with 1."""
+    labels = np.array(list("aaaaaaaabbc"))
+    neighbors = [[0, 1, 8, 2], [0, 1, 8, 10], [0, 1, 2, 3], [10, 8, 9, 0]]
+    assert prior_corrected_vote(np.array(neighbors), labels).tolist() == ["b", "c", "a", "c"]  # last: c and b have one
+    ties = [[8, 0, 1, 2, 3], [0, 8, 1, 2, 3], [9, 10, 8, 0, 1]]  # four of a have 1/2, as one of b; two of b have one
+    assert prior_corrected_vote(np.array(ties), labels).tolist() == ["b", "a", "b"]
+    assert prior_corrected_vote(np.empty((0, 3), int), labels).shape == (0,)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_equal_classes_vote_as_a_majority_and_all_exemplars_as_the_nearest(seed):
+    """With as many of each class the weights are equal; where all exemplars vote, each class has one: a tie."""
+    random = np.random.default_rng(seed)
+    labels = random.permutation(np.repeat(list("abc"), 4))
+    indices = np.stack([random.permutation(12) for _ in range(5)])
+    assert prior_corrected_vote(indices[:, :5], labels).tolist() == majority(labels[indices[:, :5]]).tolist()
+    assert prior_corrected_vote(indices, labels).tolist() == labels[indices[:, 0]].tolist()
 
 
 def test_threshold_by_hand(tmp_path):
