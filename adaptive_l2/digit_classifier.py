@@ -18,7 +18,7 @@ from common.datasets import batches, digits
 from common.experiments import config as run_config
 from common.experiments import entry, training
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.layers import AdaptiveL2
 from common.report import tables
 

@@ -13,7 +13,7 @@ import tyro
 
 from common.experiments import entry
 from common.experiments.config import run_command
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.report import plots, tables
 
 from .codec import MODEL

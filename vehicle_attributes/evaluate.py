@@ -14,24 +14,19 @@ from sklearn.metrics import confusion_matrix
 from common.datasets.image_folder import LabeledImages
 from common.datasets.images import boxes_of, read_image
 from common.experiments import entry
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.files import replacing
 from common.report import plots, tables
 
 from . import recognizer
 from .config import Config, Trial, trials
-from .data import read
+from .data import is_finished, read
 from .open_set import open_set_record
 from .recognition import choose_gallery, nearest_class_means, nearest_exemplars, scores
 from .tables import GROWTH, draw_growth, open_set_table, publish, run_table, unknown_table
 
 METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"
 _SHOWN = 30  # classes in a figure or a table; with more of them the least accurate ones are shown
-
-
-def is_finished(config: Config, trial: Trial, data: LabeledImages, folder: Path) -> bool:
-    """Whether a training has left its recognizer."""
-    return (folder / recognizer.NETWORK).exists()
 
 
 def evaluate_trial(
@@ -52,7 +47,9 @@ def evaluate_trial(
             np.savez_compressed(temporary, **neighbors)
         return asdict(trial) | record
 
-    return cached_json(folder / METRICS, [folder / recognizer.NETWORK, folder / recognizer.CLASSES], __name__, make)
+    inputs = [folder / recognizer.NETWORK, folder / recognizer.CLASSES]
+    written = [] if config.held_out else [folder / NEIGHBORS]
+    return cached_json(folder / METRICS, inputs, __name__, make, written)
 
 
 def gallery_record(

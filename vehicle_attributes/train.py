@@ -11,11 +11,11 @@ from common.datasets import batches
 from common.datasets.augmentation import Augmentation
 from common.datasets.image_folder import LabeledImages
 from common.experiments import entry
-from common.experiments.image_training import fit_on_images
+from common.experiments.image_training import check_pretrained, fit_on_images
 
 from . import recognizer
 from .config import Config, Trial, trials
-from .data import check, describe, read
+from .data import check, describe, is_finished, read
 from .model import build, losses, targets
 from .open_set import training_rows
 from .recognizer import Recognizer
@@ -25,8 +25,9 @@ def train_trial(
     config: Config, trial: Trial, data: LabeledImages, strategy: distribution.Strategy, folder: Path
 ) -> None:
     """Trains one network into `folder` and leaves it there as a recognizer."""
-    if (folder / recognizer.NETWORK).exists():
+    if is_finished(config, trial, data, folder):
         return
+    (folder / recognizer.NETWORK).unlink(missing_ok=True)  # of fewer epochs than there are to be now
     table = training_rows(config, trial, data.train)
     steps = config.steps_per_epoch or pass_steps(config, len(table))
     classes = {name: sorted(table[name].unique()) for name in config.attributes}
@@ -58,4 +59,4 @@ def pass_steps(config: Config, num_images: int) -> int:
     return batches.steps_per_epoch(num_images, config.classes_per_batch * config.images_per_class)
 
 
-train = entry.Training(__package__, trials, read, describe, train_trial, check)
+train = entry.Training(__package__, trials, read, describe, train_trial, check, check_pretrained)

@@ -56,11 +56,6 @@ def describe(config: ReIDConfig, data: person_reid.ReIDData) -> str:
     )
 
 
-def evaluation_data(config: ReIDConfig) -> person_reid.ReIDData:
-    """The data set of a run without junk, which is no neighbor in re-ranking either."""
-    return read(config).without_junk()
-
-
 def check(config: ReIDConfig, strategy: distribution.Strategy) -> None:
     """Raises ValueError where a batch cannot be split over the devices, or several processes would evaluate."""
     sampler.check_parts(config.identities_per_batch, strategy.num_replicas_in_sync)

@@ -13,6 +13,7 @@ from adaptive_l2 import model as model_module
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.model import build
 from common.experiments import reid
+from common.experiments.identity import identity_of
 from common.experiments.run_folder import open_run
 from tests.common import known_people
 
@@ -53,7 +54,7 @@ def evaluated(tmp_path_factory):
     figures, expected = {}, {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
-        run = open_run(config, "adaptive_l2")
+        run = open_run(config, "adaptive_l2", identity_of(config, evaluation.read(config)))
         networks = known_people.write_trainings(
             run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
         )
