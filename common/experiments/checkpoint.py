@@ -14,7 +14,7 @@ import pandas as pd
 from common import distribution
 from common.experiments.environment import this_start
 from common.experiments.event_file import EventFile
-from common.experiments.identity import WRITTEN, stamp_of
+from common.experiments.identity import IDENTITY, WRITTEN, stamp_of
 from common.files import replacing, save_weights, write_text
 
 BEST_WEIGHTS = "best.weights.h5"
@@ -56,8 +56,10 @@ def _check_stamp(path: Path, stamp: dict[str, str] | None) -> None:
     own = stamp_of(path.parent.parent)
     if stamp == own:
         return
+    if own is None:
+        raise ValueError(f"{path} is of a run that has lost its {IDENTITY}; the command that trained it writes that.")
     place = "outside of a run" if stamp is None else f"{stamp['place']!r}"
-    run = " of another run" if stamp and own and stamp["identity"] != own["identity"] else ""
+    run = " of another run" if stamp and stamp["identity"] != own["identity"] else ""
     raise ValueError(
         f"{path} was not trained here: it is of the training {place}{run}. Put the right file back, or remove "
         f"{path.parent.parent} to start that training over."

@@ -95,6 +95,7 @@ class Training(Generic[C, T, D]):
         refuse_another(run, config, identity)
         with locked(run):
             open_run(config, self.project, identity)
+            check_stamps(run / trial.name for trial in trials)
             print(
                 f"{self.project}: {self.describe(config, data)}; {len(trials)} training(s) on "
                 f"{strategy.num_replicas_in_sync} device(s) -> {run}"
