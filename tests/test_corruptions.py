@@ -195,7 +195,7 @@ def test_a_start_that_trains_nothing_changes_nothing(run, sound):
     assert evaluate(renamed) == sound[1]
 
 
-def test_files_beside_the_weights_that_are_lost_are_written_again(run, sound):
+def test_lost_files_next_to_the_weights_are_written_again(run, sound):
     for name in (f"{B}/log.csv", f"{B}/tensorboard/events.out.tfevents.0", "identity.json", "config.json"):
         (run / name).unlink()
     truncate("environment.json")(run)
