@@ -6,7 +6,7 @@ python -m PROJECT.digit_classifier [--data-dir DIR --dataset mnist] [--field val
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -31,6 +31,8 @@ METRICS = "metrics.json"
 @dataclass(frozen=True)
 class Config(run_config.RunConfig):
     """One comparison: no L2, the best constant factor of a grid, adaptive factors."""
+
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)
 
     name: str = "comparison"  # run folder below runs-dir/<project>/digit_classifier
     seeds: tuple[int, ...] = (0, 1, 2)  # each chooses its images and initial weights

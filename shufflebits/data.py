@@ -61,6 +61,11 @@ def describe(config: Config, parts: Parts) -> str:
 def check(config: Config, strategy: distribution.Strategy) -> None:
     """Raises ValueError where several processes would train, or a batch cannot be split over the devices."""
     distribution.need_one_process(strategy, __package__)  # which serves the model that it trained, and sends requests
+    if config.reconstruction_batch % strategy.num_replicas_in_sync and "adversarial" in config.attacks:
+        raise ValueError(
+            f"reconstruction_batch {config.reconstruction_batch} cannot be split over {strategy.num_replicas_in_sync} "
+            "replicas, of which each computes its own mean; use a multiple, or --strategy one."
+        )
     if config.victim == "trained":
         sampler.check_parts(config.identities_per_batch, strategy.num_replicas_in_sync)
 

@@ -28,7 +28,7 @@ def main(
         train, evaluate = parts()
         from common import distribution
 
-        strategy = distribution.strategy(config.strategy)
+        strategy = distribution.strategy(config.strategy, config.worker_wait)
         run = train(config, strategy)
         if distribution.is_chief(strategy):
             evaluate(run)

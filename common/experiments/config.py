@@ -35,6 +35,7 @@ class RunConfig:
     data_dir: Path | None = None  # folder of the data set; not needed for embedded data
     seeds: tuple[int, ...] = (0,)  # one training each
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"  # devices to train on
+    worker_wait: int = 60  # seconds to wait for the other processes of multi_worker
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of inner layers; weights, heads, losses: float32
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import tyro
 from tqdm import tqdm
 
-from common import distribution
+from common import distribution, workers
 from common.experiments.checkpoint import check_stamps
 from common.experiments.config import RunConfig, run_command, to_json
 from common.experiments.environment import ENVIRONMENT, starting
@@ -82,7 +82,7 @@ class Training(Generic[C, T, D]):
         """
         run = folder_of(config, self.project)
         refuse_another(run, config)  # before data are read, which may take minutes
-        strategy = strategy or distribution.strategy(config.strategy)
+        strategy = strategy or distribution.strategy(config.strategy, config.worker_wait)
         self.check(config, strategy)
         data = self.read(config)
         if not run.exists():
@@ -107,6 +107,12 @@ class Training(Generic[C, T, D]):
         return run
 
     def _train(self, config: C, trials: list[T], data: D, strategy: distribution.Strategy, run: Path) -> None:
+        several = strategy.cluster_resolver is not None
+        lost = workers.naming_lost_workers("trained together with others")
+        with lost if several else contextlib.nullcontext():
+            self._train_each(config, trials, data, strategy, run)
+
+    def _train_each(self, config: C, trials: list[T], data: D, strategy: distribution.Strategy, run: Path) -> None:
         for trial in trials:
             with recording(run, run / trial.name) if distribution.is_chief(strategy) else contextlib.nullcontext():
                 self.train_trial(config, trial, data, strategy, run / trial.name)

@@ -48,7 +48,7 @@ def summaries(data: Any) -> dict[str, dict[str, Any]]:
 
 def settings_of(values: Mapping[str, Any], config_class: type[RunConfig]) -> dict[str, dict[str, Any]]:
     """The part of an identity that is in a config, as JSON values; where a run lives and trains is in neither."""
-    places = ("name", "strategy", *config_class.PLACES, *config_class.FILES)
+    places = ("name", "strategy", "worker_wait", *config_class.PLACES, *config_class.FILES)
     growing = ("seeds", *config_class.EXTENDABLE)
     return {
         "settings": {name: value for name, value in values.items() if name not in (*places, *growing)},

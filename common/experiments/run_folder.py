@@ -93,7 +93,7 @@ def refuse_another(run: Path, config: RunConfig, identity: dict[str, Any] | None
     changes = differences({"files": now["files"], "data": {}, **before}, now)
     if changes:
         growing = " and ".join(["seeds may be added", *(f"{name} raised" for name in config.EXTENDABLE)])
-        ends = "epochs" not in config.EXTENDABLE and any(change.startswith("epochs was ") for change in changes)
+        ends = getattr(config, "epochs", 0) > (before["settings"].get("epochs") or sys.maxsize)
         schedule = "Its schedule ends with its epochs, so it cannot be extended. " * ends
         raise ValueError(
             f"{run} holds another run ({'; '.join(changes)}). {schedule}"
