@@ -1,6 +1,6 @@
 """Evaluates a run: retrieval scores, report and figures.
 
-python -m PROJECT.evaluate [RUN] [--rerank] [--publish]
+python -m PROJECT.evaluate [RUN] [--rerank] [--publish] [--dataset duke --data-dir DIR]
 """
 
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common.datasets import person_reid
-from common.experiments import entry
+from common.experiments import entry, reid
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.identity import cached_json, class_count
 from common.experiments.reid import embed, reid_report, score_record
@@ -29,7 +29,7 @@ METRICS, FEATURES = "metrics.json", "features.npz"
 
 
 @dataclass(frozen=True)
-class Arguments(entry.Arguments):
+class Arguments(reid.Arguments):
     """Evaluates a run and prints the table «paper | this run»."""
 
     rerank: bool = False  # also score the k-reciprocal re-ranking (k1 20, k2 6, λ 0.3)
@@ -109,6 +109,7 @@ evaluate = entry.Evaluation(
     publish,
     Arguments,
     person_reid.ReIDData.without_junk,
+    reid.on_another_set,
 )
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def strategy(config: Mapping[str, Any], wait: int) -> Any:
     others = f"{', '.join(names)}, of which this one is {own}"
 
     print(
-        f"Waiting {wait} s at most (--worker-wait) for the workers {others}. If this ends here, they have not all come, "
+        f"Waiting {wait} s at most (--worker-wait) for the workers {others}. If this ends here, not all have come, "
         "or a port is in use: stop all that are left and start all again.",
         file=sys.stderr,
         flush=True,

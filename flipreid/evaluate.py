@@ -1,6 +1,6 @@
 """Evaluates a run: retrieval with single and double images, re-ranking, report and figures.
 
-python -m PROJECT.evaluate [RUN] [--publish]
+python -m PROJECT.evaluate [RUN] [--publish] [--dataset duke --data-dir DIR]
 """
 
 import textwrap
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from common.datasets import person_reid
-from common.experiments import entry
+from common.experiments import entry, reid
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.identity import cached_json, class_count
 from common.experiments.reid import embed, reid_report, score_record
@@ -96,7 +96,9 @@ evaluate = entry.Evaluation(
     evaluate_trial,
     report,
     publish,
-    test_data=person_reid.ReIDData.without_junk,
+    reid.Arguments,
+    person_reid.ReIDData.without_junk,
+    reid.on_another_set,
 )
 
 if __name__ == "__main__":

@@ -48,6 +48,10 @@ def _all_data(data: Any) -> Any:
     return data
 
 
+def _the_run(run: Path, config: Any, arguments: Any) -> Path:
+    return run
+
+
 def _anything(*given: Any) -> None:
     """Accepts it."""
 
@@ -175,6 +179,7 @@ class Evaluation(Generic[C, T, D, A]):
         publish: results: writes them to the project's `results.json` and README.
         arguments: options of the command line.
         test_data: data -> what is left to evaluate on.
+        elsewhere: run folder, config, arguments -> the folder of the run as it is to be evaluated.
     """
 
     project: str
@@ -187,6 +192,7 @@ class Evaluation(Generic[C, T, D, A]):
     publish: Callable[[Results[C, T, D, A]], None]
     arguments: type[A] = Arguments  # type: ignore[assignment]
     test_data: Callable[[D], D] = _all_data
+    elsewhere: Callable[[Path, C, A], Path] = _the_run
 
     def __call__(self, run: Path | None = None, **options: Any) -> list[dict[str, Any]]:
         """Evaluates the finished trainings of a run, writes report and figures into it, and returns the numbers.
@@ -201,6 +207,7 @@ class Evaluation(Generic[C, T, D, A]):
         """
         arguments = self.arguments(run=run, **options)
         run = arguments.run or newest_run(arguments.runs_dir, self.project)
+        run = self.elsewhere(run, load_config(run, self.config_class), arguments)
         config = load_config(run, self.config_class)
         if arguments.data_dir is not None:
             config = replace(config, data_dir=arguments.data_dir)

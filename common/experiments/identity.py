@@ -184,7 +184,8 @@ def class_count(folder: Path, part: str, column: str) -> int:
     """
     run = run_of(folder)
     try:
-        return int((read_identity(run) or {})["data"][part][column]) if run else 0
+        identity = read_identity(run) or {} if run else {}
+        return int(identity.get("trained_on", identity["data"])[part][column])
     except KeyError as error:
         raise ValueError(f"{run}/{IDENTITY} does not say how many of {column} there are; train again.") from error
 
