@@ -270,13 +270,18 @@ with locked(pathlib.Path(sys.argv[1])):
 """
 
 
-def test_two_processes_end_in_one_training_and_one_refusal(run, tmp_path):
+def test_two_processes_end_in_one_training_and_one_refusal(run, monkeypatch):
+    """By hand, or two tasks of SLURM that do not train together."""
     other = start_python("-c", HOLD, str(run))
     assert other.stdout.readline() == "locked\n"
     before = content(run)
     sentence = rf"^ValueError: {run} is being trained by process \d+ on \S+ since .*Wait for it, stop it there, or"
     with pytest.raises(SystemExit, match=sentence):
         run_command(lambda: train_again(run))
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    with pytest.raises(ValueError, match="This is one of 2 tasks of SLURM that train apart: ask for --ntasks=1"):
+        train_again(run)
     assert content(run) == before
     other.kill()
     other.communicate()

@@ -42,7 +42,9 @@ def locked(run: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise ValueError(f"{_holder(holder, run)} When it has ended, the same command goes on from there.") from None
+        tasks = int(os.environ.get("SLURM_NTASKS", 1))
+        slurm = f" This is one of {tasks} tasks of SLURM that train apart: ask for --ntasks=1." * (tasks > 1)
+        raise ValueError(f"{_holder(holder, run)}{slurm} When it has ended, the same command goes on.") from None
     try:
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         own = {"host": platform.node(), "process": os.getpid(), "since": now, "command": shlex.join(sys.argv)}

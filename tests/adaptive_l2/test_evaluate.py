@@ -99,7 +99,7 @@ def test_scores_are_those_of_the_known_network(evaluated):
 
 
 def test_another_data_set_has_numbers_of_its_own(evaluated, tmp_path):
-    """The same images, named as in DukeMTMC-reID, without junk and with two of five people to train on: equal scores."""
+    """The same images as DukeMTMC-reID names them, without junk and with two people to train on, not five."""
     market = json.loads((evaluated.run / "config.json").read_text())["data_dir"]
     for path in Path(market).rglob("*.jpg"):
         identity, camera, number, _ = path.name.split("_")
