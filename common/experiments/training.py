@@ -183,21 +183,22 @@ class _Progress(keras.callbacks.Callback):
 class _SignalStop(keras.callbacks.Callback):
     """Turns SIGINT and SIGTERM into an exit after this step, or after this epoch's files if it is the last step of one.
 
-    A second signal stops at once. Files are replaced whole, so none is cut by that.
+    A second signal stops at once, but for an epoch that is complete and about to be saved.
     """
 
     def __init__(self, folder: Path, steps_per_epoch: int):
         super().__init__()
         self.folder, self._steps = folder, steps_per_epoch
         self._received: int | None = None
+        self._is_complete = False  # the epoch, which is not saved yet
 
     def __enter__(self) -> "_SignalStop":
         def receive(number: int, frame: Any) -> None:
-            if self._received is not None:
+            if self._received is not None and not self._is_complete:
                 self._stop()
             self._received = number
-            name = signal.Signals(number).name
-            print(f"\n{name}: stopping after this step. Once more stops now.", file=sys.stderr, flush=True)
+            when = "once this epoch is saved" if self._is_complete else "after this step; once more stops now"
+            print(f"\n{signal.Signals(number).name}: stopping {when}.", file=sys.stderr, flush=True)
 
         self._before = {}
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
@@ -210,10 +211,12 @@ class _SignalStop(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._received is not None and batch + 1 < self._steps:
+        self._is_complete = batch + 1 == self._steps
+        if self._received is not None and not self._is_complete:
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._is_complete = False
         if self._received is not None:  # the epoch is complete, and saved by a callback before this one
             self._stop()
 
