@@ -93,7 +93,7 @@ def current(module: str) -> dict[str, Any]:
         "uncommitted_changes": uncommitted,
         "backend": backend,
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in (backend, *_PACKAGES)},
+        "versions": {name: _version(name) for name in (backend, *_PACKAGES)},
         "devices": distribution.devices(),
         "processor": _processor(),
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -117,6 +117,13 @@ def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
         more = f" and {len(modules) - 3} more" if len(modules) > 3 else ""
         changes.append(f"other code in {', '.join(modules[:3])}{more}")
     return changes
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # such as another build of OpenCV
+        return "unknown"
 
 
 def _processor() -> str:

@@ -73,7 +73,7 @@ def test_signals_stop_cleanly(tmp_path, capsys, number, status):
 
 
 @pytest.mark.parametrize(("step", "signals", "epochs"), [(0, 2, 1), (STEPS - 1, 1, 2), (STEPS - 1, 3, 2)])
-def test_a_second_signal_stops_now_and_a_complete_epoch_is_kept(tmp_path, capsys, step, signals, epochs):
+def test_a_second_signal_stops_now_and_no_complete_epoch_is_lost(tmp_path, capsys, step, signals, epochs):
     """In the second epoch: in its first step, which is not ended then, or once its last one is done."""
     reached = []
 
