@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -80,7 +81,8 @@ def naming_lost_workers(doing: str) -> Iterator[None]:
         kinds = ("UnavailableError", "AbortedError", "DeadlineExceededError", "UnknownError", "CancelledError")
         if type(error).__name__ not in kinds:
             raise
-        reason = str(error).strip().partition("\n")[0][:200]
+        found = re.search(r"aborted by: (.*)", str(error))  # below the trace of a graph
+        reason = (found[1] if found else str(error).strip().partition("\n")[0])[:200]
         raise ValueError(
             f"This process {doing}: another one has ended or does not answer, or a port is in use ({reason}). Stop all "
             "that are left and start all again; they go on from the last whole epoch."

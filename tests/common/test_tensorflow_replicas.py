@@ -89,7 +89,7 @@ def test_tasks_of_slurm_know_each_other_and_share_gpus(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["UnavailableError", "DeadlineExceededError"])
 def test_a_lost_worker_is_one_sentence(kind):
-    error = type(kind, (Exception,), {})("Collective ops is aborted by: task 1\nGRPC error information")
+    error = type(kind, (Exception,), {})("Graph execution error:\nCollective ops is aborted by: task 1\nGRPC error")
     sentence = "This process trains: another one has ended.*task 1.. Stop all that are left"
     with pytest.raises(ValueError, match=sentence), workers.naming_lost_workers("trains"):
         raise error
