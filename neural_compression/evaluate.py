@@ -43,6 +43,7 @@ METRICS = "metrics.json"
 class Arguments(entry.Arguments):
     """Evaluates a run and prints the table «paper | this run»."""
 
+    test_dir: Path | None = None  # where the photographs to judge by lie on this machine
     optimize: Optimize = "off"  # also change the codes of blocks: all at once, or by the encoder as in the publication
 
 

@@ -48,7 +48,7 @@ def check_stamps(folders: Iterable[Path]) -> None:
     for folder in folders:
         for path in sorted(folder.rglob(_CHECKPOINT.name)):
             with _reading(path), np.load(path) as file:
-                stamp = json.loads(str(file["stamp"]))
+                stamp = json.loads(str(file.get("stamp", "null")))
             _check_stamp(path, stamp)
 
 
@@ -166,7 +166,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _restore(self) -> None:
         with _reading(self.path), np.load(self.path) as file:
             arrays = dict(file)
-            self.log, stamp = (json.loads(str(arrays.pop(name))) for name in ("log", "stamp"))
+            self.log, stamp = json.loads(str(arrays.pop("log"))), json.loads(str(arrays.pop("stamp", "null")))
         _check_stamp(self.path, stamp)
         values = list(arrays.values())  # in the order in which np.savez wrote them
         saved, expected = [v.shape for v in values], [tuple(v.shape) for v in self._variables]

@@ -209,8 +209,8 @@ class Evaluation(Generic[C, T, D, A]):
         run = arguments.run or newest_run(arguments.runs_dir, self.project)
         run = self.elsewhere(run, load_config(run, self.config_class), arguments)
         config = load_config(run, self.config_class)
-        if arguments.data_dir is not None:
-            config = replace(config, data_dir=arguments.data_dir)
+        places = {name: getattr(arguments, name, None) for name in config.PLACES if name != "runs_dir"}
+        config = replace(config, **{name: place for name, place in places.items() if place is not None})
         data = self._data(run, config)
         planned = list(self.trials(config))
         trials = finished_trials(run, planned, lambda trial: self.is_finished(config, trial, data, run / trial.name))

@@ -187,7 +187,9 @@ def class_count(folder: Path, part: str, column: str) -> int:
         identity = read_identity(run) or {} if run else {}
         return int(identity.get("trained_on", identity["data"])[part][column])
     except KeyError as error:
-        raise ValueError(f"{run}/{IDENTITY} does not say how many of {column} there are; train again.") from error
+        raise ValueError(
+            f"{run or folder}/{IDENTITY} does not say how many of {column} there are; train again."
+        ) from error
 
 
 @contextlib.contextmanager
