@@ -81,8 +81,8 @@ def naming_lost_workers(doing: str) -> Iterator[None]:
         kinds = ("UnavailableError", "AbortedError", "DeadlineExceededError", "UnknownError", "CancelledError")
         if type(error).__name__ not in kinds:
             raise
-        found = re.search(r"aborted by: (.*)", str(error))  # below the trace of a graph
-        reason = (found[1] if found else str(error).strip().partition("\n")[0])[:200]
+        match = re.search(r"aborted by: (.*)", str(error))  # below the trace of a graph
+        reason = (match[1] if match else str(error).strip().partition("\n")[0])[:200]
         raise ValueError(
             f"This process {doing}: another one has ended or does not answer, or a port is in use ({reason}). Stop all "
             "that are left and start all again; they go on from the last whole epoch."
