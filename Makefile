@@ -4,6 +4,8 @@ PYTHON ?= python3
 PRESET ?= demo
 ARGS ?=
 RUN ?=
+# More packages, as requirements-EXTRA.txt lists them: gpu, heif, torch, weights.
+EXTRAS ?=
 # Folder of all data sets, each in one of its own.
 DATA ?= data
 # Each backend has an environment of its own: tensorflow, jax or torch.
@@ -26,7 +28,7 @@ export PYTHONUNBUFFERED ?= 1
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test test-jax test-torch test-exhaustive test-slow test-mutation bench lint format golden new-project
+.PHONY: help install smoke test test-jax test-torch test-exhaustive test-slow test-mutation bench lint format golden new-project
 
 help: ## list the commands
 	@printf 'Projects: %s\n\n' '$(PROJECTS)'
@@ -38,7 +40,7 @@ train-%: $(VENV)/.installed ## train and evaluate a project; PRESET=demo ARGS="-
 
 eval-%: $(VENV)/.installed ## evaluate a project's newest run, or RUN=folder
 	@$(call check_project,$*)
-	$(PY) -m $*.evaluate $(RUN) $(ARGS)
+	$(PY) -m $*.evaluate $(if $(RUN),'$(RUN)') $(ARGS)
 
 reproduce-%: $(VENV)/.installed ## train all presets that the data sets in DATA allow, and renew the tables
 	@$(call check_project,$*)
@@ -90,11 +92,11 @@ golden: $(VENV)/.installed ## make the golden values: of backbones with PyTorch,
 new-project: $(VENV)/.installed ## copy a project: FROM=l2_autoencoder NAME=my_idea
 	@$(PY) -m common.tools.new_project '$(FROM)' '$(NAME)'
 
-# The environment is made anew when a requirements file is newer than it.
+install: ## make or renew the environment; EXTRAS="gpu torch" are added to it, and stay
+	@$(PYTHON) common/tools/install.py $(VENV) $(REQUIREMENTS) --extras $(EXTRAS)
+
+# Pins that are newer than the environment are installed into it, with the extras that it has.
 $(VENV)/.installed: requirements-common.txt $(REQUIREMENTS)
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
-	touch $@
+	@$(PYTHON) common/tools/install.py $(VENV) $(REQUIREMENTS)
 
 check_project = test -f '$(1)/train.py' || { echo "There is no project '$(1)'; there are: $(PROJECTS)" >&2; exit 2; }

@@ -6,7 +6,7 @@ python -m PROJECT.digit_classifier [--data-dir DIR --dataset mnist] [--field val
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from common.datasets import batches, digits
 from common.experiments import config as run_config
 from common.experiments import entry, training
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.files import replacing
 from common.layers import AdaptiveL2, ConstantL2
 from common.report import tables
@@ -35,6 +35,8 @@ PAIRS = (("adaptive", "constant"), ("adaptive", "shared"), ("adaptive", "none"),
 @dataclass(frozen=True)
 class Config(run_config.RunConfig):
     """One comparison: no L2, and three kinds of factors, each at its best of one grid."""
+
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)
 
     name: str = "comparison"  # run folder below runs-dir/<project>/digit_classifier
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each chooses its images and initial weights

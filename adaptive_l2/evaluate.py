@@ -1,6 +1,6 @@
 """Evaluates a run: retrieval scores, report and figures.
 
-python -m PROJECT.evaluate [RUN] [--rerank] [--publish]
+python -m PROJECT.evaluate [RUN] [--rerank] [--publish] [--dataset duke --data-dir DIR]
 """
 
 from dataclasses import asdict, dataclass
@@ -11,19 +11,19 @@ import numpy as np
 import pandas as pd
 
 from common.datasets import person_reid
-from common.experiments import entry
+from common.experiments import entry, reid
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.identity import cached_json, class_count
 from common.experiments.learning_curve import learning_record
 from common.experiments.periodic_evaluation import TEST_MAP
 from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
 from common.experiments.reid_study import untrained_record
-from common.experiments.run_folder import cached_json
 from common.files import write_json
 from common.report import plots, tables
 from common.retrieval import load_embeddings, rerank, save_embeddings, score
 
 from .config import Config, Trial, trials
-from .data import evaluation_data, is_finished
+from .data import is_finished, read
 from .factors import by_category
 from .model import restore, with_mirror
 from .tables import publish, run_differences, run_table
@@ -32,7 +32,7 @@ METRICS, FEATURES = "metrics.json", "features.npz"
 
 
 @dataclass(frozen=True)
-class Arguments(entry.Arguments):
+class Arguments(reid.Arguments):
     """Evaluates a run and prints the table «paper | this run»."""
 
     rerank: bool = False  # also score the k-reciprocal re-ranking (k1 20, k2 6, λ 0.3)
@@ -47,7 +47,7 @@ def evaluate_trial(
     """
 
     def make() -> dict[str, Any]:
-        model = restore(config, trial, data.train.identity.nunique(), folder)
+        model = restore(config, trial, class_count(folder, "train", "identity"), folder)
         embedder = with_mirror(model.inference_model)
         query, gallery = (embed(embedder, table, config.image_size) for table in (data.query, data.gallery))
         save_embeddings(folder / FEATURES, query, gallery)
@@ -61,7 +61,7 @@ def evaluate_trial(
             "factors": {} if model.regularizer is None else by_category(model.regularizer),
         }
 
-    record = cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
+    record = cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make, [folder / FEATURES])
     if arguments.rerank and "reranked_mAP" not in record:
         query, gallery = load_embeddings(folder / FEATURES)
         record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")
@@ -111,7 +111,17 @@ def draw_factors(run: Path, config: Config, log: pd.DataFrame, factors: dict[str
 
 
 evaluate = entry.Evaluation(
-    __package__, Config, trials, evaluation_data, is_finished, evaluate_trial, report, publish, Arguments
+    __package__,
+    Config,
+    trials,
+    read,
+    is_finished,
+    evaluate_trial,
+    report,
+    publish,
+    Arguments,
+    person_reid.ReIDData.without_junk,
+    reid.on_another_set,
 )
 
 if __name__ == "__main__":

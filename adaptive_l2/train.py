@@ -7,6 +7,7 @@ from common import distribution
 from common.datasets import person_reid
 from common.datasets.augmentation import Augmentation
 from common.experiments import entry
+from common.experiments.image_training import check_pretrained
 from common.experiments.reid import train_two_stages
 
 from .config import Config, Trial, trials
@@ -45,4 +46,4 @@ def train_trial(
     )
 
 
-train = entry.Training(__package__, trials, read, describe, train_trial, check)
+train = entry.Training(__package__, trials, read, describe, train_trial, check, check_pretrained)

@@ -8,7 +8,6 @@ does the rest. PyTorch trains on one device.
 
 import contextlib
 import functools
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 import keras
 
+from common import workers
 from common.jax_devices import DataParallel
 
 if keras.backend.backend() == "tensorflow":
@@ -91,7 +91,7 @@ def jit() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def strategy(kind: str = "auto") -> Strategy:
+def strategy(kind: str = "auto", wait: int = 60) -> Strategy:
     """The strategy to build, compile and fit a model under.
 
     With several workers this must be the first thing that a process asks of TensorFlow.
@@ -99,12 +99,13 @@ def strategy(kind: str = "auto") -> Strategy:
     Args:
         kind: "one" device; "mirrored" over all GPUs, or over all CPU devices if there is no GPU (TensorFlow's
             logical ones, or those of XLA_FLAGS=--xla_force_host_platform_device_count on JAX); "multi_worker" over
-            the cluster that `TF_CONFIG` or SLURM describes; "auto" is "multi_worker" on TensorFlow if `TF_CONFIG` is
-            set, "mirrored" if there are several GPUs, else "one".
+            the cluster that `TF_CONFIG` or SLURM describes; "auto" is "multi_worker" on TensorFlow if there is one with
+            several processes, "mirrored" if there are several GPUs, else "one".
+        wait: seconds to wait for the other workers of "multi_worker".
 
     Raises:
-        ValueError: unknown kind, one device for "mirrored", no cluster for "multi_worker", or the backend cannot:
-            JAX trains on the devices of one process, and PyTorch on one device.
+        ValueError: unknown kind, one device for "mirrored", no cluster for "multi_worker", workers that do not come, or
+            the backend cannot: JAX trains on the devices of one process, and PyTorch on one device.
     """
     if kind not in ("auto", "one", "mirrored", "multi_worker"):
         raise ValueError(f"Unknown strategy {kind!r}; expected 'auto', 'one', 'mirrored' or 'multi_worker'.")
@@ -123,10 +124,8 @@ def strategy(kind: str = "auto") -> Strategy:
                 "Use --strategy one, or make more GPUs visible."
             )
         return _mirrored(tuple(names))
-    if "TF_CONFIG" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ:
-        os.environ["TF_CONFIG"] = _cluster_of_slurm(int(os.environ["SLURM_STEP_NUM_TASKS"]))
-    if "TF_CONFIG" in os.environ:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+    if (cluster := workers.cluster()) is not None:
+        return workers.strategy(cluster, wait)
     raise ValueError(
         "Strategy 'multi_worker' needs a cluster: set TF_CONFIG on each worker, or start with srun "
         "under SLURM. For this machine alone use --strategy mirrored."
@@ -149,7 +148,8 @@ def _need_backend_of(kind: str) -> None:
 
 
 def _is_in_cluster() -> bool:
-    return keras.backend.backend() == "tensorflow" and "TF_CONFIG" in os.environ
+    several = "TF_CONFIG" in os.environ or workers.tasks_of_slurm() > 1
+    return keras.backend.backend() == "tensorflow" and several
 
 
 def _has_several_gpus() -> bool:
@@ -159,19 +159,6 @@ def _has_several_gpus() -> bool:
 
 def _one() -> Strategy:
     return tf.distribute.get_strategy() if keras.backend.backend() == "tensorflow" else OneDevice()
-
-
-def _cluster_of_slurm(tasks: int) -> str:
-    """`TF_CONFIG` of a task of `srun`.
-
-    TensorFlow's resolver gives addresses only: with its numbers of GPUs it fails on nodes without any, and binds those
-    that SLURM has bound. The numbers given here spare it a call of nvidia-smi.
-    """
-    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
-    )
-    cluster = resolver.cluster_spec().as_dict()
-    return json.dumps({"cluster": cluster, "task": {"type": resolver.task_type, "index": resolver.task_id}})
 
 
 @functools.cache

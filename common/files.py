@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import glob
+import hashlib
 import json
 import os
 import platform
@@ -115,6 +116,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is no npz file of plain arrays; write one with np.savez.") from error
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` in one rename."""
     with replacing(path) as temporary:
@@ -122,10 +129,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON to `path` in one rename, a list of numbers or names in one line."""
+    """Writes `value` as indented JSON to `path` in one rename, as `json_text` has it."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """`value` as indented JSON, a list of numbers or names in one line."""
     text = json.dumps(value, indent=2)
     flat = re.sub(r"\[\n\s+([^\[\]{}]*?)\n\s*\]", lambda match: "[" + re.sub(r",\n\s+", ", ", match[1]) + "]", text)
-    write_text(path, flat + "\n")
+    return flat + "\n"
 
 
 @contextlib.contextmanager

@@ -25,9 +25,11 @@ def adapt(model: keras.Model) -> None:
     What layers add to the loss is stored for each replica apart. Keras 3.15 has one list for all of them, whose threads
     take turns where they wait for each other, as in that batch normalization, and clear or take each other's.
 
-    `fit` works under `MultiWorkerMirroredStrategy`. Keras 3.15 fails there in two places (keras issue 20585): the
-    symbolic build reduces a batch of per-replica values as if it were a tensor, and logs are reduced along an axis
-    that scalars lack.
+    Each sample counts alike, however many of a batch a replica has. Keras takes the mean over each replica's share.
+
+    The symbolic build takes one replica's share of a batch. Keras 3.15 adds up all shares, as if they were tensors of
+    one shape; under `MultiWorkerMirroredStrategy` that fails in any case (keras issue 20585), and so do logs, which are
+    reduced there along an axis that scalars lack.
 
     On PyTorch each variable becomes a parameter of the module that a model is. Keras 3.15 registers them by their
     paths, and so one of several with the same path, as in a cloned network; the gradients of the others were never
@@ -39,6 +41,9 @@ def adapt(model: keras.Model) -> None:
     if keras.backend.backend() != "tensorflow":
         return
     used = model.distribute_strategy
+    if used.num_replicas_in_sync > 1 and not isinstance(model.compute_loss, functools.partial):
+        model.compute_loss = functools.partial(_loss_of_share, model, model.compute_loss)
+        model._maybe_symbolic_build = functools.partial(_build_by_one_share, model)
     for layer in model._flatten_layers() if used.num_replicas_in_sync > 1 else ():
         layer._losses = _LossesOfThread()
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -48,6 +53,34 @@ def adapt(model: keras.Model) -> None:
         # The mixin adds methods and no state, so the class can change under a finished model.
         kind = type(model)
         model.__class__ = type(kind.__name__, (_MultiWorkerSteps, kind), {})
+
+
+def _build_by_one_share(model: keras.Model, iterator: Any = None, data_batch: Any = None) -> None:
+    """Keras' symbolic build by a replica's share of a batch; its own adds the shares up, which may differ in size."""
+    if iterator is not None:
+        batch = next(iter(iterator))[2]
+        local = model.distribute_strategy.experimental_local_results
+        data_batch = keras.tree.map_structure(lambda value: local(value)[0], next(batch))
+    with model.distribute_strategy.scope():
+        model._symbolic_build(data_batch=data_batch)
+
+
+def _loss_of_share(
+    model: keras.Model, compute_loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True
+) -> Any:
+    """The loss of a replica, whose gradient counts as much as the replica has of the batch.
+
+    That of what layers add is the same on each. A loss over pairs of all replicas is whole on each, so it needs equally
+    large shares, as batches of P identities give.
+    """
+    loss = compute_loss(x, y, y_pred, sample_weight, training=training)
+    context = tf.distribute.get_replica_context()
+    if context is None or not training:  # Keras builds a model
+        return loss
+    rows = tf.cast(tf.shape(keras.tree.flatten(x)[0])[0], loss.dtype)
+    share = rows * context.num_replicas_in_sync / context.all_reduce("SUM", rows)  # 1 where all have as many
+    of_samples = loss - sum(model._aggregate_additional_loss(added) for added in model.losses)
+    return loss + (share - 1) * (of_samples - tf.stop_gradient(of_samples))  # its value is what is logged
 
 
 def _register_variables(model: keras.Model) -> None:
@@ -72,22 +105,13 @@ class _LossesOfThread(threading.local):
 
 
 class _MultiWorkerSteps:
-    """The two methods of a Keras model that differ under several workers."""
+    """The methods of a Keras model that differ under several workers."""
 
     distribute_strategy: Any
     train_function: Any
     test_function: Any
     train_step: Any
     test_step: Any
-    _symbolic_build: Any
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        if iterator is not None:
-            batch = next(iter(iterator))[2]
-            local = self.distribute_strategy.experimental_local_results
-            data_batch = keras.tree.map_structure(lambda value: local(value)[0], next(batch))
-        with self.distribute_strategy.scope():
-            self._symbolic_build(data_batch=data_batch)
 
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is None or force:

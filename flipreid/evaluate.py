@@ -1,6 +1,6 @@
 """Evaluates a run: retrieval with single and double images, re-ranking, report and figures.
 
-python -m PROJECT.evaluate [RUN] [--publish]
+python -m PROJECT.evaluate [RUN] [--publish] [--dataset duke --data-dir DIR]
 """
 
 import textwrap
@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 
 from common.datasets import person_reid
-from common.experiments import entry
+from common.experiments import entry, reid
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.identity import cached_json, class_count
 from common.experiments.learning_curve import learning_record
 from common.experiments.periodic_evaluation import TEST_MAP
 from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
 from common.experiments.reid_study import untrained_record
-from common.experiments.run_folder import cached_json
 from common.metrics import cosine_distances
 from common.report import plots, tables
 from common.retrieval import rerank, save_embeddings, score
 
 from .config import Config, Trial, trials
-from .data import evaluation_data, is_finished
+from .data import is_finished, read
 from .model import restore
 from .tables import METHODS, publish, run_differences, run_table
 
@@ -40,7 +40,7 @@ def evaluate_trial(
     """
 
     def make() -> dict[str, Any]:
-        model = restore(config, trial, data.train.identity.nunique(), folder).single_and_double
+        model = restore(config, trial, class_count(folder, "train", "identity"), folder).single_and_double
         queries, galleries = (embed(model, table, config.image_size) for table in (data.query, data.gallery))
         record: dict[str, Any] = {
             **asdict(trial),
@@ -57,7 +57,8 @@ def evaluate_trial(
                 record |= score_record(score(query, gallery, distances=distances), query, "reranked_")
         return record
 
-    return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
+    features = [folder / file for file in FEATURES.values()]
+    return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make, features)
 
 
 def gap(single: np.ndarray, double: np.ndarray) -> float:
@@ -94,7 +95,19 @@ def draw_scores(results: entry.Results, path: Path) -> None:
     plots.bars(path, heights, names, "training", "mAP (%)")
 
 
-evaluate = entry.Evaluation(__package__, Config, trials, evaluation_data, is_finished, evaluate_trial, report, publish)
+evaluate = entry.Evaluation(
+    __package__,
+    Config,
+    trials,
+    read,
+    is_finished,
+    evaluate_trial,
+    report,
+    publish,
+    reid.Arguments,
+    person_reid.ReIDData.without_junk,
+    reid.on_another_set,
+)
 
 if __name__ == "__main__":
     entry.evaluate_main(evaluate)

@@ -13,10 +13,11 @@ import tyro
 
 from common.distribution import need_tensorflow
 from common.experiments.config import run_command
+from common.experiments.identity import class_count
 from common.experiments.run_folder import finished_trials, load_config, newest_run
 
 from .config import Config, Trial, trials
-from .data import is_finished, read
+from .data import is_finished
 from .model import FlipModel, restore
 
 SIGNATURES = ("single", "double")
@@ -59,13 +60,13 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     run = arguments.run or newest_run(arguments.runs_dir, __package__)
     config, trial = load_config(run, Config), Trial(arguments.method, arguments.seed)
-    data = read(config)
-    finished = finished_trials(run, list(trials(config)), lambda t: is_finished(config, t, data, run / t.name))
+    finished = finished_trials(run, list(trials(config)), lambda t: is_finished(config, t, None, run / t.name))
     if trial not in finished:
         names = [t.name for t in finished]
         raise ValueError(f"{run} has no finished training {trial.name}; finished are {names}.")
     folder = arguments.out or run / trial.name / "savedmodel"
-    export(restore(config, trial, data.train.identity.nunique(), run / trial.name), folder)
+    trained = run / trial.name
+    export(restore(config, trial, class_count(trained, "train", "identity"), trained), folder)
     print(f"SavedModel with signatures {', '.join(SIGNATURES)}: {folder}")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from common.experiments.config import RunConfig
 
@@ -12,6 +12,8 @@ Normalization = Literal["none", "batch", "layer", "l2"]
 @dataclass(frozen=True)
 class Config(RunConfig):
     """One run: a data set, an architecture, and a training per (normalization, abnormal digit, seed)."""
+
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)
 
     dataset: Literal["digits", "mnist5000", "mnist", "usps"] = "mnist"  # images to read, section 5.1.1
     split: Literal["all", "train"] = "all"  # images to cluster and train on; anomaly detection trains on "train" always
@@ -37,6 +39,11 @@ class Config(RunConfig):
             zero_or_more=("leaky_relu_slope",),
             unique=("normalizations",),
         )
+        if (max(self.seeds) + 1) * self.kmeans_restarts > 2**32:
+            raise ValueError(
+                "Start i of k-means has the seed seed · kmeans_restarts + i, which must be below 2^32, "
+                f"got seeds {self.seeds} and {self.kmeans_restarts} restarts; choose smaller ones."
+            )
         if not set(self.abnormal_digits) <= set(range(10)):
             raise ValueError(f"abnormal_digits must be digits from 0 to 9, got {self.abnormal_digits}.")
         if self.placement == "hidden" and not set(self.normalizations) <= {"batch", "layer"}:

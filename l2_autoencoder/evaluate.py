@@ -21,7 +21,7 @@ from tqdm import tqdm
 from common.datasets import digits
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
 from common.report import plots as common_plots
@@ -138,7 +138,8 @@ def evaluate_trial(
             numbers = anomaly_record(trained, tested, normal, num_clusters, config.kmeans_restarts, trial.seed)
         return {**asdict(trial), "images": len(images), **numbers}
 
-    return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
+    written = [folder / OUTPUTS] if trial.abnormal_digit is None else []
+    return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make, written)
 
 
 def clustering_differences(results: entry.Results) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import tyro
 
 from common.experiments import entry
 from common.experiments.config import run_command
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.report import plots, tables
 
 from .codec import MODEL
@@ -43,6 +43,7 @@ METRICS = "metrics.json"
 class Arguments(entry.Arguments):
     """Evaluates a run and prints the table «paper | this run»."""
 
+    test_dir: Path | None = None  # where the photographs to judge by lie on this machine
     optimize: Optimize = "off"  # also change the codes of blocks: all at once, or by the encoder as in the publication
 
 

@@ -17,6 +17,7 @@ class Config(RunConfig):
     """One run: a victim model behind a server, and an attack model per (attack, seed)."""
 
     PLACES: ClassVar[tuple[str, ...]] = (*RunConfig.PLACES, "weights", "perceptual_weights")
+    FILES: ClassVar[tuple[str, ...]] = ("weights", "perceptual_weights", "features")
 
     dataset: Literal["synthetic", "market1501", "duke"] = "market1501"  # of the adversary and the users
     people: int = 400  # how many identities the synthetic set has

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from common import distribution
+from common.backbones import check_weights
 from common.datasets import person_reid, sampler
 
 from .config import RECONSTRUCTIONS, Config, batches_per_step
@@ -60,8 +61,21 @@ def describe(config: Config, parts: Parts) -> str:
 def check(config: Config, strategy: distribution.Strategy) -> None:
     """Raises ValueError where several processes would train, or a batch cannot be split over the devices."""
     distribution.need_one_process(strategy, __package__)  # which serves the model that it trained, and sends requests
+    if config.reconstruction_batch % strategy.num_replicas_in_sync and "adversarial" in config.attacks:
+        raise ValueError(
+            f"reconstruction_batch {config.reconstruction_batch} cannot be split over {strategy.num_replicas_in_sync} "
+            "replicas, of which each computes its own mean; use a multiple, or --strategy one."
+        )
     if config.victim == "trained":
         sampler.check_parts(config.identities_per_batch, strategy.num_replicas_in_sync)
+
+
+def check_pretrained(config: Config) -> None:
+    """Raises ValueError where weights of the victim model's backbone, or of the compared network, cannot be had."""
+    if config.victim == "trained":
+        check_weights(config.backbone, config.image_size, config.weights)
+    if {"feature", "adversarial"} & set(config.attacks):
+        check_weights(config.perceptual, config.reconstruction_size, config.perceptual_weights)
 
 
 def is_validation(local: pd.DataFrame, share: float) -> np.ndarray:

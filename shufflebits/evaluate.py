@@ -16,7 +16,7 @@ from common.datasets import person_reid
 from common.datasets.images import read_image
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.metrics import cosine_distances
 from common.report import plots, tables
 

@@ -10,7 +10,7 @@ from .attacks.collect import FEATURES, collect, load
 from .attacks.encryption_settings import on_words
 from .attacks.training import train_classifier, train_reconstructor
 from .config import RECONSTRUCTIONS, Config, Trial, trials
-from .data import Parts, check, describe, read
+from .data import Parts, check, check_pretrained, describe, read
 
 
 def train_trial(config: Config, trial: Trial, parts: Parts, strategy: distribution.Strategy, folder: Path) -> None:
@@ -31,4 +31,4 @@ def train_trial(config: Config, trial: Trial, parts: Parts, strategy: distributi
         train_model(config, trial, parts, local, users, folder)
 
 
-train = entry.Training(__package__, trials, read, describe, train_trial, check)
+train = entry.Training(__package__, trials, read, describe, train_trial, check, check_pretrained)

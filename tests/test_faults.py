@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from common.experiments.run_folder import LOCK
 from tests.helpers import start_python
 from tests.test_repository import PROJECTS
 
@@ -91,14 +92,15 @@ def contents(folder, leftovers):
     """File below `folder` -> what it holds, files of TensorBoard and fonts aside."""
     files = [path for path in folder.rglob("*") if path.is_file() and not {"tensorboard", "matplotlib"} & {*path.parts}]
     hidden = [path for path in files if any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    assert leftovers or not hidden, hidden
+    assert leftovers or {path.name for path in hidden} <= {LOCK}, hidden
     return {str(path.relative_to(folder)): content(path) for path in files if path not in hidden}
 
 
 def assert_same(folder, whole):
     files = contents(folder, leftovers=False)
     assert files.keys() == whole.keys()
-    differing = [name for name in whole if files[name] != whole[name] and not name.endswith("environment.json")]
+    bytewise = ("environment.json", "written.json")
+    differing = [name for name in whole if files[name] != whole[name] and not name.endswith(bytewise)]
     assert not differing, differing
 
 

@@ -58,7 +58,8 @@ def test_full_and_read_only_disk(tmp_path):
     )  # fmt: skip
     full, files, locked, *after = done.stdout.splitlines()
     assert full == f"{disk}/best.weights.h5 could not be written: the disk is full. {CONTINUES}", done.stderr
-    assert locked.startswith(f"{disk}/log.csv could not be written: the disk is read-only. Choose another folder")
+    events = f"{disk}/tensorboard/events.out.tfevents.0"
+    assert locked.startswith(f"{events} could not be written: the disk is read-only. Choose another folder")
     assert files.startswith("['best.weights.h5', 'checkpoint', 'log.csv'")  # and no temporary ones
     assert after == [files, files]
     assert arrays(copy / "checkpoint/state.npz") == arrays(files_of_an_epoch[0])

@@ -22,6 +22,7 @@ MAY_IMPORT_TENSORFLOW = (
     "common/distribution.py",
     "common/experiments/training.py",
     "common/keras_workarounds.py",
+    "common/workers.py",
     "shufflebits/attacks/gradient_steps.py",
 )
 

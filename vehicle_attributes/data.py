@@ -10,12 +10,14 @@ from common import distribution
 from common.datasets import sampler
 from common.datasets.image_folder import LabeledImages, read_folders
 from common.datasets.images import BOX
+from common.experiments.checkpoint import epochs_done
 
-from .config import Config
+from .config import Config, Trial
 from .readers.compcars import read_compcars, read_compcars_sv
 from .readers.mio_tcd import read_mio_tcd
 from .readers.values import is_known, similar_names
 from .readers.veri_wild import read_veri_wild
+from .recognizer import NETWORK
 
 PHOTOGRAPHS = Path(__file__).with_name("photographs")  # the set "embedded"; ATTRIBUTION.md there says whose they are
 
@@ -107,3 +109,8 @@ def describe(config: Config, data: LabeledImages) -> str:
 def check(config: Config, strategy: distribution.Strategy) -> None:
     """Raises ValueError where a batch cannot be split over the devices."""
     sampler.check_parts(config.classes_per_batch, strategy.num_replicas_in_sync)
+
+
+def is_finished(config: Config, trial: Trial, data: LabeledImages, folder: Path) -> bool:
+    """Whether a training has left its recognizer, and not before its epochs were raised."""
+    return (folder / NETWORK).exists() and not 0 < epochs_done(folder) < config.epochs

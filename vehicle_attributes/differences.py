@@ -12,7 +12,7 @@ import numpy as np
 
 from common.datasets.image_folder import LabeledImages
 from common.experiments import entry
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 from common.statistics import Interval, paired_difference
 
 from .config import UNTRAINED, Config

@@ -14,14 +14,14 @@ from sklearn.metrics import confusion_matrix
 from common.datasets.image_folder import LabeledImages
 from common.datasets.images import boxes_of, read_image
 from common.experiments import entry
+from common.experiments.identity import cached_json
 from common.experiments.learning_curve import learning_record
-from common.experiments.run_folder import cached_json
 from common.files import replacing
 from common.report import plots, tables
 
 from . import recognizer
 from .config import UNTRAINED, Config, Trial, trials
-from .data import read
+from .data import is_finished, read
 from .differences import CLASSIFIER, CORRECT, NEAREST, differences
 from .open_set.measure import open_set_record
 from .open_set.tables import GROWTH, draw_growth
@@ -30,11 +30,6 @@ from .tables import DIFFERENCES, converged, open_set_sections, publish, run_diff
 
 METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"
 _SHOWN = 30  # classes in a figure or a table; with more of them the least accurate ones are shown
-
-
-def is_finished(config: Config, trial: Trial, data: LabeledImages, folder: Path) -> bool:
-    """Whether a training has left its recognizer."""
-    return (folder / recognizer.NETWORK).exists()
 
 
 def evaluate_trial(
@@ -57,7 +52,9 @@ def evaluate_trial(
         progress = {} if trial.loss == UNTRAINED else learning_record(folder, TEST_ACCURACY)
         return asdict(trial) | record | progress
 
-    return cached_json(folder / METRICS, [folder / recognizer.NETWORK, folder / recognizer.CLASSES], __name__, make)
+    inputs = [folder / recognizer.NETWORK, folder / recognizer.CLASSES]
+    written = [folder / CORRECT, *([] if config.held_out else [folder / NEIGHBORS])]
+    return cached_json(folder / METRICS, inputs, __name__, make, written)
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:

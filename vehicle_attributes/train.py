@@ -16,11 +16,11 @@ from common.datasets.image_folder import LabeledImages
 from common.datasets.images import boxes_of
 from common.experiments import entry
 from common.experiments.checkpoint import is_due
-from common.experiments.image_training import fit_on_images
+from common.experiments.image_training import check_pretrained, fit_on_images
 
 from . import recognizer
 from .config import UNTRAINED, Config, Trial, trials
-from .data import check, describe, read
+from .data import check, describe, is_finished, read
 from .model import build, losses, targets
 from .open_set.split import balanced_rows, training_rows
 from .recognition import TEST_ACCURACY, accuracy, choose_gallery, nearest_exemplars
@@ -72,8 +72,9 @@ def train_trial(
     config: Config, trial: Trial, data: LabeledImages, strategy: distribution.Strategy, folder: Path
 ) -> None:
     """Trains one network into `folder` and leaves it there as a recognizer."""
-    if (folder / recognizer.NETWORK).exists():
+    if is_finished(config, trial, data, folder):
         return
+    (folder / recognizer.NETWORK).unlink(missing_ok=True)  # of fewer epochs than there are to be now
     table = training_rows(config, trial, data.train)
     classes = {name: sorted(table[name].unique()) for name in config.attributes}
     with strategy.scope():
@@ -108,4 +109,4 @@ def pass_steps(config: Config, num_images: int) -> int:
     return batches.steps_per_epoch(num_images, config.classes_per_batch * config.images_per_class)
 
 
-train = entry.Training(__package__, trials, read, describe, train_trial, check)
+train = entry.Training(__package__, trials, read, describe, train_trial, check, check_pretrained)

@@ -13,7 +13,7 @@ import keras
 from common.backbones import checkpoints, keras_applications
 from common.backbones.small_resnet import small_resnet
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "build_backbone", "check_weights"]
 
 # 0.4, near which the mean of a ResNet50's pooled features lies, divided by the mean of this backbone's: 0.97 of
 # MobileNet 0.25 and 0.31 of EfficientNet-Lite0, with ImageNet weights at stride 1, on 512 training images of
@@ -90,3 +90,12 @@ def build_backbone(
     if weights is not None:
         raise ValueError(f"small_resnet has no pretrained weights: use --weights none, got {weights}.")
     return Backbone(small_resnet(shape, last_stride))
+
+
+def check_weights(name: str, image_size: Sequence[int], weights: str | Path | None) -> None:
+    """Raises ValueError if weights cannot be had or do not fit, as `build_backbone` does, which knows by building.
+
+    Those that come with this repository are had and fit.
+    """
+    if weights not in (None, "none") and (name, weights) not in keras_applications.EMBEDDED:
+        build_backbone(name, image_size, weights)

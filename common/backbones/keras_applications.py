@@ -46,6 +46,8 @@ NETWORKS = {
     **{f"mobilenet_{width}": _mobilenet(width) for width in (0.5, 0.75, 1.0)},
 }
 
+EMBEDDED = {(name, "imagenet") for name, network in NETWORKS.items() if network.embedded}  # (network, weights)
+
 
 def build(
     name: str, shape: tuple[int, int, int], weights: str | Path | None, last_stride: int

@@ -1,7 +1,9 @@
 """Exact resume: one file with everything that the next epoch depends on, replaced at each epoch's end."""
 
+import contextlib
 import io
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from common import distribution
+from common.experiments.environment import this_start
 from common.experiments.event_file import EventFile
+from common.experiments.identity import IDENTITY, WRITTEN, stamp_of
 from common.files import replacing, save_weights, write_text
 
 BEST_WEIGHTS = "best.weights.h5"
@@ -39,6 +43,39 @@ def is_finished(config: Any, trial: Any, data: Any, folder: Path) -> bool:
     return epochs_done(folder) >= config.epochs
 
 
+def check_stamps(folders: Iterable[Path]) -> None:
+    """Raises ValueError if a checkpoint in the folder of a training, or of a stage of it, is of another one."""
+    for folder in folders:
+        for path in sorted(folder.rglob(_CHECKPOINT.name)):
+            with _reading(path), np.load(path) as file:
+                stamp = json.loads(str(file.get("stamp", "null")))
+            _check_stamp(path, stamp)
+
+
+def _check_stamp(path: Path, stamp: dict[str, str] | None) -> None:
+    own = stamp_of(path.parent.parent)
+    if stamp == own:
+        return
+    if own is None:
+        raise ValueError(f"{path} is of a run that has lost its {IDENTITY}; the command that trained it writes that.")
+    place = "outside of a run" if stamp is None else f"{stamp['place']!r}"
+    run = " of another run" if stamp and stamp["identity"] != own["identity"] else ""
+    raise ValueError(
+        f"{path} was not trained here: it is of the training {place}{run}. Put the right file back, or remove "
+        f"{path.parent.parent} to start that training over."
+    )
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Remove {path.parent.parent} to start that training over."
+        ) from error
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Writes the state of a training at each epoch's end; restores it when it is made.
 
@@ -63,14 +100,29 @@ class Checkpoint(keras.callbacks.Callback):
         self.log: list[dict[str, float]] = []
         self._events = EventFile(folder)
         self._variables = _all_variables(model)
+        self._stamp = stamp_of(folder)
         if self.path.exists():
             self._restore()
-            self._write_log()  # a kill may have come between the checkpoint and the log
+            if self._log_text() != _text(folder / "log.csv"):  # a kill has come between the checkpoint and the log
+                self._write_log()
+        elif done := epochs_done(folder):
+            raise ValueError(
+                f"{folder} has a log and weights of {done} epochs, but no {_CHECKPOINT}, which they go on from. Put it "
+                f"back, or remove {folder} to start that training over."
+            )
 
     @property
     def epoch(self) -> int:
         """Number of epochs done."""
         return len(self.log)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self.writes:
+            if start := this_start():
+                start.begin()
+            if self.log:
+                self._write_log()  # before hours of training, to know whether that can be done
+            (self.folder / WRITTEN).unlink(missing_ok=True)  # of fewer epochs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
@@ -85,8 +137,10 @@ class Checkpoint(keras.callbacks.Callback):
         self.path.parent.mkdir(exist_ok=True)
         with replacing(self.path) as temporary:
             # By position: Keras numbers unnamed layers through the life of a process.
-            np.savez(temporary, *values, log=json.dumps(self.log))
+            np.savez(temporary, *values, log=json.dumps(self.log), stamp=json.dumps(self._stamp))
         self._write_log()
+        if (start := this_start()) and self._stamp:
+            start.add(self._stamp["place"], self.epoch)
 
     def _is_best(self, row: dict[str, float]) -> bool:
         """Whether an epoch is better than all before it, by what is logged of them."""
@@ -101,20 +155,19 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _write_log(self) -> None:
         if self.writes:
-            text = io.StringIO()
-            pd.DataFrame(self.log).to_csv(text, index=False)
-            write_text(self.folder / "log.csv", text.getvalue())
             self._events.write(self.log)
+            write_text(self.folder / "log.csv", self._log_text())
+
+    def _log_text(self) -> str:
+        text = io.StringIO()
+        pd.DataFrame(self.log).to_csv(text, index=False)
+        return text.getvalue()
 
     def _restore(self) -> None:
-        try:
-            with np.load(self.path) as file:
-                arrays = dict(file)
-            self.log = json.loads(str(arrays.pop("log")))
-        except Exception as error:
-            raise ValueError(
-                f"{self.path} is damaged ({error}). Remove {self.folder} to start that training over."
-            ) from error
+        with _reading(self.path), np.load(self.path) as file:
+            arrays = dict(file)
+            self.log, stamp = json.loads(str(arrays.pop("log"))), json.loads(str(arrays.pop("stamp", "null")))
+        _check_stamp(self.path, stamp)
         values = list(arrays.values())  # in the order in which np.savez wrote them
         saved, expected = [v.shape for v in values], [tuple(v.shape) for v in self._variables]
         if saved != expected:
@@ -124,6 +177,10 @@ class Checkpoint(keras.callbacks.Callback):
             )
         for variable, value in zip(self._variables, values):
             variable.assign(value)
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _all_variables(model: keras.Model) -> list[keras.Variable]:

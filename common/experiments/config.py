@@ -4,6 +4,7 @@ A project's `config.py` holds one frozen dataclass derived from `RunConfig` and 
 `PRESETS: dict[name, (description, config)]`; everything else is here. Nothing here imports a framework.
 """
 
+import difflib
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -18,23 +19,32 @@ from common.files import about_disk
 
 Config = TypeVar("Config", bound="RunConfig")
 
+_SEEDS = 2**31  # below it, all generators take a seed
+
 
 @dataclass(frozen=True)
 class RunConfig:
     """Fields of every run of every project."""
 
     PLACES: ClassVar[tuple[str, ...]] = ("runs_dir", "data_dir")  # fields that say where files lie, and nothing else
+    FILES: ClassVar[tuple[str, ...]] = ()  # fields that name a file, of which the content counts
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ()  # numbers of epochs that may be raised later: no schedule ends with them
 
     name: str = ""  # run folder below runs-dir/<project>; empty: the preset's name
     runs_dir: Path = Path("runs")  # where run folders go
     data_dir: Path | None = None  # folder of the data set; not needed for embedded data
     seeds: tuple[int, ...] = (0,)  # one training each
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"  # devices to train on
+    worker_wait: int = 60  # seconds to wait for the other processes of multi_worker
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of inner layers; weights, heads, losses: float32
 
     def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds must be one or more different integers from 0 on, got {self.seeds}.")
+        if (
+            not self.seeds
+            or len(set(self.seeds)) != len(self.seeds)
+            or not 0 <= min(self.seeds) <= max(self.seeds) < _SEEDS
+        ):
+            raise ValueError(f"seeds must be one or more different integers from 0 to 2^31 - 1, got {self.seeds}.")
 
     def _validate(
         self, *, above_zero: Sequence[str] = (), zero_or_more: Sequence[str] = (), unique: Sequence[str] = ()
@@ -70,6 +80,8 @@ class ImageTrainingConfig(RunConfig):
     """Fields of trainings on image files: a pretrained backbone, and a schedule in epochs and steps."""
 
     PLACES: ClassVar[tuple[str, ...]] = (*RunConfig.PLACES, "weights")
+    FILES: ClassVar[tuple[str, ...]] = ("weights",)
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)
 
     backbone: str = "resnet50"  # see common/backbones
     weights: str = "imagenet"  # of the backbone: ImageNet's, the path of a file, or "none"
@@ -119,12 +131,21 @@ class ReIDConfig(ImageTrainingConfig):
 
 
 def parse(presets: Mapping[str, tuple[str, Config]], arguments: Sequence[str] | None = None) -> Config:
-    """Parses `PRESET [--field value ...]`; exits with status 2 and a message on bad input.
+    """Parses `PRESET [--field value ...]`; exits with status 2 and a message on bad input, near names of a typo in it.
 
     Args:
         presets: name -> (description, config).
         arguments: command line without the program's name; default `sys.argv[1:]`.
     """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and not arguments[0].startswith("-"):
+        preset = arguments[0]
+        if preset not in presets:
+            near = difflib.get_close_matches(preset, presets, 3, 0.5)
+            others = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(presets)}."
+            print(f"There is no preset {preset!r}; {others}", file=sys.stderr)
+            sys.exit(2)
+        presets = {preset: presets[preset]}  # whose fields alone an error or a help is about
     named = {
         name: (description, replace(config, name=config.name or name))
         for name, (description, config) in presets.items()
@@ -149,6 +170,9 @@ def run_command(command: Callable[[], object]) -> None:
         if raised_in != _package_folder(Path(__file__)) and not (raised_in / "train.py").is_file():
             raise
         sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is saved; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
 
 
 def _package_folder(file: Path) -> Path:

@@ -1,20 +1,33 @@
 """The one way through a project: a preset, its trainings, a report.
 
 A project supplies its own part: `train = entry.Training(…)` in its `train.py`, and `evaluate = entry.Evaluation(…)` in
-its `evaluate.py`. Both are called like functions. The command lines and the loops over trainings are here.
+its `evaluate.py`. Both are called like functions. The loops over trainings are here, the command line of both is
+`command.main`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import tyro
 from tqdm import tqdm
 
-from common import distribution
-from common.experiments.config import RunConfig, parse, run_command, to_json
-from common.experiments.run_folder import finished_trials, load_config, newest_run, open_run, write_environment
+from common import distribution, workers
+from common.experiments.checkpoint import check_stamps
+from common.experiments.config import RunConfig, run_command, to_json
+from common.experiments.environment import ENVIRONMENT, starting
+from common.experiments.identity import differences, identity_of, read_identity, recording, summaries
+from common.experiments.run_folder import (
+    finished_trials,
+    folder_of,
+    load_config,
+    locked,
+    newest_run,
+    open_run,
+    refuse_another,
+)
 from common.experiments.training import release_graphs
 from common.report.tables import Report, write_report
 
@@ -31,8 +44,16 @@ T = TypeVar("T", bound=Trial)
 D = TypeVar("D")
 
 
-def _any_strategy(config: Any, strategy: distribution.Strategy) -> None:
-    """Accepts every strategy."""
+def _all_data(data: Any) -> Any:
+    return data
+
+
+def _the_run(run: Path, config: Any, arguments: Any) -> Path:
+    return run
+
+
+def _anything(*given: Any) -> None:
+    """Accepts it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class Training(Generic[C, T, D]):
         describe: config, data -> name and size of the data, for the first line on the screen.
         train_trial: config, trial, data, strategy, folder: trains into the folder, continuing what is there.
         check: config, strategy: raises ValueError if they do not go together.
+        check_pretrained: config: raises ValueError if weights that a new run begins with cannot be had.
     """
 
     project: str
@@ -53,7 +75,8 @@ class Training(Generic[C, T, D]):
     read: Callable[[C], D]
     describe: Callable[[C, D], str]
     train_trial: Callable[[C, T, D, distribution.Strategy, Path], None]
-    check: Callable[[C, distribution.Strategy], None] = _any_strategy
+    check: Callable[[C, distribution.Strategy], None] = _anything
+    check_pretrained: Callable[[C], None] = _anything
 
     def __call__(self, config: C, strategy: distribution.Strategy | None = None) -> Path:
         """Trains all trials of `config`, continuing where an earlier call stopped; returns the run folder.
@@ -61,20 +84,43 @@ class Training(Generic[C, T, D]):
         Raises:
             ValueError: data, strategy or run folder do not fit the config; the sentence says how.
         """
-        strategy = strategy or distribution.strategy(config.strategy)
+        run = folder_of(config, self.project)
+        refuse_another(run, config)  # before data are read, which may take minutes
+        strategy = strategy or distribution.strategy(config.strategy, config.worker_wait)
         self.check(config, strategy)
         data = self.read(config)
+        if not run.exists():
+            self.check_pretrained(config)
         trials = list(self.trials(config))
-        run = open_run(config, self.project)
-        write_environment(run)
-        print(
-            f"{self.project}: {self.describe(config, data)}; {len(trials)} training(s) on "
-            f"{strategy.num_replicas_in_sync} device(s) -> {run}"
-        )
-        for trial in trials:
-            self.train_trial(config, trial, data, strategy, run / trial.name)
-            release_graphs()
+        if not distribution.is_chief(strategy):
+            self._train(config, trials, data, strategy, run)
+            return run
+        identity = identity_of(config, data)
+        refuse_another(run, config, identity)
+        with locked(run):
+            open_run(config, self.project, identity)
+            check_stamps(run / trial.name for trial in trials)
+            print(
+                f"{self.project}: {self.describe(config, data)}; {len(trials)} training(s) on "
+                f"{strategy.num_replicas_in_sync} device(s) -> {run}"
+            )
+            with starting(run, self.train_trial.__module__) as start:
+                if not (run / ENVIRONMENT).exists():
+                    start.begin()
+                self._train(config, trials, data, strategy, run)
         return run
+
+    def _train(self, config: C, trials: list[T], data: D, strategy: distribution.Strategy, run: Path) -> None:
+        several = strategy.cluster_resolver is not None
+        lost = workers.naming_lost_workers("trained together with others")
+        with lost if several else contextlib.nullcontext():
+            self._train_each(config, trials, data, strategy, run)
+
+    def _train_each(self, config: C, trials: list[T], data: D, strategy: distribution.Strategy, run: Path) -> None:
+        for trial in trials:
+            with recording(run, run / trial.name) if distribution.is_chief(strategy) else contextlib.nullcontext():
+                self.train_trial(config, trial, data, strategy, run / trial.name)
+            release_graphs()
 
 
 @dataclass(frozen=True)
@@ -83,6 +129,7 @@ class Arguments:
 
     run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
     runs_dir: Path = Path("runs")  # where to look for it
+    data_dir: Path | None = None  # where its data set lies on this machine; default: where it was trained
     publish: bool = False  # write the numbers to results.json and renew the README's tables
 
 
@@ -131,6 +178,8 @@ class Evaluation(Generic[C, T, D, A]):
         report: results -> tables and figures.
         publish: results: writes them to the project's `results.json` and README.
         arguments: options of the command line.
+        test_data: data -> what is left to evaluate on.
+        elsewhere: run folder, config, arguments -> the folder of the run as it is to be evaluated.
     """
 
     project: str
@@ -142,6 +191,8 @@ class Evaluation(Generic[C, T, D, A]):
     report: Callable[[Results[C, T, D, A]], Report]
     publish: Callable[[Results[C, T, D, A]], None]
     arguments: type[A] = Arguments  # type: ignore[assignment]
+    test_data: Callable[[D], D] = _all_data
+    elsewhere: Callable[[Path, C, A], Path] = _the_run
 
     def __call__(self, run: Path | None = None, **options: Any) -> list[dict[str, Any]]:
         """Evaluates the finished trainings of a run, writes report and figures into it, and returns the numbers.
@@ -151,14 +202,19 @@ class Evaluation(Generic[C, T, D, A]):
             options: fields of `arguments`.
 
         Raises:
-            ValueError: not a run folder, or no training in it is finished.
+            ValueError: not a run folder, its data or its files are others than those that it was trained with, or no
+                training in it is finished.
         """
         arguments = self.arguments(run=run, **options)
         run = arguments.run or newest_run(arguments.runs_dir, self.project)
+        run = self.elsewhere(run, load_config(run, self.config_class), arguments)
         config = load_config(run, self.config_class)
-        data = self.read(config)
+        places = {name: getattr(arguments, name, None) for name in config.PLACES if name != "runs_dir"}
+        config = replace(config, **{name: place for name, place in places.items() if place is not None})
+        data = self._data(run, config)
         planned = list(self.trials(config))
         trials = finished_trials(run, planned, lambda trial: self.is_finished(config, trial, data, run / trial.name))
+        check_stamps(run / trial.name for trial in trials)
         with distribution.evaluation_strategy(config.strategy).scope():
             records = [
                 self.evaluate_trial(config, trial, data, run / trial.name, arguments)
@@ -170,18 +226,19 @@ class Evaluation(Generic[C, T, D, A]):
             self.publish(results)
         return records
 
-
-def main(presets: Mapping[str, tuple[str, C]], train: Training[C, T, D], evaluate: Evaluation[C, T, D, A]) -> None:
-    """`python -m PROJECT PRESET [--field value …]`: trains a preset, or goes on with it, then reports."""
-
-    def command() -> None:
-        config = parse(presets)
-        strategy = distribution.strategy(config.strategy)
-        run = train(config, strategy)
-        if distribution.is_chief(strategy):
-            evaluate(run)
-
-    run_command(command)
+    def _data(self, run: Path, config: C) -> D:
+        """The data of a run, if they are those that it was trained with."""
+        data, identity = self.read(config), read_identity(run)
+        if (
+            identity is not None
+            and identity["data"]
+            and (changes := differences(identity, identity | {"data": summaries(data)}))
+        ):
+            raise ValueError(
+                f"{run} was trained with other data ({'; '.join(changes)}). Pass --data-dir with the folder "
+                "of the data set as it was then."
+            )
+        return self.test_data(data)
 
 
 def evaluate_main(evaluate: Evaluation[C, T, D, A]) -> None:

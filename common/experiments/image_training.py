@@ -9,11 +9,17 @@ import numpy as np
 import pandas as pd
 
 from common import distribution
+from common.backbones import check_weights
 from common.datasets import pipeline
 from common.datasets.augmentation import Augmentation
 from common.experiments import training
 from common.experiments.config import ImageTrainingConfig
 from common.schedules import WarmUpAndDrops
+
+
+def check_pretrained(config: ImageTrainingConfig) -> None:
+    """Raises ValueError if the backbone's weights cannot be had, or are of another network."""
+    check_weights(config.backbone, config.image_size, config.weights)
 
 
 def fit_on_images(

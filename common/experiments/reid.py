@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import keras
 import numpy as np
@@ -15,9 +16,12 @@ from common.backbones import Backbone
 from common.datasets import images, person_reid, pipeline, sampler
 from common.datasets.augmentation import Augmentation
 from common.experiments import entry
-from common.experiments.config import ReIDConfig, RunConfig
+from common.experiments.checkpoint import BEST_WEIGHTS, check_stamps
+from common.experiments.config import ReIDConfig, RunConfig, to_json
+from common.experiments.identity import IDENTITY, WRITTEN, identity_of, read_identity, settings_of, summaries
 from common.experiments.image_training import fit_on_images
 from common.experiments.periodic_evaluation import TEST_MAP, PeriodicEvaluation, check_branches
+from common.files import write_json
 from common.report import plots, tables
 from common.retrieval import (
     Embeddings,
@@ -31,6 +35,13 @@ from common.retrieval import (
 RANKED_LISTS, LEARNING_CURVES = "figures/ranked_lists.png", "figures/learning_curves.png"
 UNTRAINED = "untrained.json"  # in a run folder: the scores of the weights that its trainings begin with
 SCORE_COLUMNS = ("mAP (%)", "rank-1 (%)", "rank-5 (%)", "rank-10 (%)", "mINP (%)")
+
+
+@dataclass(frozen=True)
+class Arguments(entry.Arguments):
+    """Evaluates a run and prints the table «paper | this run»."""
+
+    dataset: Literal["synthetic", "market1501", "duke", "msmt17"] | None = None  # to evaluate on another, with data-dir
 
 
 class TrainableNetwork(Protocol):
@@ -58,9 +69,31 @@ def describe(config: ReIDConfig, data: person_reid.ReIDData) -> str:
     )
 
 
-def evaluation_data(config: ReIDConfig) -> person_reid.ReIDData:
-    """The data set of a run without junk, which is no neighbor in re-ranking either."""
-    return read(config).without_junk()
+def on_another_set(run: Path, config: ReIDConfig, arguments: Arguments) -> Path:
+    """The run itself; or `on-DATASET` in it, a run of the same weights on the data set that the arguments name.
+
+    Raises:
+        ValueError: numbers on another set are to be published, or as of `read`.
+    """
+    if arguments.dataset in (None, config.dataset):
+        return run
+    if arguments.publish:
+        raise ValueError(f"Numbers on {arguments.dataset} are of no row of the publication; leave out --publish.")
+    other = replace(config, dataset=arguments.dataset, data_dir=arguments.data_dir, held_out=0)
+    before, settings = read_identity(run) or identity_of(config), settings_of(to_json(other), type(other))
+    folder = run / f"on-{arguments.dataset}"
+    folder.mkdir(exist_ok=True)
+    trained = {"trained_on": before.get("trained_on", before["data"])}
+    write_json(folder / IDENTITY, {**before, **settings, "data": summaries(read(other)), **trained})
+    write_json(folder / "config.json", to_json(other))
+    check_stamps([run / path.parent.name for path in run.glob(f"*/{BEST_WEIGHTS}")])
+    for path in run.glob(f"*/{BEST_WEIGHTS}"):
+        for name in (BEST_WEIGHTS, "log.csv", WRITTEN):
+            link = folder / path.parent.name / name
+            if path.with_name(name).is_file() and not link.exists():
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(Path("../..") / path.parent.name / name)  # goes on to hold where the run is moved
+    return folder
 
 
 def check(config: ReIDConfig, strategy: distribution.Strategy) -> None:

@@ -1,69 +1,145 @@
-"""The folder of a run: open it, find it again, record its environment, and cache what is computed from it."""
+"""The folder of a run: lock it, open it, and find it again."""
 
-import ast
-import functools
-import hashlib
-import importlib.metadata
-import importlib.util
+import contextlib
+import datetime
 import json
+import os
 import platform
-import subprocess
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import keras
+import filelock
 
-from common import distribution
 from common.experiments.config import Config, RunConfig, from_json, to_json
-from common.files import write_json
+from common.experiments.identity import IDENTITY, differences, identity_of, read_identity, settings_of
+from common.files import json_text, write_json
 
 Trial = TypeVar("Trial")
 
-# Where a run lives and on how many devices it is trained do not change what it computes.
-_MAY_DIFFER = ("runs_dir", "data_dir", "strategy")
+LOCK, _HOLDER = ".lock", ".holder.json"
 
 
-def open_run(config: RunConfig, project: str) -> Path:
-    """Creates the run folder `runs_dir/project/name`, or opens it to continue the same run, be it with more seeds.
+def folder_of(config: RunConfig, project: str) -> Path:
+    """The run folder `runs_dir/project/name`, be it there or not."""
+    return config.runs_dir / project / config.name
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Makes a run folder if it is not there; inside, no other process trains in it.
+
+    The lock is one of the operating system, which lets go of it however this process ends.
 
     Raises:
-        ValueError: the folder holds a run with another config, or something that is no run.
+        ValueError: another process has it, or the folder holds something that is no run.
     """
-    folder = config.runs_dir / project / config.name
-    path = folder / "config.json"
-    if path.exists():
-        before, now = json.loads(path.read_text(encoding="utf-8")), to_json(config)
-        changes = [
-            f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
-            for name in sorted(before.keys() | now.keys())
-            if name not in _MAY_DIFFER
-            and before.get(name) != now.get(name)
-            # Each seed is a training of its own, so more of them leave those before as they are.
-            and not (name == "seeds" and set(before.get(name, ())) <= set(now[name]))
-        ]
-        if changes:
-            raise ValueError(
-                f"{folder} holds a run with another config ({'; '.join(changes)}). "
-                "Choose another --name, or remove that folder to start over; only seeds may be added to it."
-            )
-    # A killed process may have left a part of its config.json, in a hidden file.
-    elif folder.exists() and not all(path.name.startswith(".") for path in folder.iterdir()):
+    _check_ours(run)
+    run.mkdir(parents=True, exist_ok=True)
+    lock, holder = filelock.FileLock(run / LOCK, timeout=0), run / _HOLDER
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        tasks = int(os.environ.get("SLURM_NTASKS", 1))
+        slurm = f" This is one of {tasks} tasks of SLURM that train apart: ask for --ntasks=1." * (tasks > 1)
+        raise ValueError(f"{_holder(holder, run)}{slurm} When it has ended, the same command goes on.") from None
+    try:
+        now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+        own = {"host": platform.node(), "process": os.getpid(), "since": now, "command": shlex.join(sys.argv)}
+        write_json(holder, own)
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path, run: Path) -> str:
+    try:
+        other = json.loads(path.read_text(encoding="utf-8"))
+        return (
+            f"{run} is being trained by process {other['process']} on {other['host']} since {other['since']} "
+            f"({other['command']}). Wait for it, stop it there, or choose another --name."
+        )
+    except (OSError, ValueError, KeyError):  # it has just begun, or is about to end
+        return f"{run} is being trained by another process. Wait for it, or choose another --name."
+
+
+def _check_ours(run: Path) -> None:
+    """Raises ValueError for a folder with other content. Of a killed process there may be hidden files alone."""
+    if not run.exists() or any((run / name).exists() for name in ("config.json", IDENTITY)):
+        return
+    if not run.is_dir() or not all(path.name.startswith(".") for path in run.iterdir()):
         raise ValueError(
-            f"{folder} is not empty and has no config.json, so it is not a run folder. "
+            f"{run} is not empty and has no config.json, so it is not a run folder. "
             "Choose another --name, or remove that folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, to_json(config))
-    return folder
+
+
+def refuse_another(run: Path, config: RunConfig, identity: dict[str, Any] | None = None) -> None:
+    """Raises ValueError if a folder holds another run than that of a config, or no run.
+
+    Args:
+        run: folder.
+        config: to train, or to go on with.
+        identity: of the run; None: before data and files are read, by the settings alone.
+    """
+    _check_ours(run)
+    before, path = read_identity(run), run / "config.json"
+    if before is None and path.is_file():
+        before = settings_of(_read_config(path), type(config))
+    if before is None:
+        return
+    now = identity or {**settings_of(to_json(config), type(config)), "files": before.get("files", {}), "data": {}}
+    changes = differences({"files": now["files"], "data": {}, **before}, now)
+    if changes:
+        growing = " and ".join(["seeds may be added", *(f"{name} raised" for name in config.EXTENDABLE)])
+        ends = getattr(config, "epochs", 0) > (before["settings"].get("epochs") or sys.maxsize)
+        schedule = "Its schedule ends with its epochs, so it cannot be extended. " * ends
+        raise ValueError(
+            f"{run} holds another run ({'; '.join(changes)}). {schedule}"
+            f"Choose another --name, or remove that folder to start over; only {growing}."
+        )
+
+
+def open_run(config: RunConfig, project: str, identity: dict[str, Any] | None = None) -> Path:
+    """Creates the run folder, or opens it to go on with the same run, be it with more seeds or epochs.
+
+    Args:
+        config: of the run.
+        project: name of the package.
+        identity: of the run with its data (`identity_of`); None binds it to none.
+
+    Raises:
+        ValueError: the folder holds a run of other settings, data or weights, or something that is no run.
+    """
+    run, identity = folder_of(config, project), identity or identity_of(config)
+    refuse_another(run, config, identity)
+    run.mkdir(parents=True, exist_ok=True)
+    known = read_identity(run) or identity
+    _write_changed(run / IDENTITY, {**identity, "data": identity["data"] or known["data"]})
+    _write_changed(run / "config.json", to_json(config))
+    return run
+
+
+def _write_changed(path: Path, value: Any) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != json_text(value):
+        write_json(path, value)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a config: {error}") from error
 
 
 def load_config(run: Path, config_class: type[Config]) -> Config:
     """Reads the config of a run folder.
 
     Raises:
-        ValueError: `run` is not a run folder, or its `config.json` is damaged or of another class.
+        ValueError: `run` is not a run folder, or its `config.json` is damaged, of another class, or was changed.
     """
     path = Path(run) / "config.json"
     if not path.is_file():
@@ -71,10 +147,18 @@ def load_config(run: Path, config_class: type[Config]) -> Config:
             f"{run} is not a run folder: it has no config.json. Train first, or pass the folder "
             "that the training printed."
         )
+    values = _read_config(path)
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")), config_class)
+        config = from_json(values, config_class)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a config: {error}") from error
+    identity = read_identity(Path(run))
+    if identity is not None and (now := settings_of(to_json(config), config_class)) != {k: identity[k] for k in now}:
+        changes = "; ".join(differences(identity, {**identity, **now})) or "seeds or epochs were added"
+        raise ValueError(
+            f"{path} is not what was trained with ({changes}). Put it back, or give the command that trained the run."
+        )
+    return config
 
 
 def newest_run(runs_dir: Path, project: str) -> Path:
@@ -102,87 +186,3 @@ def finished_trials(run: Path, planned: Sequence[Trial], is_finished: Callable[[
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
     return finished
-
-
-def write_environment(run: Path) -> None:
-    """Writes `environment.json`: versions, commit, devices and command of the process that trains."""
-    packages = (keras.backend.backend(), "keras", "numpy", "scipy", "scikit-learn")
-    write_json(
-        run / "environment.json",
-        {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-            "commit": _commit(),
-            "devices": distribution.devices(),
-            "command": sys.argv,
-        },
-    )
-
-
-def _commit() -> str:
-    """The commit of this repository; "unknown" for an installed copy, be its environment in another repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD:./", "HEAD"]  # the first: is it tracked?
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        return "unknown"
-    return done.stdout.split()[-1] if done.returncode == 0 else "unknown"
-
-
-def cached_json(path: Path, inputs: Sequence[Path], module: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The record that `make` returns, computed again only if its inputs or its code have changed.
-
-    Args:
-        path: JSON file of the record; its field `made_from` is a digest of inputs and code.
-        inputs: files that the record is a function of, such as weights.
-        module: name of the module that computes it: the code is its `source_files`.
-        make: computes the record.
-    """
-    if module == "__main__" and (spec := sys.modules[module].__spec__):  # of `python -m`
-        module = spec.name
-    contents = b"".join(file.read_bytes() for file in (*inputs, *source_files(module)))
-    made_from = hashlib.sha256(contents).hexdigest()
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record.get("made_from") == made_from:
-            return record
-    record = {**make(), "made_from": made_from}
-    write_json(path, record)
-    return record
-
-
-@functools.cache
-def source_files(module: str) -> tuple[Path, ...]:
-    """The file of a module and those of this repository that it imports, directly or not, in order of their names.
-
-    Plots and tables (`common.report`, a project's `tables`) are left out: they show numbers and compute none.
-    """
-    tops = {"common", module.split(".")[0]}
-    files: dict[str, Path] = {}
-    queue = [module]
-    while queue:
-        name = queue.pop()
-        if name in files or name.split(".")[0] not in tops or name.startswith("common.report"):
-            continue
-        try:
-            spec = importlib.util.find_spec(name)
-        except ModuleNotFoundError:  # a name inside a module
-            continue
-        if spec is None or spec.origin is None or name.endswith(".tables"):
-            continue
-        files[name] = Path(spec.origin)
-        queue += _imported(name, Path(spec.origin))
-    return tuple(files[name] for name in sorted(files))
-
-
-def _imported(name: str, file: Path) -> list[str]:
-    """Names of modules, or of things in them, that a file imports anywhere."""
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    names = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return names

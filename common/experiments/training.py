@@ -107,7 +107,12 @@ def fit(
     state = Checkpoint(model, folder, monitor, mode, monitor_every)
     if state.epoch < epochs:
         full_memory = naming_full_memory(folder, lambda: state.epoch, batches)
-        with distribution.scope_of(model), _SignalStop(folder) as stop, full_memory, naming_damaged_images():
+        with (
+            distribution.scope_of(model),
+            _SignalStop(folder, steps_per_epoch) as stop,
+            full_memory,
+            naming_damaged_images(),
+        ):
             model.fit(
                 feed(batches(state.epoch)),
                 steps_per_epoch=steps_per_epoch,
@@ -176,16 +181,24 @@ class _Progress(keras.callbacks.Callback):
 
 
 class _SignalStop(keras.callbacks.Callback):
-    """Turns SIGINT and SIGTERM into an exit at the next batch, so that no file write is cut."""
+    """Turns SIGINT and SIGTERM into an exit after this step, or after this epoch's files if it is the last step of one.
 
-    def __init__(self, folder: Path):
+    A second signal stops at once, but for an epoch that is complete and about to be saved.
+    """
+
+    def __init__(self, folder: Path, steps_per_epoch: int):
         super().__init__()
-        self.folder = folder
+        self.folder, self._steps = folder, steps_per_epoch
         self._received: int | None = None
+        self._is_complete = False  # the epoch, which is not saved yet
 
     def __enter__(self) -> "_SignalStop":
         def receive(number: int, frame: Any) -> None:
+            if self._received is not None and not self._is_complete:
+                self._stop()
             self._received = number
+            when = "once this epoch is saved" if self._is_complete else "after this step; once more stops now"
+            print(f"\n{signal.Signals(number).name}: stopping {when}.", file=sys.stderr, flush=True)
 
         self._before = {}
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
@@ -198,10 +211,20 @@ class _SignalStop(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._received is not None:
-            print(
-                f"\nStopped by {signal.Signals(self._received).name}. The last whole epoch is saved in "
-                f"{self.folder}; the same command continues from it.",
-                file=sys.stderr,
-            )
-            raise SystemExit(128 + self._received)
+        self._is_complete = batch + 1 == self._steps
+        if self._received is not None and not self._is_complete:
+            self._stop()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._is_complete = False
+        if self._received is not None:  # the epoch is complete, and saved by a callback before this one
+            self._stop()
+
+    def _stop(self) -> None:
+        number = self._received or signal.SIGTERM
+        print(
+            f"\nStopped by {signal.Signals(number).name}. The last whole epoch is saved in "
+            f"{self.folder}; the same command continues from it.",
+            file=sys.stderr,
+        )
+        raise SystemExit(128 + number)

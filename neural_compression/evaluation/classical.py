@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, features
 from tqdm import tqdm
 
-from common.experiments.run_folder import cached_json
+from common.experiments.identity import cached_json
 
 from ..paper_results import TARGET_BPP
 from .rate_distortion import Point, interpolated, point, squared_error

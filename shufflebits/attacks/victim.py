@@ -11,12 +11,13 @@ from common.datasets.augmentation import Augmentation
 from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
 from common.experiments.config import ImageTrainingConfig
+from common.experiments.identity import class_count
 from common.experiments.image_training import fit_on_images
 from common.experiments.run_folder import load_config
 from common.files import save_weights
 
 from ..config import Config
-from ..data import Parts, read
+from ..data import Parts
 from ..model import Victim, build_victim, victim_losses
 
 FOLDER = "victim"  # in the run folder
@@ -71,6 +72,6 @@ def restore_embedder(run: Path) -> keras.Model:
     config, folder = load_config(run, Config), run / FOLDER
     if config.victim != "trained" or epochs_done(folder) < config.victim_epochs:
         raise ValueError(f"{run} has no trained victim model; train a preset with one, such as demo, to its end.")
-    model = build(config, read(config).victim.identity.nunique(), pretrained=False)
+    model = build(config, class_count(folder, "victim", "identity"), pretrained=False)
     model.training_model.load_weights(folder / BEST_WEIGHTS)
     return model.embedder

@@ -120,7 +120,7 @@ def test_data_of_reproduced_presets():
         ("label_smoothing", 0.99, 1.0, "must be from 0 to below 1"),
         ("regularizations", ("none",), ("none", "none"), "must be one or more different ones"),
         ("image_size", (32, 32), (31, 64), "must be at least 32"),
-        ("seeds", (0, 7), (-1,), "must be one or more different integers from 0 on"),
+        ("seeds", (0, 7), (-1,), "must be one or more different integers from 0 to"),
         ("evaluate_every", 0, -1, "must be zero or more"),
         ("held_out", 0, -1, "must be zero or more"),
         ("frozen_epochs", 0, -1, "must be zero or more"),

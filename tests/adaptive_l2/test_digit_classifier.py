@@ -202,4 +202,4 @@ def test_classifiers_are_trained_once_and_apart(tmp_path, monkeypatch):
     run_program(options)
     assert {path: path.stat().st_mtime_ns for path in files} == files
     with pytest.raises(ValueError, match="train_images and validation_images must be"):
-        run_program("--train-images 9000")
+        run_program("--train-images 9000 --name other")

@@ -1,7 +1,9 @@
 """Every number of an evaluation, from image files and weights on disk, against NumPy, SciPy and textbooks."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ from adaptive_l2 import model as model_module
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.model import build
 from common.experiments import reid, reid_study
+from common.experiments.identity import identity_of
 from common.experiments.run_folder import open_run
 from tests.common import known_people
 
@@ -54,7 +57,7 @@ def evaluated(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (model_module, reid_study):
             patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
-        run = open_run(config, "adaptive_l2")
+        run = open_run(config, "adaptive_l2", identity_of(config, evaluation.read(config)))
         networks = known_people.write_trainings(
             run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
         )
@@ -98,6 +101,28 @@ def test_scores_are_those_of_the_known_network(evaluated):
         known_people.assert_record(record, expected.reranked, "reranked_")
         # Twelve queries, the last of which has no match by another camera.
         assert (record["valid_queries"], record["skipped_queries"]) == (11, 1)
+
+
+def test_another_data_set_has_numbers_of_its_own(evaluated, tmp_path):
+    """The same images as DukeMTMC-reID names them, without junk and with two people to train on, not five."""
+    market = json.loads((evaluated.run / "config.json").read_text())["data_dir"]
+    for path in Path(market).rglob("*.jpg"):
+        identity, camera, number, _ = path.name.split("_")
+        if identity != "-1" and (path.parent.name != "bounding_box_train" or int(identity) < 6):
+            duke = tmp_path / "duke" / path.parent.name / f"{identity}_{camera[:2]}_f{int(number):07d}.jpg"
+            duke.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, duke)
+    before = {path: path.read_bytes() for path in evaluated.run.rglob("*.json")}
+    run = shutil.copytree(evaluated.run, tmp_path / "moved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
+        records = evaluation.evaluate(run, dataset="duke", data_dir=tmp_path / "duke")
+    for record, other in zip(records, evaluated.records):
+        assert record["mAP"] == pytest.approx(other["mAP"]) and record["rank1"] == other["rank1"]
+    assert (run / "on-duke/report.md").is_file()
+    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(ValueError, match="Numbers on duke are of no row of the publication; leave out --publish"):
+        evaluation.evaluate(run, dataset="duke", data_dir=tmp_path / "duke", publish=True)
 
 
 def test_features_are_clipped_means_over_image_and_mirror(evaluated):

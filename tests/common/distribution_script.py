@@ -32,10 +32,7 @@ IMAGES = digits.read_embedded().images
 
 
 def adaptive(kind, run, epochs=4):
-    """20 steps of a small network whose factors are learned; the last batch of an epoch has the remainder.
-
-    On JAX the devices need not divide it. On TensorFlow equally large shares count alike, and others do too.
-    """
+    """20 steps of a small network whose factors are learned; two do not divide the last batch of an epoch."""
 
     def build():
         image = keras.Input(IMAGES.shape[1:])
@@ -43,8 +40,27 @@ def adaptive(kind, run, epochs=4):
         network = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(x))
         return reproducing(keras.Model(image, AdaptiveL2(network)(image)))
 
-    remainder = 45 if keras.backend.backend() == "jax" else 44
-    return trained(kind, run, build, IMAGES[: 4 * 64 + remainder], epochs=epochs)
+    return trained(kind, run, build, IMAGES[: 4 * 64 + 45], epochs=epochs)
+
+
+def sizes(folder):
+    """Weights and losses of a network with batch normalization, for some numbers of images and batch sizes."""
+    outputs, random = {}, np.random.default_rng(0)
+    by_chance = int(random.integers(13, 40)), int(random.integers(3, 12))
+
+    def build():
+        image = keras.Input(IMAGES.shape[1:])
+        x = keras.layers.BatchNormalization(momentum=0.9)(keras.layers.Dense(8)(keras.layers.Flatten()(image)))
+        y = keras.layers.Dense(64, kernel_regularizer="l2")(keras.ops.softplus(x))
+        model = keras.Model(image, keras.layers.Reshape(IMAGES.shape[1:])(y))
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=distribution.jit())
+        return model, lambda batch: (batch, batch)
+
+    for number, (count, size) in enumerate(((7, 3), (9, 8), by_chance)):
+        for kind in ("one", "mirrored"):
+            values = trained(kind, folder / f"sizes{number}_{kind}", build, IMAGES[:count], size, epochs=2)
+            outputs |= {f"{number}_{kind}_{name}": values[name] for name in ("weights", "loss")}
+    return outputs
 
 
 def resumed(folder):
@@ -200,6 +216,7 @@ def everything(folder):
     yield "resumed", resumed(folder / "resumed")
     yield "embeddings", embeddings(folder)
     yield "shares", shares(folder)
+    yield "sizes", sizes(folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from common import distribution
+from common import distribution, workers
 
 BACKEND = keras.backend.backend()
 NO_MULTI_WORKER = (
@@ -45,7 +45,7 @@ def named(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
     if BACKEND == "tensorflow":
-        monkeypatch.setattr(distribution.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "workers")
+        monkeypatch.setattr(workers, "strategy", lambda config, wait: "workers")
 
 
 def test_auto_is_what_the_machine_and_the_backend_allow(gpus, named, monkeypatch):
@@ -63,6 +63,8 @@ def test_auto_is_what_the_machine_and_the_backend_allow(gpus, named, monkeypatch
         assert distribution.evaluation_strategy("mirrored") == (mirrored or "one")
         if mirrored:
             assert distribution.strategy("mirrored") == mirrored
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert distribution.strategy("auto") == auto
     monkeypatch.setenv("TF_CONFIG", "{}")
     assert distribution.strategy("auto") == ("workers" if BACKEND == "tensorflow" else auto)
     assert distribution.evaluation_strategy("auto") == ("one" if BACKEND == "tensorflow" else auto)

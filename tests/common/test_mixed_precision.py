@@ -5,13 +5,12 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from adaptive_l2 import digit_classifier as digits
@@ -101,12 +100,12 @@ def flipreid(precision):
 
 def shufflebits_victim(precision):
     config, _, _ = preset("shufflebits", precision, "", 0, victim_epochs=0)
-    model, people = victim.build(config, 4), SimpleNamespace(victim=pd.DataFrame({"identity": range(4)}))
+    model = victim.build(config, 4)
 
     def restored(folder):
         (folder / victim.FOLDER).mkdir()
         (folder / BEST_WEIGHTS).rename(folder / victim.FOLDER / BEST_WEIGHTS)
-        with mock.patch.multiple(victim, load_config=lambda *_: config, read=lambda _: people):
+        with mock.patch.multiple(victim, load_config=lambda *_: config, class_count=lambda *_: 4):
             return victim.restore_embedder(folder)
 
     return Case(model.training_model, IDENTITY, restored, model.embedder)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
-from common import distribution
+from common import distribution, workers
 from tests.helpers import run_python, start_python
 
 SCRIPT = "tests/common/tensorflow_replicas_script.py"
@@ -75,34 +75,44 @@ def test_two_processes_equal_one(result_of, tmp_path):
     assert (tmp_path / "shared/checkpoint/state.npz").exists()
 
 
-def test_tasks_of_slurm_know_each_other(monkeypatch):
-    monkeypatch.setattr(distribution.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "made")
+def test_tasks_of_slurm_know_each_other_and_share_gpus(monkeypatch):
+    """Two tasks on each of two machines: the third has the first half of the second machine's GPUs."""
+    shown, gpus = [], ["a", "b", "c", "d"]
+    monkeypatch.setattr(workers.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "made")
+    monkeypatch.setattr(workers.tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(workers.tf.config, "set_visible_devices", lambda devices, kind: shown.append(devices))
     names = ("NODELIST", "NUM_TASKS", "TASKS_PER_NODE")
     values = dict(zip((f"SLURM_STEP_{name}" for name in names), ("node[1-2]", "4", "2(x2)")))
     monkeypatch.setenv("TF_CONFIG", "")
     for name, value in (values | {"SLURM_PROCID": "2"}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TF_CONFIG")
-    assert distribution.strategy("multi_worker") == "made"
+    assert distribution.strategy("auto") == "made"
     tf_config = json.loads(os.environ["TF_CONFIG"])
     assert tf_config["cluster"] == {"worker": ["node1:8888", "node1:8889", "node2:8888", "node2:8889"]}
     assert tf_config["task"] == {"type": "worker", "index": 2}
+    assert shown == [["a", "c"]]
+    gpus.pop()
+    with pytest.raises(ValueError, match="2 tasks on one machine cannot share its 3 GPUs; start one task on each"):
+        distribution.strategy("auto")
 
 
-def test_loss_by_hand_is_doubled_on_two_replicas_unless_scaled(result_of):
-    outputs = result_of("gradient")
-    np.testing.assert_allclose(outputs["mirrored_unscaled"], 2 * outputs["one"], rtol=1e-6)
-    np.testing.assert_allclose(outputs["mirrored_scaled"], outputs["one"], rtol=1e-6)
+@pytest.mark.parametrize("kind", ["UnavailableError", "DeadlineExceededError"])
+def test_a_lost_worker_is_one_sentence(kind):
+    error = type(kind, (Exception,), {})("Graph execution error:\nCollective ops is aborted by: task 1\nGRPC error")
+    sentence = "This process trains: another one has ended.*task 1.. Stop all that are left"
+    with pytest.raises(ValueError, match=sentence), workers.naming_lost_workers("trains"):
+        raise error
+    with pytest.raises(KeyError), workers.naming_lost_workers("trains"):
+        raise KeyError
 
 
-def test_replicas_draw_the_same_noise(result_of):
-    outputs = result_of("noise")
-    np.testing.assert_array_equal(*outputs["same_seed"])
-    np.testing.assert_array_equal(*outputs["dropout"])
-
-
-def test_batch_normalization_keeps_the_first_replicas_statistics_unless_synchronized(result_of):
-    # Replica 0 sees zeros, replica 1 twos; the moving mean starts at 0 and moves by half.
-    outputs = result_of("statistics")
-    np.testing.assert_allclose(outputs["local"], 0.0)
-    np.testing.assert_allclose(outputs["synchronized"], 0.5)
+def test_workers_that_do_not_come_are_waited_for_as_long_as_is_said():
+    cluster = {"cluster": {"worker": ["localhost:1", "localhost:2"]}, "task": {"type": "worker", "index": 0}}
+    program = (
+        "import time; from common import workers\n"
+        "workers.tf.distribute.MultiWorkerMirroredStrategy = lambda: time.sleep(30)\n"
+        f"workers.strategy({cluster}, 1)"
+    )
+    _, err = run_python("-c", program, status=1)
+    assert "Waiting 1 s at most (--worker-wait) for the workers localhost:1, localhost:2, of which this one is" in err

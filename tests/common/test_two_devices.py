@@ -46,6 +46,15 @@ def test_every_project_trains_on_two_devices_as_on_one(result_of, name):
     assert np.abs(one["weights"] - one["before"]).max() > 1e-3 and one["loss"][-1] != one["loss"][0]
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_any_number_of_images_and_batch_size_is_as_on_one_device(result_of, number):
+    """A batch, or the remainder of an epoch, that two devices do not divide; of one image, the second has none."""
+    outputs = result_of("sizes")
+    for name in ("weights", "loss"):
+        one, two = (outputs[f"{number}_{kind}_{name}"] for kind in ("one", "mirrored"))
+        np.testing.assert_allclose(two, one, rtol=0, atol=1e-5)
+
+
 def test_a_training_on_two_devices_resumes_bit_for_bit(result_of):
     whole, resumed = result_of("adaptive_mirrored"), result_of("resumed")
     np.testing.assert_array_equal(resumed["weights"], whole["weights"])

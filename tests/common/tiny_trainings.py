@@ -16,6 +16,7 @@ import pandas as pd
 
 from common.experiments import training
 from common.experiments.config import ReIDConfig
+from common.experiments.identity import IDENTITY
 from common.experiments.run_folder import load_config
 from tests.common.project_trainings import backbone
 from tests.helpers import run_python
@@ -82,7 +83,8 @@ def assert_kill_changes_nothing(whole: Path, folder: Path, trial: str) -> None:
     """
     run = folder / whole.parent.name / whole.name
     shutil.copytree(whole / trial / "frozen", run / trial / "frozen")
-    shutil.copy(whole / "config.json", run)
+    for name in ("config.json", IDENTITY):
+        shutil.copy(whole / name, run)
     code = (
         "import pathlib, sys\nfrom tests.common.tiny_trainings import train_copy\n"
         "train_copy(pathlib.Path(sys.argv[1]), killed=True)"

@@ -10,6 +10,7 @@ import pytest
 from scipy.special import expit
 
 from common.experiments import reid, reid_study
+from common.experiments.identity import identity_of
 from common.experiments.run_folder import open_run
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
@@ -75,7 +76,7 @@ def evaluated(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (model_module, reid_study):
             patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
-        run = open_run(config, "flipreid")
+        run = open_run(config, "flipreid", identity_of(config, evaluation.read(config)))
         networks = known_people.write_trainings(
             run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
         )

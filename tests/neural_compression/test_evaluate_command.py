@@ -37,6 +37,13 @@ def test_command_line_evaluates_a_run(tmp_path, monkeypatch):
     for arguments in (["--runs-dir", str(tmp_path)], [str(run), "--optimize", "encoder", "--publish"]):
         monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
         evaluate.main()
-    given = {"run": None, "runs_dir": tmp_path, "publish": False, "optimize": "off"}
-    other = {"run": run, "runs_dir": Path("runs"), "publish": True, "optimize": "encoder"}
+    given = {"run": None, "runs_dir": tmp_path, "data_dir": None, "test_dir": None, "publish": False, "optimize": "off"}
+    other = {
+        "run": run,
+        "runs_dir": Path("runs"),
+        "data_dir": None,
+        "test_dir": None,
+        "publish": True,
+        "optimize": "encoder",
+    }
     assert called == [given, other]

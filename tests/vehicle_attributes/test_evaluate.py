@@ -201,7 +201,7 @@ def middle(table, row):
 
 def test_numbers_are_cached_while_network_and_classes_are_the_same(run, tmp_path, monkeypatch):
     run, data, _ = run
-    folder = shutil.copytree(run / "cross_entropy-seed2", tmp_path / "copy")
+    folder = shutil.copytree(run, tmp_path / "copy") / "cross_entropy-seed2"
     before = json.loads((folder / METRICS).read_text())
 
     def numbers():

@@ -186,7 +186,7 @@ def test_files_that_are_missing_or_no_checkpoints_are_reported(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, where", [("ibn_resnet50", "XingangPan/IBN-Net"), ("efficientnet_lite0", "requirements-weights.txt")]
+    "name, where", [("ibn_resnet50", "XingangPan/IBN-Net"), ("efficientnet_lite0", "EXTRAS=weights")]
 )
 def test_networks_without_weights_say_where_theirs_are(name, where, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

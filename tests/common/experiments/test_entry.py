@@ -10,7 +10,7 @@ import pytest
 
 from common import distribution
 from common.distribution import OneDevice
-from common.experiments import entry
+from common.experiments import command, entry
 from common.experiments.config import RunConfig
 from common.report.tables import Report
 
@@ -43,7 +43,7 @@ def read(config):
 def train_trial(config, trial, data, strategy, folder):
     if trial.seed == config.fails:
         raise KeyboardInterrupt
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "sum").write_text(str(sum(data) + trial.seed))
 
 
@@ -154,17 +154,17 @@ def test_newest_run_and_further_options(tmp_path):
 
 def test_command_trains_then_reports(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["small", "smoke", "--runs-dir", str(tmp_path), "--size", "4"])
-    entry.main(PRESETS, train, evaluate)
+    command.main(PRESETS, lambda: (train, evaluate))
     assert (tmp_path / "small/smoke/report.md").is_file()
     monkeypatch.setattr(sys, "argv", ["small", "smoke", "--runs-dir", str(tmp_path), "--size", "5"])
     with pytest.raises(SystemExit, match="^ValueError: .*size was 4 and is now 5"):
-        entry.main(PRESETS, train, evaluate)
+        command.main(PRESETS, lambda: (train, evaluate))
 
 
 def test_only_the_chief_reports(tmp_path, monkeypatch):
     monkeypatch.setattr(distribution, "is_chief", lambda strategy: False)
     monkeypatch.setattr(sys, "argv", ["small", "smoke", "--runs-dir", str(tmp_path)])
-    entry.main(PRESETS, train, evaluate)
+    command.main(PRESETS, lambda: (train, evaluate))
     assert (tmp_path / "small/smoke/seed4/sum").is_file() and not (tmp_path / "small/smoke/report.md").exists()
 
 

@@ -7,26 +7,26 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 import pytest
 
 from common.experiments.config import RunConfig
-from common.experiments.run_folder import (
-    cached_json,
-    finished_trials,
-    load_config,
-    newest_run,
-    open_run,
-    source_files,
-    write_environment,
-)
+from common.experiments.environment import read_environment, source_files, starting
+from common.experiments.identity import cached_json
+from common.experiments.run_folder import finished_trials, load_config, newest_run, open_run
 from common.files import write_json
 from tests.helpers import ROOT
 
 
 @dataclass(frozen=True)
 class Example(RunConfig):
+    FILES: ClassVar[tuple[str, ...]] = ("weights",)
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)
+
+    weights: Path | None = None
+    epochs: int = 3
     rate: float = 0.5
 
 
@@ -95,15 +95,39 @@ def test_finished_trials():
 
 
 def test_environment_names_versions_and_devices(tmp_path):
-    write_environment(tmp_path)
-    written = json.loads((tmp_path / "environment.json").read_text())
-    assert written["keras"] == keras.__version__ and "cpu" in written["devices"][0].lower()
-    versions = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")}
-    assert {name: written[name] for name in versions} == versions
-    assert written[keras.backend.backend()] == importlib.metadata.version(keras.backend.backend())
+    with starting(tmp_path, "l2_autoencoder.train") as start:
+        start.begin()
+    (written,) = read_environment(tmp_path)
+    versions = {name: importlib.metadata.version(name) for name in ("keras", "numpy", "scipy", "scikit-learn")}
+    backend = keras.backend.backend()
+    versions[backend] = importlib.metadata.version(backend)
+    assert written["versions"].items() >= versions.items() and written["backend"] == backend
     assert written["python"] == platform.python_version() and written["command"] == sys.argv
+    assert "cpu" in written["devices"][0].lower() and written["threads"] >= 1 and written["processor"]
     tracked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     assert written["commit"] == (tracked.stdout.strip() if tracked.returncode == 0 else "unknown")
+    assert {"common.experiments.training", "l2_autoencoder.model"} <= written["code"].keys()
+
+
+def test_environment_has_an_entry_for_each_start_that_trained_and_tells_what_changed(tmp_path, monkeypatch, capsys):
+    def train(*epochs):
+        with starting(tmp_path, "l2_autoencoder.train") as start:
+            for epoch in epochs:
+                start.begin()
+                start.add("a", epoch)
+
+    train(1, 2)
+    train()
+    assert [entry["epochs"] for entry in read_environment(tmp_path)] == [{"a": [1, 2]}]
+    train(3)
+    assert capsys.readouterr().out == ""
+    entries = read_environment(tmp_path)
+    entries[-1]["versions"]["keras"], entries[-1]["code"]["common.metrics"] = "3.0", "0"
+    write_json(tmp_path / "environment.json", entries)
+    train(4, 5)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f"goes on with keras {keras.__version__} instead of 3.0, other code in common.metrics; its env" in line
+    assert [entry["epochs"] for entry in read_environment(tmp_path)] == [{"a": [1, 2]}, {"a": [3, 3]}, {"a": [4, 5]}]
 
 
 @pytest.fixture
@@ -134,11 +158,11 @@ def test_source_files_follow_imports(package):
     """Of this project and `common`, at the top of a file or inside of functions; plots and tables show numbers only."""
     files = {
         path.relative_to(package).as_posix()
-        for path in source_files("small_project.evaluate")
+        for path in source_files("small_project.evaluate").values()
         if package in path.parents
     }
     assert files == {"evaluate.py", "config.py", "__init__.py", "parts/__init__.py", "parts/numbers.py"}
-    others = [path for path in source_files("small_project.evaluate") if package not in path.parents]
+    others = [path for path in source_files("small_project.evaluate").values() if package not in path.parents]
     assert "schedules.py" in [path.name for path in others]
     assert {path.parent.name for path in others} == {"common"}  # of `common` itself, without `common/report`
 

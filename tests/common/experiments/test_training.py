@@ -72,6 +72,37 @@ def test_signals_stop_cleanly(tmp_path, capsys, number, status):
     assert len(pd.read_csv(tmp_path / "log.csv")) == 2
 
 
+@pytest.mark.parametrize(("step", "signals", "epochs"), [(0, 2, 1), (STEPS - 1, 1, 2), (STEPS - 1, 3, 2)])
+def test_a_second_signal_stops_now_and_no_complete_epoch_is_lost(tmp_path, capsys, step, signals, epochs):
+    """In the second epoch: in its first step, which is not ended then, or once its last one is done."""
+    reached = []
+
+    class Signal(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def send(self, batch):
+            if (self.epoch, batch) == (1, step):
+                for _ in range(signals):
+                    os.kill(os.getpid(), signal.SIGINT)
+                reached.append(batch)
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 0:
+                self.send(batch)
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.send(STEPS - 1)
+
+    with pytest.raises(SystemExit) as stopped:
+        fit(tmp_path, 6, callbacks=[Signal()])
+    assert stopped.value.code == 130 and len(pd.read_csv(tmp_path / "log.csv")) == epochs
+    assert reached == ([] if step == 0 else [step])
+    err = capsys.readouterr().err
+    assert ("SIGINT: stopping after this step; once more stops now." in err) == (step == 0)
+    assert ("SIGINT: stopping once this epoch is saved." in err) == (step > 0)
+
+
 def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_epoch(tmp_path):
     arrays = shuffled_batches(SAMPLES, 8, seed=0)
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.experiments.identity import IDENTITY, identity_of
+from common.files import write_json
 from common.losses import BatchHardTriplet
 from shufflebits.attacks import victim
 from shufflebits.config import PRESETS
@@ -79,10 +81,10 @@ def test_without_epochs_the_backbone_stays_as_it_comes(tmp_path, monkeypatch, bu
 
 def test_restored_without_the_pretrained_weights(tmp_path, monkeypatch, built):
     """A trained model alone is restored, with all its epochs and its people."""
-    config, epochs = replace(SMOKE, weights="a file", victim_epochs=2), 2
+    config, epochs = replace(SMOKE, victim_epochs=2), 2
     monkeypatch.setattr(victim, "load_config", lambda run, _: config)
     monkeypatch.setattr(victim, "epochs_done", lambda folder: epochs if folder == tmp_path / "victim" else 0)
-    monkeypatch.setattr(victim, "read", lambda _: Parts(PEOPLE, None, None))
+    write_json(tmp_path / IDENTITY, identity_of(config, Parts(PEOPLE, None, None)))
     trained = victim.build(config, 3, pretrained=False)
     trained.training_model.set_weights([each + 0.25 for each in trained.training_model.get_weights()])
     (tmp_path / "victim").mkdir()
