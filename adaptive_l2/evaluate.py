@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from common.datasets import person_reid
-from common.experiments import entry, reid
+from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.identity import cached_json, class_count
 from common.experiments.learning_curve import learning_record
-from common.experiments.periodic_evaluation import TEST_MAP
-from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
-from common.experiments.reid_study import untrained_record
+from common.experiments.reid.data import Arguments as ReIDArguments
+from common.experiments.reid.data import on_another_set
+from common.experiments.reid.periodic_evaluation import TEST_MAP
+from common.experiments.reid.report import UNTRAINED, reid_report
+from common.experiments.reid.scores import embed, score_record
+from common.experiments.reid.study import untrained_record
 from common.files import write_json
 from common.report import plots, tables
 from common.retrieval import load_embeddings, rerank, save_embeddings, score
@@ -32,7 +35,7 @@ METRICS, FEATURES = "metrics.json", "features.npz"
 
 
 @dataclass(frozen=True)
-class Arguments(reid.Arguments):
+class Arguments(ReIDArguments):
     """Evaluates a run and prints the table «paper | this run»."""
 
     rerank: bool = False  # also score the k-reciprocal re-ranking (k1 20, k2 6, λ 0.3)
@@ -121,7 +124,7 @@ evaluate = entry.Evaluation(
     publish,
     Arguments,
     person_reid.ReIDData.without_junk,
-    reid.on_another_set,
+    on_another_set,
 )
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.experiments import entry, reid
+from common.experiments import entry
 from common.experiments.config import from_json
 from common.experiments.learning_curve import curve_cell
-from common.experiments.reid import SCORE_COLUMNS, interval_cell, score_cells
-from common.experiments.reid_study import difference_table
+from common.experiments.reid.report import publish as publish_run
+from common.experiments.reid.scores import SCORE_COLUMNS, interval_cell, score_cells
+from common.experiments.reid.study import difference_table
 from common.report import tables
 
 from .config import CONTROLS, PRESETS, ROWS, Config
@@ -75,7 +76,7 @@ def run_differences(records: Sequence[dict[str, Any]]) -> str:
 
 def publish(results: entry.Results) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    reid.publish(HERE, PRESETS, results, FIGURES)
+    publish_run(HERE, PRESETS, results, FIGURES)
     renew_readme()
 
 

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from common.datasets import person_reid
-from common.experiments import entry, reid
+from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.identity import cached_json, class_count
 from common.experiments.learning_curve import learning_record
-from common.experiments.periodic_evaluation import TEST_MAP
-from common.experiments.reid import UNTRAINED, embed, reid_report, score_record
-from common.experiments.reid_study import untrained_record
+from common.experiments.reid.data import Arguments as ReIDArguments
+from common.experiments.reid.data import on_another_set
+from common.experiments.reid.periodic_evaluation import TEST_MAP
+from common.experiments.reid.report import UNTRAINED, reid_report
+from common.experiments.reid.scores import embed, score_record
+from common.experiments.reid.study import untrained_record
 from common.metrics import cosine_distances
 from common.report import plots, tables
 from common.retrieval import rerank, save_embeddings, score
@@ -104,9 +107,9 @@ evaluate = entry.Evaluation(
     evaluate_trial,
     report,
     publish,
-    reid.Arguments,
+    ReIDArguments,
     person_reid.ReIDData.without_junk,
-    reid.on_another_set,
+    on_another_set,
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from common.backbones import Backbone, build_backbone
 from common.experiments.checkpoint import BEST_WEIGHTS
-from common.experiments.reid import branch_maps, identity_logits
+from common.experiments.reid.network import branch_maps, identity_logits
 from common.experiments.training import precision, seed_everything
 from common.layers import ConstantL2, GeMPooling2D, weights_by_category
 from common.losses import BatchHardTriplet

@@ -7,7 +7,7 @@ from common.datasets import person_reid
 from common.datasets.augmentation import Augmentation
 from common.experiments import entry
 from common.experiments.image_training import check_pretrained
-from common.experiments.reid import train_two_stages
+from common.experiments.reid.training import train_two_stages
 
 from .config import Config, Trial, trials
 from .data import check, describe, read

@@ -109,7 +109,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             CONVOLUTIONAL,
             dataset="mnist5000",
             normalizations=("none", "l2"),
-            epochs=30,
+            epochs=20,
             batch_size=64,  # 79 steps an epoch
             seeds=SEEDS,
         ),

@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from common.backbones import Backbone
-from common.experiments.reid import branch_maps, identity_logits
+from common.experiments.reid.network import branch_maps, identity_logits
 from common.layers import L2Normalize
 from common.losses import BatchHardTriplet
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from common.experiments import entry, reid
+from common.experiments import entry
 from common.experiments.config import from_json
+from common.experiments.reid.report import publish as publish_run
 from common.report import tables
 
 from .attacks.encryption_settings import ANOTHER, ONE_KEY, PLAIN, ZEROS
@@ -170,7 +171,7 @@ def attributes_table(groups: Mapping[str, Mapping[str, float]]) -> str:
 
 def publish(results: entry.Results, study: Records) -> None:
     """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
-    reid.publish(HERE, PRESETS, results, FIGURES)
+    publish_run(HERE, PRESETS, results, FIGURES)
     tables.publish(HERE, PRESETS, results.config, study, name=f"{results.config.name}, cipher")
     renew_readme()
 

@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from common.backbones import Backbone, build_backbone
-from common.experiments.reid import identity_logits
+from common.experiments.reid.network import identity_logits
 from common.experiments.training import precision, seed_everything
 from common.layers import ConstantL2
 from common.losses import BatchHardTriplet, LiftedStructured

@@ -14,8 +14,8 @@ from adaptive_l2 import evaluate as evaluation
 from adaptive_l2 import model as model_module
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.model import build
-from common.experiments import reid, reid_study
 from common.experiments.identity import identity_of
+from common.experiments.reid import report, study
 from common.experiments.run_folder import open_run
 from tests.common import known_people
 
@@ -55,7 +55,7 @@ def evaluated(tmp_path_factory):
     config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
     figures, expected = {}, {}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (model_module, reid_study):
+        for module in (model_module, study):
             patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "adaptive_l2", identity_of(config, evaluation.read(config)))
         networks = known_people.write_trainings(
@@ -78,7 +78,7 @@ def evaluated(tmp_path_factory):
             expected["theta"] = getattr(model.regularizer, "theta", None)
         for module, name in (
             *((evaluation.plots, name) for name in ("curves", "bars", "loss_curves")),
-            (reid.plots, "ranked_lists"),
+            (report.plots, "ranked_lists"),
         ):
             save = lambda *values, name=name, **options: figures.setdefault(name, []).append((values, options))  # noqa: E731
             patch.setattr(module, name, save)
@@ -115,7 +115,8 @@ def test_another_data_set_has_numbers_of_its_own(evaluated, tmp_path):
     before = {path: path.read_bytes() for path in evaluated.run.rglob("*.json")}
     run = shutil.copytree(evaluated.run, tmp_path / "moved")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_module, "build_backbone", lambda *_: known_people.backbone())
+        for module in (model_module, study):
+            patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
         records = evaluation.evaluate(run, dataset="duke", data_dir=tmp_path / "duke")
     for record, other in zip(records, evaluated.records):
         assert record["mAP"] == pytest.approx(other["mAP"]) and record["rank1"] == other["rank1"]

@@ -9,7 +9,7 @@ import pytest
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.factors import FactorLog
 from adaptive_l2.model import build, restore, with_mirror
-from common.experiments.periodic_evaluation import PeriodicEvaluation
+from common.experiments.reid.periodic_evaluation import PeriodicEvaluation
 from tests.common import known_people
 from tests.common.recorded import (
     assert_trained_weights_are_restored,

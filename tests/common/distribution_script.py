@@ -18,7 +18,8 @@ import pandas as pd
 from common import distribution
 from common.datasets import digits
 from common.datasets.batches import shuffled_batches, steps_per_epoch
-from common.experiments import reid, training
+from common.experiments import training
+from common.experiments.reid import scores
 from common.keras_workarounds import adapt
 from common.layers import AdaptiveL2
 from tests.common import project_trainings
@@ -144,7 +145,7 @@ def embeddings(folder):
             for project, model in people.items():
                 for trainable in (False, True):  # as in the two stages of training
                     model.trainable = trainable
-                    embedded = reid.embed(model, table, (32, 32))
+                    embedded = scores.embed(model, table, (32, 32))
                 for name, each in (embedded if isinstance(embedded, dict) else {"double": embedded}).items():
                     outputs[f"{kind}_{project}_{name}"] = each.features
             network = build_vehicles(project_trainings.backbone(), {"color": 4}).inference_model

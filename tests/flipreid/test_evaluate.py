@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from common.experiments import reid, reid_study
 from common.experiments.identity import identity_of
+from common.experiments.reid import report, study
 from common.experiments.run_folder import open_run
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
@@ -74,7 +74,7 @@ def evaluated(tmp_path_factory):
     config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
     figures, expected = {}, {}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (model_module, reid_study):
+        for module in (model_module, study):
             patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
         run = open_run(config, "flipreid", identity_of(config, evaluation.read(config)))
         networks = known_people.write_trainings(
@@ -97,7 +97,7 @@ def evaluated(tmp_path_factory):
         for module, name in (
             (evaluation.plots, "bars"),
             (evaluation.plots, "loss_curves"),
-            (reid.plots, "ranked_lists"),
+            (report.plots, "ranked_lists"),
         ):
             patch.setattr(module, name, lambda *values, name=name, **options: figures.update({name: values}))
         records = evaluation.evaluate(run)

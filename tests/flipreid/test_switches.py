@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.experiments.periodic_evaluation import PeriodicEvaluation
+from common.experiments.reid.periodic_evaluation import PeriodicEvaluation
 from flipreid.config import Config, Trial, trials
 from flipreid.model import build, flipping_loss, restore
 from tests.common import known_people

@@ -62,7 +62,7 @@ def classifier(num_identities: int) -> float:
     """A step of Adam of a classifier of 64 embeddings."""
     import keras
 
-    from common.experiments.reid import identity_logits
+    from common.experiments.reid.network import identity_logits
 
     embeddings = keras.Input((WIDTH,))
     model = keras.Model(embeddings, identity_logits("global", embeddings, num_identities))

@@ -12,9 +12,11 @@ import pytest
 
 from common.datasets.batches import shuffled_batches
 from common.datasets.person_reid import ReIDData
-from common.experiments import periodic_evaluation, reid, training
+from common.experiments import training
 from common.experiments.config import ReIDConfig
-from common.experiments.periodic_evaluation import PeriodicEvaluation, check_branches, clipped_shares
+from common.experiments.reid import data as reid_data
+from common.experiments.reid import periodic_evaluation
+from common.experiments.reid.periodic_evaluation import PeriodicEvaluation, check_branches, clipped_shares
 
 CONFIG = ReIDConfig(image_size=(32, 32), evaluate_every=2, regional_branches=False)
 
@@ -112,10 +114,10 @@ def test_a_training_is_the_same_with_and_without_it(data, tmp_path):
 def test_several_processes_are_refused():
     one = SimpleNamespace(num_replicas_in_sync=4, cluster_resolver=None)
     several = SimpleNamespace(num_replicas_in_sync=4, cluster_resolver="of workers")
-    reid.check(CONFIG, one)
-    reid.check(replace(CONFIG, evaluate_every=0), several)
+    reid_data.check(CONFIG, one)
+    reid_data.check(replace(CONFIG, evaluate_every=0), several)
     with pytest.raises(ValueError, match="evaluate_every is 2 and the strategy has several; pass --evaluate-every 0"):
-        reid.check(CONFIG, several)
+        reid_data.check(CONFIG, several)
 
 
 def test_a_branch_without_gradients_is_named(tmp_path):

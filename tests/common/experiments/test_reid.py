@@ -12,9 +12,11 @@ import pytest
 from common import distribution
 from common.backbones import build_backbone
 from common.datasets.augmentation import Augmentation
-from common.experiments import reid
 from common.experiments.config import ReIDConfig
-from common.experiments.periodic_evaluation import PeriodicEvaluation
+from common.experiments.reid import data as reid_data
+from common.experiments.reid import network, report, scores
+from common.experiments.reid import training as reid_training
+from common.experiments.reid.periodic_evaluation import PeriodicEvaluation
 from common.experiments.training import precision
 from common.retrieval import Embeddings, score
 from tests.common import known_people
@@ -37,7 +39,7 @@ def test_features_of_each_output_in_the_order_of_the_table(people):
     mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(image))
     model = keras.Model(image, {"rgb": mean, "red": mean[:, :1]})
     table = people.iloc[[4, 0, 3]]
-    outputs = reid.embed(model, table, (8, 4))
+    outputs = scores.embed(model, table, (8, 4))
     np.testing.assert_allclose(outputs["rgb"].features, [[9, 10, 0], [7, 10, 0], [8, 20, 0]])
     np.testing.assert_allclose(outputs["red"].features, [[9], [7], [8]])
     assert outputs["red"].identities.tolist() == [9, 7, 8] and outputs["red"].cameras.tolist() == [1, 1, 2]
@@ -54,20 +56,20 @@ QUERY, GALLERY = on_circle([0, 90], [7, 8], [1, 1]), on_circle([10, 60, 80], [7,
 
 
 def test_numbers_of_a_ranking_by_hand():
-    record = reid.score_record(score(QUERY, GALLERY), QUERY, "double_")
+    record = scores.score_record(score(QUERY, GALLERY), QUERY, "double_")
     assert record["double_mAP"] == pytest.approx(0.75) and record["double_rank1"] == pytest.approx(0.5)
     assert record["double_rank5"] == 1
     # Each identity has a quarter of the draws for itself, so the bounds are the scores of one of them alone.
     assert record["double_mAP_interval"] == pytest.approx([0.5, 1])
     assert record["double_mINP"] == pytest.approx(0.75) and record["double_rank10"] == 1 and len(record) == 8
     assert record["double_identity_AP"] == [1.0, 0.5] and record["identity_queries"] == [1, 1]
-    assert reid.score_cells([record, {**record, "double_mAP": 0.85}], "double_")[:2] == ["80.0 ± 7.1", "50.0 ± 0.0"]
-    assert reid.interval_cell({"mAP_interval": [0.5, 0.996]}) == "50.0 to 99.6"
+    assert scores.score_cells([record, {**record, "double_mAP": 0.85}], "double_")[:2] == ["80.0 ± 7.1", "50.0 ± 0.0"]
+    assert scores.interval_cell({"mAP_interval": [0.5, 0.996]}) == "50.0 to 99.6"
 
 
 def test_table_of_cameras_by_hand():
     gallery = on_circle([10, 60, 80, 90], [7, 8, 9, 8], [2, 2, 2, 3])
-    (row,) = reid.camera_table(QUERY, gallery).splitlines()[2:]
+    (row,) = report.camera_table(QUERY, gallery).splitlines()[2:]
     # Against camera 3 the second query alone has a match.
     assert [cell.strip() for cell in row.split("|")[1:-1]] == ["1", "75.0", "100.0"]
 
@@ -76,12 +78,12 @@ def test_ranked_lists_leave_out_what_the_rules_leave_out(people, tmp_path, monke
     """The image of the same identity and camera, the nearest one, is no match; then right, then wrong."""
     figure = {}
     monkeypatch.setattr(
-        reid.plots, "ranked_lists", lambda path, rows, matches: figure.update(rows=rows, matches=matches)
+        report.plots, "ranked_lists", lambda path, rows, matches: figure.update(rows=rows, matches=matches)
     )
     query = on_circle([0], [7], [1])
     gallery = on_circle([0, 10, 20], [7, 7, 8], [1, 2, 1])
     data = SimpleNamespace(query=people.iloc[:1], gallery=people.iloc[:3])
-    reid.draw_ranked_lists(query, gallery, data, tmp_path / "lists.png", count=1, depth=2)
+    report.draw_ranked_lists(query, gallery, data, tmp_path / "lists.png", count=1, depth=2)
     assert [image[0, 0, :2].tolist() for image in figure["rows"][0]] == [[7, 10], [7, 20], [8, 10]]
     assert figure["matches"][0].tolist() == [True, False]
 
@@ -89,32 +91,32 @@ def test_ranked_lists_leave_out_what_the_rules_leave_out(people, tmp_path, monke
 def test_figures_are_published_of_synthetic_people_only(tmp_path, monkeypatch):
     copied = []
     (tmp_path / "untrained.json").write_text("{}")
-    monkeypatch.setattr(reid.tables, "copy_figures", lambda *arguments: copied.append(arguments))
+    monkeypatch.setattr(report.tables, "copy_figures", lambda *arguments: copied.append(arguments))
     for dataset in ("market1501", "synthetic"):
         config = ReIDConfig(name=dataset, dataset=dataset)
         presets = {"market1501": ("", config)}
-        reid.publish(
+        report.publish(
             tmp_path, presets, SimpleNamespace(config=config, records=[{"mAP": 0.5}], run=tmp_path), {"a.png": "A."}
         )
     assert copied == [(tmp_path, tmp_path, {"a.png": "A."})]
-    assert set(reid.tables.published(tmp_path)) == {"market1501", "synthetic"}
+    assert set(report.tables.published(tmp_path)) == {"market1501", "synthetic"}
 
 
 def test_synthetic_people_are_as_many_as_the_settings_say(monkeypatch):
-    monkeypatch.setattr(reid.person_reid, "read", lambda *arguments, **options: (arguments, options))
+    monkeypatch.setattr(reid_data.person_reid, "read", lambda *arguments, **options: (arguments, options))
     config = ReIDConfig(dataset="synthetic", data_dir="folder", people=16)
-    assert reid.read(config) == (("synthetic", "folder"), {"identities": 16})
+    assert reid_data.read(config) == (("synthetic", "folder"), {"identities": 16})
 
 
 def test_data_of_a_run(people_of_colors):
     """Three training identities held out leave two; junk is in what is read, and not in what is evaluated."""
     config = ReIDConfig(data_dir=people_of_colors)
-    data = reid.read(config)
-    assert reid.describe(config, data) == (
+    data = reid_data.read(config)
+    assert reid_data.describe(config, data) == (
         "market1501, 17 images of 5 people, 12 queries, 43 in the gallery, 20 + 200 epochs"
     )
     assert len(data.without_junk().gallery) == 37 and -1 in set(data.gallery.identity)
-    held_out = reid.read(replace(config, held_out=3))
+    held_out = reid_data.read(replace(config, held_out=3))
     assert held_out.train.identity.nunique() == 2 and set(held_out.query.identity) == {2, 8, 14}
 
 
@@ -139,8 +141,8 @@ def stages(folder, people, config=SCHEDULE, seed=3):
     model = keras.Model(image, {"out": new(keras.layers.GlobalAveragePooling2D()(maps))})
     network = SimpleNamespace(training_model=model, frozen_blocks=backbone.blocks)
     with recorded() as calls:
-        reid.train_two_stages(
-            config, network, reid.read(replace(config, data_dir=people)), folder, seed=seed, embedder=model,
+        reid_training.train_two_stages(
+            config, network, reid_data.read(replace(config, data_dir=people)), folder, seed=seed, embedder=model,
             losses={"out": "mse"}, targets=lambda labels: {"out": labels}, callbacks=["another"],
             augmentation=Augmentation(mirror=0, padding=0, erasing=0),
         )  # fmt: skip
@@ -200,7 +202,7 @@ def test_identities_of_one_image_are_seen_where_identities_are_balanced(
 @pytest.mark.parametrize("regional", [True, False])
 def test_branches_of_a_backbone(regional):
     backbone = build_backbone("small_resnet", (64, 32), None)
-    maps, blocks = reid.branch_maps(backbone, keras.Input(backbone.image_shape), regional)
+    maps, blocks = network.branch_maps(backbone, keras.Input(backbone.image_shape), regional)
     widths = {"global": (None, 4, 2, 96), "upper": (None, 2, 2, 48), "lower": (None, 2, 2, 48)}
     assert {branch: part.shape for branch, part in maps.items()} == (
         widths if regional else {"global": widths["global"]}
@@ -216,7 +218,7 @@ def test_classifier_is_a_batch_normalization_and_a_dense_layer_without_bias():
     """From the pixels: (x - mean) / √(variance + 2e-5), in training and, with Keras' momentum of 0.99, after a step."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((64,))
-    model = keras.Model(inputs, reid.identity_logits("upper", inputs, 500))
+    model = keras.Model(inputs, network.identity_logits("upper", inputs, 500))
     normalization, dense = model.layers[1:]
     assert (normalization.name, dense.name, dense.use_bias) == ("upper_bn", "upper_logits", False)
     kernel = keras.ops.convert_to_numpy(dense.kernel)
@@ -224,7 +226,7 @@ def test_classifier_is_a_batch_normalization_and_a_dense_layer_without_bias():
     assert kernel.std() == pytest.approx(0.001, rel=0.012) and abs(kernel.mean()) < 2e-5
     assert normalization.center and normalization.scale
     with precision("mixed_bfloat16"):
-        assert reid.identity_logits("lower", inputs, 5).dtype == "float32"
+        assert network.identity_logits("lower", inputs, 5).dtype == "float32"
     x = np.random.default_rng(0).normal(0.02, 0.005, (10, 64)).astype("float32")  # variances of about 2e-5
     mean, variance = x.mean(axis=0, dtype="float64"), x.var(axis=0, dtype="float64")
     expected = (x - mean) / np.sqrt(variance + 2e-5) @ kernel

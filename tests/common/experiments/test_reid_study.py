@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from common.experiments import reid_study
 from common.experiments.config import ReIDConfig
-from common.experiments.reid import evaluation_data
+from common.experiments.reid import study
+from common.experiments.reid.data import read
 from common.statistics import paired_difference
 from tests.common import known_people
 
@@ -23,7 +23,7 @@ SECOND = [record(1, [0.6, 0.5, 0.9]), record(0, [0.5, 0.3, 0.6])]
 
 def test_a_difference_is_over_queries_of_common_seeds():
     """By query, seed 0: 0, three of 0.3, two of 0.3; seed 1: 0.1, three of 0.1, two of -0.1."""
-    interval = reid_study.difference(FIRST, SECOND)
+    interval = study.difference(FIRST, SECOND)
     assert interval.value == pytest.approx((1.5 + 0.2) / 12)
     items = [[0.0, 0.3, 0.3, 0.3, 0.3, 0.3], [0.1, 0.1, 0.1, 0.1, -0.1, -0.1]]
     expected = paired_difference(items, np.zeros((2, 6)), [0, 1, 1, 1, 2, 2])
@@ -33,22 +33,22 @@ def test_a_difference_is_over_queries_of_common_seeds():
 @pytest.mark.parametrize("other", [[record(7, [0.1, 0.2, 0.3])], [record(0, [0.1, 0.2, 0.3], (1, 3, 1))]])
 def test_other_seeds_or_test_sets_are_refused(other):
     with pytest.raises(ValueError, match="Paired records need common seeds and one test set"):
-        reid_study.difference(FIRST, other)
+        study.difference(FIRST, other)
 
 
 def test_one_training_decides_nothing():
     better, worse = [record(0, [0.9, 0.9, 0.9])], [record(0, [0.1, 0.1, 0.1])]
-    table = reid_study.difference_table({"a": better, "b": worse}, [("a", "b"), ("a", "c")], {"a": "A", "b": "B"})
+    table = study.difference_table({"a": better, "b": worse}, [("a", "b"), ("a", "c")], {"a": "A", "b": "B"})
     ((*_, trainings, verdict),) = known_people.cells(table, {"A against B"})
     assert (trainings, verdict) == ("1", "undecided: one training")
-    assert reid_study.difference_table({"a": better, "b": []}, [("a", "b")], {}) == ""
+    assert study.difference_table({"a": better, "b": []}, [("a", "b")], {}) == ""
 
 
 def test_the_control_is_the_backbone_that_trainings_begin_with(tmp_path, monkeypatch):
     """Pooled maps of its last block, by cosine; the query and gallery images are those of a run."""
     folder = known_people.draw(tmp_path / "people")
     backbone = known_people.backbone()
-    monkeypatch.setattr(reid_study, "build_backbone", lambda *_: backbone)
+    monkeypatch.setattr(study, "build_backbone", lambda *_: backbone)
     config = ReIDConfig(dataset="market1501", data_dir=folder, image_size=known_people.SIZE)
 
     def pooled(image):
@@ -56,5 +56,5 @@ def test_the_control_is_the_backbone_that_trainings_begin_with(tmp_path, monkeyp
         return np.mean(keras.ops.convert_to_numpy(maps)[0], axis=(0, 1))
 
     parts = [known_people.embedded(folder, split, pooled) for split in ("query", "bounding_box_test")]
-    record = reid_study.untrained_record(config, evaluation_data(config))
+    record = study.untrained_record(config, read(config).without_junk())
     known_people.assert_record(record, known_people.scores(*parts))

@@ -9,7 +9,7 @@ import numpy as np
 from common.backbones import build_backbone
 from common.datasets import person_reid
 from common.experiments.config import ReIDConfig
-from common.experiments.reid import embed, score_record
+from common.experiments.reid.scores import embed, score_record
 from common.report import tables
 from common.retrieval import score
 from common.statistics import Interval, paired_difference
