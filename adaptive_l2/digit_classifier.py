@@ -244,7 +244,10 @@ def publish(results: entry.Results) -> None:
 
 def renew_readme() -> None:
     """Writes the tables of the published comparison into the README."""
-    published = tables.published(HERE)[PUBLISHED]
+    published = tables.published(HERE).get(PUBLISHED)
+    if published is None:
+        tables.update_between(HERE / "README.md", "classification", "Not run.")
+        return
     config = run_config.from_json(published["config"], Config)
     parts = [
         f"{title(config)}:",

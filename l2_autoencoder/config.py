@@ -109,9 +109,9 @@ PRESETS: dict[str, tuple[str, Config]] = {
             CONVOLUTIONAL,
             dataset="mnist5000",
             normalizations=("none", "l2"),
-            epochs=20,
+            epochs=30,
             batch_size=64,  # 79 steps an epoch
-            seeds=SEEDS,
+            seeds=(0, 1),
         ),
     ),
     # make train-l2_autoencoder PRESET=demo_anomaly; one abnormal digit at a time.
