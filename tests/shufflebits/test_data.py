@@ -45,8 +45,11 @@ def test_one_sentence_tells_what_is_trained_on(config):
 
 def test_devices_share_people_of_a_trained_victim_only(config):
     three = SimpleNamespace(num_replicas_in_sync=3, cluster_resolver=None)
-    with pytest.raises(ValueError, match="identities"):
+    with pytest.raises(ValueError, match="reconstruction_batch 16 cannot be split over 3 replicas"):
         check(config, three)
+    with pytest.raises(ValueError, match="identities"):
+        check(replace(config, attacks=("attributes",)), three)
+    config = replace(config, attacks=("attributes", "pixel"))
     check(replace(config, victim="bot", features="features.npz"), three)
     check(config, SimpleNamespace(num_replicas_in_sync=2, cluster_resolver=None))
     with pytest.raises(ValueError, match="shufflebits trains in one process"):
