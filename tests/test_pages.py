@@ -71,8 +71,9 @@ def accept(module, arguments, monkeypatch):
 
         monkeypatch.setattr(tyro, "cli", parse_only)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        for name in (module, f"{module}.__main__"):
-            monkeypatch.delitem(sys.modules, name, raising=False)
+        # Not a package: its modules would be missing in the one that takes its place.
+        is_package = hasattr(sys.modules.get(module), "__path__")
+        monkeypatch.delitem(sys.modules, f"{module}.__main__" if is_package else module, raising=False)
         with pytest.raises(Parsed):
             runpy.run_module(module, run_name="__main__")
         monkeypatch.undo()

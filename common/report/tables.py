@@ -79,8 +79,9 @@ def publish(
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    """A config as JSON values, without where files lie."""
-    return {key: value for key, value in to_json(config).items() if key not in config.PLACES}
+    """A config as JSON values, without where files lie and how long processes wait."""
+    left_out = (*config.PLACES, "worker_wait")
+    return {key: value for key, value in to_json(config).items() if key not in left_out}
 
 
 def changed_fields(settings: Mapping[str, Any], preset: RunConfig) -> list[str]:

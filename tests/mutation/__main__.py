@@ -46,7 +46,7 @@ def find_tests(file: str) -> list[list[str]]:
         tests = test.relative_to(ROOT).as_posix()
         if tests.startswith(("tests/benchmarks", "tests/mutation")):
             continue
-        if tests.startswith(f"tests/{folder}/test_{name}") or (
+        if tests.startswith((f"tests/{folder}/test_{name}", f"tests/{path.parent.parent}/test_{path.parent.name}")) or (
             name in ("config", "paper_results")
             and tests in ("tests/test_settings.py", "tests/test_published.py", "tests/test_pages.py")
         ):
