@@ -102,7 +102,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "tests: two epochs on the embedded digits",
         replace(CONVOLUTIONAL, dataset="digits", epochs=2, kmeans_restarts=3),
     ),
-    # make train-l2_autoencoder; 5,000 embedded images of MNIST, with and without L2; five minutes.
+    # make train-l2_autoencoder; 5,000 embedded images of MNIST, with and without L2; six minutes.
     "demo": (
         "5,000 embedded images of MNIST, with and without L2",
         replace(
