@@ -22,13 +22,14 @@ from common.experiments.identity import cached_json
 from common.files import replacing
 from common.layers import AdaptiveL2, ConstantL2
 from common.report import tables
-from common.statistics import Interval, paired_difference
+from common.statistics import paired_differences
 
 from .factors import FactorLog, SharedFactor
 
 HERE = Path(__file__).parent
-METRICS, CORRECT = "metrics.json", "correct.npz"
+METRICS, CORRECT, DIFFERENCES = "metrics.json", "correct.npz", "differences.json"
 LEARNED = {"constant": "constant L2", "shared": "one learned factor", "adaptive": "adaptive L2"}
+NAMES = {"none": "no L2", **LEARNED}
 PAIRS = (("adaptive", "constant"), ("adaptive", "shared"), ("adaptive", "none"), ("constant", "none"))
 
 
@@ -167,7 +168,7 @@ def evaluate_trial(
         validation = is_correct(model, data.train_images[rows], data.train_labels[rows])
         return {**asdict(trial), "validation": float(validation.mean()), "test": float(correct.mean())}
 
-    return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make)
+    return cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make, [folder / CORRECT])
 
 
 def is_correct(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -195,7 +196,7 @@ def results_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
         chosen = [r for r in records if (r["method"], r["factor"]) == (method, factor)]
         validation, test = ([100 * record[name] for record in chosen] for name in ("validation", "test"))
         end = " (an end of the grid)" if factor in (config.grid[0], config.grid[-1]) else ""
-        cells = [LEARNED.get(method, "no L2"), f"{factor:g}{end}" if factor else None]
+        cells = [NAMES[method], f"{factor:g}{end}" if factor else None]
         each = " ".join(f"{value:.2f}" for value in test)
         rows.append([*cells, tables.mean_std(validation), tables.mean_std(test), each])
     begins = f"λ, or A/2, the best of {len(config.grid)}"
@@ -203,26 +204,23 @@ def results_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 
 def differences(results: entry.Results) -> list[dict[str, Any]]:
-    """The differences in test accuracy between methods at their best factors, over test images and seeds."""
-    best = best_factors(results.config, results.records)
-    correct = {}
-    for method, factor in best.items():
-        folders = [results.run / Trial(method, factor, seed).name for seed in results.config.seeds]
-        correct[method] = np.stack([np.load(folder / CORRECT)["correct"] for folder in folders])  # (S, N)
-    return [
-        {"first": first, "second": second, **vars(paired_difference(correct[first], correct[second]))}
-        for first, second in PAIRS
-    ]
+    """The differences in test accuracy between methods at their best factors, over test images and seeds; cached."""
+    files = {
+        method: [results.run / Trial(method, factor, seed).name / CORRECT for seed in results.config.seeds]
+        for method, factor in best_factors(results.config, results.records).items()
+    }
+
+    def make() -> dict[str, Any]:
+        correct = {method: np.stack([np.load(path)["correct"] for path in paths]) for method, paths in files.items()}
+        return {"differences": paired_differences(correct, PAIRS)}
+
+    inputs = [path for paths in files.values() for path in paths]
+    return cached_json(results.run / DIFFERENCES, inputs, __name__, make)["differences"]
 
 
 def differences_table(values: Sequence[dict[str, Any]]) -> str:
     """The Markdown table of `differences`."""
-    rows = []
-    for value in values:
-        interval = Interval(value["value"], value["low"], value["high"])
-        names = (LEARNED.get(value[name], "no L2") for name in ("first", "second"))
-        rows.append([" against ".join(names), interval.text(2), interval.verdict])
-    return tables.table(["compared", "difference (points)", "verdict"], rows)
+    return tables.differences_table(values, NAMES, "difference (points)", decimals=2)
 
 
 def report(results: entry.Results) -> tables.Report:

@@ -18,9 +18,9 @@ from common.experiments.learning_curve import learning_record
 from common.experiments.reid.data import Arguments as ReIDArguments
 from common.experiments.reid.data import on_another_set
 from common.experiments.reid.periodic_evaluation import TEST_MAP
-from common.experiments.reid.report import UNTRAINED, reid_report
+from common.experiments.reid.report import reid_report
 from common.experiments.reid.scores import embed, score_record
-from common.experiments.reid.study import untrained_record
+from common.experiments.reid.study import untrained
 from common.files import write_json
 from common.report import plots, tables
 from common.retrieval import load_embeddings, rerank, save_embeddings, score
@@ -74,10 +74,7 @@ def evaluate_trial(
 
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
-    untrained = cached_json(
-        results.run / UNTRAINED, [], __name__, lambda: untrained_record(results.config, results.data)
-    )
-    table = run_table(results.config, results.records, untrained)
+    table = run_table(results.config, results.records, untrained(results))
     return reid_report(results, table, run_differences(results.records), FEATURES, draw(results))
 
 

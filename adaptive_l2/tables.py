@@ -9,7 +9,7 @@ from common.experiments.config import from_json
 from common.experiments.learning_curve import curve_cell
 from common.experiments.reid.report import publish as publish_run
 from common.experiments.reid.scores import SCORE_COLUMNS, interval_cell, score_cells
-from common.experiments.reid.study import difference_table
+from common.experiments.reid.study import UNTRAINED_NAME, difference_table
 from common.report import tables
 
 from .config import CONTROLS, PRESETS, ROWS, Config
@@ -23,7 +23,6 @@ FIGURES = {
     "ranked_lists.png": "Queries (orange) and the nearest images, right (green) or wrong (red) (pub Fig. 5).",
 }
 
-UNTRAINED = "untrained: ImageNet's features, pooled"
 RERANKED = "adaptive_resnet152"  # the row that the publication also has re-ranked
 NAMES = {
     "none": "no L2",
@@ -56,7 +55,7 @@ def run_table(config: Config, records: Sequence[dict[str, Any]], untrained: dict
     """The Markdown table «paper | this run» of one run."""
     rows = []
     if untrained:
-        rows.append([UNTRAINED, None, None, *score_cells([untrained]), interval_cell(untrained)])
+        rows.append([UNTRAINED_NAME, None, None, *score_cells([untrained]), interval_cell(untrained)])
     for regularization in config.regularizations:
         for prefix in ("", "reranked_"):
             chosen = [r for r in records if r["regularization"] == regularization and f"{prefix}mAP" in r]
@@ -128,7 +127,7 @@ def _cpu_tables(results: dict[str, Any]) -> Iterator[str]:
                 yield f"{title}: not run."
             continue
         untrained = next(iter(runs.values()))["untrained"]
-        table = [[None, UNTRAINED, *score_cells([untrained]), None, None]]
+        table = [[None, UNTRAINED_NAME, *score_cells([untrained]), None, None]]
         for row, each in shown.items():
             seeds = " ".join(f"{100 * record['mAP']:.1f}" for record in each)
             part = rows_of[row].rpartition(": ")[2].partition(", ")[0]

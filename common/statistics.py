@@ -1,11 +1,13 @@
 """How far a number or a difference can be trusted: intervals over what generalizes, and what chance alone gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_NUMBERS = 2**22  # of draws at once: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Interval":
+        """From what `vars` of one gives, be there more with it."""
+        return cls(values["value"], values["low"], values["high"])
 
     @property
     def verdict(self) -> str:
@@ -71,12 +78,16 @@ def bootstrap(
         for part in (np.where(valid, rows, 0), valid.astype(float))
     )
     random = np.random.default_rng(seed)
-    unit_counts = random.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)  # (R, U)
+    equal, step, products = np.full(len(names), 1 / len(names)), max(1, _NUMBERS // len(names)), []
+    for start in range(0, resamples, step):
+        unit_counts = random.multinomial(len(names), equal, min(step, resamples - start))  # (R', U)
+        products.append(np.stack([unit_counts @ sums, unit_counts @ sizes]))
+    sums, sizes = np.concatenate(products, axis=1)  # (R, S) each
     seed_counts = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)  # (R, S)
     with np.errstate(invalid="ignore"):  # a draw of units and seeds without any value
-        means = (seed_counts * (unit_counts @ sums)).sum(1) / (seed_counts * (unit_counts @ sizes)).sum(1)
+        means = (seed_counts * sums).sum(1) / (seed_counts * sizes).sum(1)
     low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
+    return Interval(float(rows[valid].sum() / valid.sum()), float(low), float(high))
 
 
 def paired_difference(
@@ -97,6 +108,20 @@ def paired_difference(
     if ours.shape != theirs.shape:
         raise ValueError(f"Paired values have one shape, got {ours.shape} and {theirs.shape}.")
     return bootstrap(ours - theirs, units, **options)
+
+
+def paired_differences(values: Mapping[str, npt.ArrayLike], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The `paired_difference` of each pair of methods that both have values: `first`, `second` and its fields.
+
+    Args:
+        values: method -> (N,) or (S, N) as of `bootstrap`.
+        pairs: of methods.
+    """
+    return [
+        {"first": first, "second": second, **vars(paired_difference(values[first], values[second]))}
+        for first, second in pairs
+        if first in values and second in values
+    ]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.experiments.config import REID_FOLDERS, ReIDConfig, SeededTrial
+from common.experiments.config import REID_FOLDERS, REID_ON_CPU, ReIDConfig, SeededTrial
 
 Method = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
 
@@ -45,22 +45,12 @@ RESNET50 = Config(backbone="torch_resnet50")  # pre-processing and weights as th
 IBN_RESNET50 = replace(RESNET50, backbone="ibn_resnet50", learning_rate=3e-4)
 RESNEST50 = replace(IBN_RESNET50, backbone="resnest50", l2_factor=0.001)
 
-# MobileNet 0.25 on 128×64 pixels: the same method at a scale that two CPU cores train in an hour. An epoch of 202 steps
-# with 64 images is a pass over Market-1501.
+# The same method at a CPU's scale.
 MOBILENET = replace(
     RESNET50,
-    backbone="mobilenet_0.25",
-    image_size=(128, 64),
+    **REID_ON_CPU,
     methods=("baseline", "flipreid", "flipping_loss", "aggregator"),
-    frozen_epochs=5,
-    evaluate_every=10,
-    epochs=60,
-    steps_per_epoch=202,
-    learning_rate=6e-4,
-    warmup_epochs=3,
-    drop_epochs=(36, 51),
     l2_factor=1e-7,  # as in adaptive_l2, by a grid on held-out people
-    seeds=(0, 1, 2),
 )
 # The two other methods see each image and its mirror in a step: the baseline with as many images, not as many steps.
 MOBILENET_IMAGES = replace(MOBILENET, methods=("baseline",), warmup_epochs=6, epochs=120, drop_epochs=(72, 102))

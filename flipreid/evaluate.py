@@ -18,9 +18,9 @@ from common.experiments.learning_curve import learning_record
 from common.experiments.reid.data import Arguments as ReIDArguments
 from common.experiments.reid.data import on_another_set
 from common.experiments.reid.periodic_evaluation import TEST_MAP
-from common.experiments.reid.report import UNTRAINED, reid_report
+from common.experiments.reid.report import reid_report
 from common.experiments.reid.scores import embed, score_record
-from common.experiments.reid.study import untrained_record
+from common.experiments.reid.study import untrained
 from common.metrics import cosine_distances
 from common.report import plots, tables
 from common.retrieval import rerank, save_embeddings, score
@@ -77,10 +77,7 @@ def report(results: entry.Results) -> tables.Report:
         "figures/inference.png": "mAP of each training with each inference (Table 2.3), mean over seeds.",
         "figures/loss.png": "Training loss with its penalty.",
     }
-    untrained = cached_json(
-        results.run / UNTRAINED, [], __name__, lambda: untrained_record(results.config, results.data)
-    )
-    table = run_table(results.config, results.records, untrained)
+    table = run_table(results.config, results.records, untrained(results))
     return reid_report(results, table, run_differences(results.records), FEATURES["double"], captions)
 
 

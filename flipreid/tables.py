@@ -8,7 +8,7 @@ from common.experiments import entry
 from common.experiments.config import from_json
 from common.experiments.reid.report import publish as publish_run
 from common.experiments.reid.scores import SCORE_COLUMNS, interval_cell, score_cells
-from common.experiments.reid.study import difference_table
+from common.experiments.reid.study import UNTRAINED_NAME, difference_table
 from common.report import tables
 
 from .config import PRESETS, Config
@@ -72,7 +72,7 @@ def run_table(config: Config, records: Sequence[dict[str, Any]], untrained: dict
     rows = []
     if untrained:
         cells = [*score_cells([untrained]), interval_cell(untrained), None]
-        rows.append([None, "untrained: ImageNet's features, pooled", "single", None, None, *cells])
+        rows.append([None, UNTRAINED_NAME, "single", None, None, *cells])
     for row, chosen in _records_by_row(records):
         method, inference = ROWS[row]
         gap = tables.mean_std([1000 * record["gap"] for record in chosen], 1) if inference == "single" else None

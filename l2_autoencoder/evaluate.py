@@ -26,7 +26,7 @@ from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
 from common.report import plots as common_plots
 from common.report import tables
-from common.statistics import paired_difference
+from common.statistics import paired_differences
 
 from . import plots
 from .clustering import kmeans_starts, normality, unit_length
@@ -37,7 +37,7 @@ from .tables import COMPARED, NAMES, anomaly_differences, differences_table, run
 from .tables import publish as publish_tables
 
 TSNE_SAMPLES = 3000
-METRICS, OUTPUTS = "metrics.json", "outputs.npz"
+METRICS, OUTPUTS, DIFFERENCES = "metrics.json", "outputs.npz", "differences.json"
 
 
 @dataclass(frozen=True)
@@ -146,34 +146,36 @@ def clustering_differences(results: entry.Results) -> list[dict[str, Any]]:
     """The differences in accuracy between normalizations, over images and seeds: `first`, `second` and the interval.
 
     A preset of the publication has one normalization. Its run is compared with those in the same folder that differ
-    from it in the normalization alone, as far as they have the same seeds.
+    from it in the normalization alone, as far as they have the same seeds. Cached in the run folder.
     """
-    right = {name: _is_right(results, name) for name in NAMES}
-    return [
-        {"first": first, "second": second, **vars(paired_difference(right[first], right[second]))}
-        for first, second in COMPARED
-        if right[first] is not None and right[second] is not None
-    ]
+    files = {name: paths for name in NAMES if (paths := _outputs(results, name))}
+
+    def make() -> dict[str, Any]:
+        right = {name: np.stack([_is_right(path) for path in paths]) for name, paths in files.items()}
+        return {"differences": paired_differences(right, COMPARED)}
+
+    inputs = [path for paths in files.values() for path in paths]
+    return cached_json(results.run / DIFFERENCES, inputs, __name__, make)["differences"]
 
 
-def _is_right(results: entry.Results, normalization: str) -> np.ndarray | None:
-    """Which images lie in a cluster that is matched to their digit, a row per seed: (S, N) bool; None if not run."""
+def _outputs(results: entry.Results, normalization: str) -> list[Path]:
+    """The files of the trainings with a normalization, one for each seed; none if not all are there."""
     config, run = results.config, results.run
     if normalization not in config.normalizations:
         name, _, own = config.name.rpartition("_")
         if (own,) != config.normalizations:
-            return None
+            return []
         run = run.parent / f"{name}_{normalization}"
-    rows = []
-    for seed in config.seeds:
-        file = run / Trial(normalization, seed, None).name / OUTPUTS
-        if not file.exists():
-            return None
-        with np.load(file) as arrays:
-            labels, clusters = arrays["labels"], arrays["clusters"]
-        digit_of = match_clusters(labels, clusters)
-        rows.append(labels == [digit_of[cluster] for cluster in clusters])
-    return np.stack(rows)
+    files = [run / Trial(normalization, seed, None).name / OUTPUTS for seed in config.seeds]
+    return files if all(file.exists() for file in files) else []
+
+
+def _is_right(outputs_file: Path) -> np.ndarray:
+    """Which images lie in a cluster that is matched to their digit, (N,) bool."""
+    with np.load(outputs_file) as arrays:
+        labels, clusters = arrays["labels"], arrays["clusters"]
+    digit_of = match_clusters(labels, clusters)
+    return labels == [digit_of[cluster] for cluster in clusters]
 
 
 def report(results: entry.Results) -> tables.Report:

@@ -9,7 +9,7 @@ import numpy as np
 from common.experiments import entry
 from common.experiments.config import from_json
 from common.report import tables
-from common.statistics import Interval, bootstrap
+from common.statistics import bootstrap
 
 from .config import PRESETS, Config
 from .paper_results import BORROWED_ACCURACY, BORROWED_AUC, PAPER_ACCURACY, PAPER_AUC
@@ -94,13 +94,8 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
 
 
 def differences_table(values: Sequence[dict[str, Any]], of: str) -> str:
-    """The Markdown table of differences, each a value with `first`, `second`, `low` and `high`; empty without any."""
-    rows = []
-    for value in values:
-        interval = Interval(value["value"], value["low"], value["high"])
-        names = [NAMES.get(value[name], value[name]) for name in ("first", "second")]
-        rows.append([" against ".join(names), interval.text(), interval.verdict])
-    return tables.table(["compared", f"difference in {of}", "verdict"], rows) if rows else ""
+    """The Markdown table of differences between normalizations, or between scores; empty without any."""
+    return tables.differences_table(values, NAMES, f"difference in {of}")
 
 
 def anomaly_differences(config: Config, records: Sequence[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from common.datasets.image_folder import LabeledImages
 from common.experiments import entry
 from common.experiments.identity import cached_json
-from common.statistics import Interval, paired_difference
+from common.statistics import paired_difference
 
 from .config import UNTRAINED, Config
 from .open_set.measure import RETRAINED, WAYS
@@ -95,8 +95,3 @@ def _difference(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray
         return None
     interval = paired_difference(*(np.stack([side[seed] for seed in seeds]) for side in (first, second)))
     return {"trainings": len(seeds), **vars(interval)}
-
-
-def interval_of(value: Mapping[str, Any]) -> Interval:
-    """The interval of one of the `differences`."""
-    return Interval(value["value"], value["low"], value["high"])

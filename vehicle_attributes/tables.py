@@ -8,9 +8,10 @@ from common.experiments import entry
 from common.experiments.config import from_json
 from common.experiments.learning_curve import curve_cell
 from common.report import tables
+from common.statistics import Interval
 
 from .config import ARMS, LOSSES, PRESETS, TASKS, UNTRAINED, Config
-from .differences import CLASSIFIER, PAPER_LOSS, differences, interval_of
+from .differences import CLASSIFIER, PAPER_LOSS, differences
 from .open_set.measure import RETRAINED
 from .open_set.tables import ANEW, GROWTH, differences_table, losses_table, unknown_table, ways_table
 from .paper_results import LEFT_OUT, LISTED, PAPER, ROWS
@@ -79,7 +80,7 @@ def run_differences(values: Sequence[dict[str, Any]]) -> str:
     """The Markdown table of `differences` between losses, and between nearest exemplars and classifiers."""
     rows = []
     for value in values:
-        interval, loss = interval_of(value), ARMS[value["loss"]]
+        interval, loss = Interval.of(value), ARMS[value["loss"]]
         compared = f"{loss} against {ARMS.get(value['against'])}"
         if value["against"] == CLASSIFIER:
             compared = f"{loss}: nearest exemplar against classifier"

@@ -208,13 +208,17 @@ def _contents(sides: dict[str, list[str]]) -> Iterable[Finding]:
     for entry, digest in zip(side_of, digests):
         if digest is not None:
             same[digest].append(entry)
-    copies = [entries for entries in same.values() if len(entries) > 1]
-    apart = [entries for entries in copies if len({side for side, _ in entries}) > 1]
-    pairs = Counter(" and ".join(sorted({side for side, _ in entries})) for entries in apart)
-    for names, count in pairs.items():
-        first = next(e for e in apart if " and ".join(sorted({side for side, _ in e})) == names)
-        yield Finding(f"{count:,} picture(s) are in {names}, byte for byte, such as {first[0][1]}.", True)
-    within = [entries[1][1] for entries in copies if entries not in apart]
+    copies: dict[tuple[str, ...], list[list[tuple[str, str]]]] = defaultdict(list)  # sides -> pictures that are in all
+    for entries in same.values():
+        if len(entries) > 1:
+            copies[tuple(sorted({side for side, _ in entries}))].append(entries)
+    for names, pictures in copies.items():
+        if len(names) > 1:
+            first = pictures[0][0][1]
+            yield Finding(
+                f"{len(pictures):,} picture(s) are in {' and '.join(names)}, byte for byte, such as {first}.", True
+            )
+    within = [picture[1][1] for names, pictures in copies.items() if len(names) == 1 for picture in pictures]
     yield from _say(within, "image(s) equal another one of their side, byte for byte")
 
 

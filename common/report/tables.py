@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from common.experiments.config import RunConfig, from_json, to_json
 from common.files import write_json, write_text
+from common.statistics import Interval
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -32,6 +33,25 @@ def mean_std(values: Sequence[float], decimals: int = 2) -> str | None:
         return None
     mean = f"{np.mean(values):.{decimals}f}"
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{decimals}f}"
+
+
+def differences_table(
+    values: Sequence[Mapping[str, Any]], names: Mapping[str, str], column: str, decimals: int = 1
+) -> str:
+    """The Markdown table of differences; empty without any.
+
+    Args:
+        values: of each, `first` and `second`, what is compared, and the fields of its `Interval`.
+        names: how a reader knows what is compared; without one, as it is.
+        column: heading of the differences.
+        decimals: of percentage points.
+    """
+    rows = []
+    for value in values:
+        interval = Interval.of(value)
+        compared = " against ".join(names.get(value[side], value[side]) for side in ("first", "second"))
+        rows.append([compared, interval.text(decimals), interval.verdict])
+    return table(["compared", column, "verdict"], rows) if rows else ""
 
 
 @dataclass(frozen=True)

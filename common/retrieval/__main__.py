@@ -19,6 +19,7 @@ from common.retrieval.distances import Metric
 from common.retrieval.metrics import rank, summarize
 from common.retrieval.ranking import AT_R, FIRST_RANK, LAST_RANK, MATCHES, R_PRECISION, STANDARD, TRAPEZOID
 from common.retrieval.report import write_report
+from common.statistics import bootstrap
 
 FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4)
 
@@ -107,7 +108,9 @@ def _numbers(
     }
     if len(np.unique(query.identities[scores.valid_queries])) > 1:  # else there is nobody to resample
         intervals = confidence_interval(scores, query.identities)
-        intervals.loc["mAP, trapezoid rule"] = confidence_interval(trapezoid, query.identities).loc["mAP"]
+        identities = query.identities[trapezoid.valid_queries]
+        interval = bootstrap(trapezoid.average_precision, identities, resamples=1000)
+        intervals.loc["mAP, trapezoid rule"] = [interval.value, interval.low, interval.high]
         for name, value in values.items():
             value |= {end: float(intervals.loc[name, end]) for end in ("low", "high")}
     try:  # re-ranked distances are relative to each query

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from common import statistics
 from common.statistics import Interval, bootstrap, is_converged, paired_difference, permutation_null
 
 
@@ -45,6 +46,13 @@ def test_items_without_a_value_do_not_count():
     expected = bootstrap([[0.2, 0.4, 0.9]], [0, 1, 2])
     assert bootstrap([[0.2, np.nan, 0.4, 0.9]], [0, 7, 1, 2]) == expected
     assert bootstrap([[0.2, np.nan, 0.4], [0.0, 0.6, np.nan]]).value == pytest.approx(1.2 / 4)
+
+
+def test_blocks_of_draws_do_not_change_an_interval(monkeypatch):
+    values, units = np.random.default_rng(4).normal(size=(3, 40)), np.arange(40) // 2
+    whole = bootstrap(values, units, resamples=300)
+    monkeypatch.setattr(statistics, "_NUMBERS", 7 * 20)
+    assert vars(bootstrap(values, units, resamples=300)) == pytest.approx(vars(whole), rel=1e-12)
 
 
 def test_what_pairs_share_cancels():

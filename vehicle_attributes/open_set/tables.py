@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 
 from common.experiments.learning_curve import curve_cell
 from common.report import plots, tables
+from common.statistics import Interval
 
 from ..config import ARMS, UNTRAINED, Config
-from ..differences import PAPER_LOSS, interval_of
+from ..differences import PAPER_LOSS
 from .measure import RETRAINED, WAYS
 
 GROWTH = (
@@ -73,7 +74,7 @@ def differences_table(config: Config, values: Records) -> str:
 
 
 def _cell(value: dict[str, Any]) -> str:
-    interval = interval_of(value)
+    interval = Interval.of(value)
     text = interval.text()
     if interval.verdict == "undecided":
         return text

@@ -8,12 +8,16 @@ import numpy as np
 
 from common.backbones import build_backbone
 from common.datasets import person_reid
+from common.experiments import entry
 from common.experiments.config import ReIDConfig
+from common.experiments.identity import cached_json
+from common.experiments.reid.report import UNTRAINED
 from common.experiments.reid.scores import embed, score_record
 from common.report import tables
 from common.retrieval import score
 from common.statistics import Interval, paired_difference
 
+UNTRAINED_NAME = "untrained: ImageNet's features, pooled"
 DIFFERENCE_COLUMNS = ("compared", "difference in mAP (points)", "trainings of each", "verdict")
 
 
@@ -25,6 +29,11 @@ def untrained_record(config: ReIDConfig, data: person_reid.ReIDData) -> dict[str
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D(dtype="float32")(maps))
     query, gallery = (embed(model, table, config.image_size) for table in (data.query, data.gallery))
     return score_record(score(query, gallery), query)
+
+
+def untrained(results: entry.Results) -> dict[str, Any]:
+    """The `untrained_record` of a run; cached in its folder."""
+    return cached_json(results.run / UNTRAINED, [], __name__, lambda: untrained_record(results.config, results.data))
 
 
 def difference(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> Interval:
