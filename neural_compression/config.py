@@ -13,11 +13,12 @@ class Config(RunConfig):
 
     PLACES: ClassVar[tuple[str, ...]] = (*RunConfig.PLACES, "test_dir")
 
-    scale: float = 1.0  # factor on the size of the photographs, against artifacts of the files that they come from
+    scales: tuple[float, ...] = (1.0,)  # sizes of the photographs, against artifacts of the files that they come from
     test_dir: Path | None = None  # folder of the photographs to judge by; None: parts of the others, see data.py
     width: int = 64  # channels of the first convolution, doubled four times; section 3.1 (pub)
     code_lengths: tuple[int, ...] = (64, 216, 368)  # bits of a block, one network each; section 3.1 (pub)
-    components: int = 0  # principal components (networks/components.py); 0: the publication's convolutions
+    closed_form: bool = False  # whether training begins with principal components, see networks/pyramid.py
+    rate_weight: float = 0.1  # λ, squared error that a bit is worth, in squared steps of the closed form's thresholds
     binarization: Literal["noise", "straight_through", "none"] = "noise"  # in joint passes, section 2.3 (pub)
     alternate: bool = True  # whether a pass of the decoder alone, on binary codes, follows each joint pass
     normalization: Literal["l2", "none", "batch"] = "l2"  # of the decoder's input, section 2.1 (pub)
@@ -37,19 +38,24 @@ class Config(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._validate(
-            above_zero=("scale", "width", "epochs", "batch_size", "learning_rate", "deblocking_width"),
+            above_zero=("width", "epochs", "batch_size", "learning_rate", "deblocking_width"),
             zero_or_more=(
                 "entropy_weight",
+                "rate_weight",
                 "expert_epochs",
                 "decoder_epochs",
                 "deblocking_epochs",
                 "chain",
-                "components",
             ),
-            unique=("code_lengths",),
+            unique=("code_lengths", "scales"),
         )
-        if self.scale > 1:
-            raise ValueError(f"scale makes photographs smaller, expected at most 1, got {self.scale}.")
+        if not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f"scales make photographs smaller, expected above 0 and at most 1, got {self.scales}.")
+        if self.closed_form and self.batch_size % len(self.code_lengths):
+            raise ValueError(
+                f"Networks of {len(self.code_lengths)} code lengths learn from equal shares of a batch, got a "
+                f"batch_size of {self.batch_size}; make it a multiple."
+            )
         if list(self.code_lengths) != sorted(self.code_lengths) or min(self.code_lengths) < 1:
             raise ValueError(f"code_lengths must be above zero and increase, got {self.code_lengths}.")
 
@@ -101,7 +107,7 @@ def on_cpu(config: Config) -> Config:
         "learning_rate": 2e-3,
         "decay": True,
     }
-    return replace(config, scale=2 / 3, seeds=(0, 1, 2), **stages, **small, **steps)
+    return replace(config, scales=(2 / 3,), seeds=(0, 1, 2), **stages, **small, **steps)
 
 
 # The publication's networks as far as two cores train them. Codes are rounded from the first step on, so no passes on
@@ -116,15 +122,27 @@ CONVOLUTIONS = replace(
     epochs=16,
     seeds=(0,),
 )
-# What ships: networks of principal components, which need longer codes for the same rate.
-SHIPPED = replace(CONVOLUTIONS, components=800, code_lengths=(512, 1024, 1760, 2560), deblocking_epochs=15)
-DEMO = replace(CONVOLUTIONS, code_lengths=(64, 216), epochs=60, deblocking_epochs=20, scale=1.0)
+# What ships: the same layers at half the publication's width, begun in closed form and trained for rate and distortion.
+# Their codes are longer, as most of their bits are 0.
+SHIPPED = replace(
+    CONVOLUTIONS,
+    closed_form=True,
+    width=32,
+    code_lengths=(512, 1024, 1760, 2560),
+    scales=(2 / 3, 1 / 2),
+    chain=0,
+    epochs=10,
+    learning_rate=2e-4,
+    deblocking_epochs=8,
+    deblocking_width=16,
+)
+DEMO = replace(CONVOLUTIONS, code_lengths=(64, 216), epochs=60, deblocking_epochs=20, scales=(1.0,))
 
 PRESETS: dict[str, tuple[str, Config]] = {
     # make train-neural_compression PRESET=smoke; the numbers mean nothing. Seconds.
     "smoke": (
         "tests: two tiny networks, a few steps on two photographs",
-        replace(DEMO, code_lengths=(8, 16), width=2, epochs=1, deblocking_epochs=1, deblocking_width=2, scale=0.5),
+        replace(DEMO, code_lengths=(8, 16), width=2, epochs=1, deblocking_epochs=1, deblocking_width=2, scales=(0.5,)),
     ),
     # make train-neural_compression; two networks on the photographs that scikit-learn ships.
     "demo": ("two networks, two photographs", DEMO),

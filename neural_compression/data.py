@@ -34,48 +34,49 @@ def read(config: Config) -> Photographs:
 
     Without a folder to judge by, the last tenth is for that, or of fewer than ten the right quarter of each.
     """
-    images = read_photographs(config.data_dir, config.scale)
+    images = read_photographs(config.data_dir)
     if config.test_dir is not None:
-        return Photographs(images, read_photographs(config.test_dir))
-    count = len(images) // 10
-    if count:
-        return Photographs(images[:-count], images[-count:])
-    edges = [image.shape[1] * 3 // 4 for image in images]
-    return Photographs(
-        [image[:, :edge] for image, edge in zip(images, edges)],
-        [image[:, edge:] for image, edge in zip(images, edges)],
-    )
+        training, test = images, read_photographs(config.test_dir)
+    elif count := len(images) // 10:
+        training, test = images[:-count], scaled(images[-count:], config.scales[0])
+    else:
+        edges = [image.shape[1] * 3 // 4 for image in images]
+        training = [image[:, :edge] for image, edge in zip(images, edges)]
+        test = scaled([image[:, edge:] for image, edge in zip(images, edges)], config.scales[0])
+    return Photographs([image for scale in config.scales for image in scaled(training, scale)], test)
 
 
 def describe(config: Config, data: Photographs) -> str:
     """What and how much is trained on."""
     return (
-        f"{len(data.training)} photographs to train on, {len(data.test)} to judge by, {config.code_lengths} bits, "
+        f"{len(data.training) // len(config.scales)} photographs to train on, {len(data.test)} to judge by, {config.code_lengths} bits, "
         f"{config.epochs} epochs"
     )
 
 
-def read_photographs(folder: Path | None, scale: float = 1.0) -> list[np.ndarray]:
+def read_photographs(folder: Path | None) -> list[np.ndarray]:
     """The images (H, W, 3) uint8, RGB, of a folder and the folders in it, by name.
 
     Args:
         folder: None reads the two photographs that scikit-learn ships.
-        scale: factor below one on height and width, against the artifacts of images that were JPEG files.
 
     Raises:
         ValueError: there is no such folder, no image in it, or one that cannot be read.
     """
     if folder is None:
-        images = [np.ascontiguousarray(image) for image in load_sample_images().images]
-    else:
-        if not Path(folder).is_dir():
-            raise ValueError(f"The data folder {folder} does not exist. Check --data-dir.")
-        paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise ValueError(f"{folder} has no images ({', '.join(SUFFIXES)}). Check --data-dir.")
-        images = [read_image(path) for path in paths]
+        return [np.ascontiguousarray(image) for image in load_sample_images().images]
+    if not Path(folder).is_dir():
+        raise ValueError(f"The data folder {folder} does not exist. Check --data-dir.")
+    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ValueError(f"{folder} has no images ({', '.join(SUFFIXES)}). Check --data-dir.")
+    return [read_image(path) for path in paths]
+
+
+def scaled(images: Sequence[np.ndarray], scale: float) -> list[np.ndarray]:
+    """The images with height and width times a factor of at most 1, against artifacts of those that were JPEG files."""
     if scale == 1:
-        return images
+        return list(images)
     return [cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for image in images]
 
 

@@ -94,7 +94,7 @@ def report(results: entry.Results) -> tables.Report:
     config, images = results.config, results.data.test
     others = classical.curves(images, results.run.parent)
     convolutions = f"width {config.width}, {config.epochs} epochs"
-    kind = f"{config.components} principal components" if config.components else convolutions
+    kind = f"{convolutions}, begun in closed form" if config.closed_form else convolutions
     return tables.Report(
         f"{config.name}: {kind}, {config.code_lengths} bits",
         {

@@ -12,7 +12,7 @@ from common.layers import L2Normalize
 from .bitstream.container import BLOCK
 from .config import Config, Trial
 
-_LEVELS = 5  # of either part: as often is a block halved
+LEVELS = 5  # of either part: as often is a block halved
 # Which rows of a 3×3 kernel add up to each row of the 4×4 one of `GrowingConv2D`.
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
@@ -205,7 +205,7 @@ class GrowingConv2D(layers.Layer):
 def _encoder(code_length: int, width: int, batch_normalization: bool) -> keras.Model:
     block = keras.Input((BLOCK, BLOCK, 3), name="block")
     x = block
-    for i in range(_LEVELS):
+    for i in range(LEVELS):
         x = layers.Conv2D(width * 2**i, 3, 2, "same", kernel_initializer="he_normal", name=f"down{i + 1}")(
             x
         )  # (B, 16 … 1, 16 … 1, width · 2^i)
@@ -225,7 +225,7 @@ def _decoder(code_length: int, width: int, normalization: str) -> keras.Model:
         x = L2Normalize(dtype="float32", name="normalized")(x)
         x = layers.Rescaling(math.sqrt(code_length), dtype="float32", name="scale")(x)
     x = layers.Reshape((1, 1, code_length), name="pixel")(x)
-    for i in reversed(range(_LEVELS)):
+    for i in reversed(range(LEVELS)):
         x = GrowingConv2D(width * 2**i, name=f"up{i + 1}")(x)  # (B, 2 … 32, 2 … 32, width · 2^i)
         if normalization == "batch":
             x = layers.BatchNormalization(name=f"up{i + 1}_bn")(x)

@@ -7,14 +7,14 @@ import numpy as np
 
 from common import distribution
 from common.experiments import entry
-from common.experiments.training import precision
+from common.experiments.training import precision, seed_everything
 
 from .config import Config, Trial, trials
 from .data import Photographs, check, describe, read, training_blocks
 from .model import Autoencoder, build, build_deblocking
-from .networks import codec_file, components
+from .networks import codec_file, pyramid
 from .networks.codec_file import CODEC
-from .networks.training_stages import deblocking_pairs, fit, fit_bit_models, train_network
+from .networks.training_stages import deblocking_pairs, fit, fit_bit_models, train_network, train_pyramid
 
 
 def train_networks(
@@ -43,20 +43,24 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
     if (folder / CODEC).exists():
         return
     blocks = training_blocks(data.training, config.half_overlapping)
-    if config.components:
-        networks = components.fitted(blocks, config.components, config.code_lengths)
+    if config.closed_form:
+        with strategy.scope(), precision(config.precision):
+            seed_everything(trial.seed)
+            joint = pyramid.fitted(blocks, config.width, config.code_lengths, config.rate_weight)
+        train_pyramid(config, trial, joint, blocks, folder / "pyramid")
+        networks = joint.networks
     else:
         networks = train_networks(config, trial, blocks, strategy, folder)
     deblocking = None
     if config.deblocking_epochs:
         with strategy.scope(), precision(config.precision):
             deblocking = build_deblocking(config.deblocking_width)
-        pairs = deblocking_pairs(networks, data.training, None if config.components else config.target_psnr)
+        pairs = deblocking_pairs(networks, data.training, None if config.closed_form else config.target_psnr)
         fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)
     if distribution.is_chief(strategy):
         settings = {name: getattr(config, name) for name in codec_file.SETTINGS}
         parts = [(network.encoder, network.decoder) for network in networks]
-        bits = fit_bit_models(networks, data.training, components.NEIGHBOR_BITS if config.components else None)
+        bits = fit_bit_models(networks, data.training, pyramid.NEIGHBOR_BITS if config.closed_form else None)
         folder.mkdir(exist_ok=True)  # no stage has made it where nothing needs passes
         codec_file.save(folder / CODEC, settings, parts, bits, deblocking)
 

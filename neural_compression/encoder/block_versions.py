@@ -11,12 +11,13 @@ from ..bitstream.bit_model import BitModel, signs
 from ..bitstream.container import BLOCK
 from ..networks.blocks import to_blocks
 from ..networks.codec_file import TrainedCodec
-from ..networks.decode import BATCH, decode_blocks, encode_blocks, progress, run
-from .code_optimization import optimize_by_encoder, optimize_codes
+from ..networks.decode import BATCH, decode_blocks, encode_blocks, progress
+from .bit_search import search_codes
+from .code_optimization import optimize_by_encoder
 
 Mode = Literal["context", "publication"]
 
-STEPS = 50  # of code optimization
+STEPS = 50  # of code optimization by the encoder
 _OPTIMIZED_AT_ONCE = 1024  # blocks, as floats
 
 
@@ -120,11 +121,8 @@ def _optimized(
         if how == "encoder":
             optimized[part], _ = optimize_by_encoder(codec, network, pixels, steps=STEPS)
             continue
-        batches = range(0, len(pixels), BATCH)
-        real = np.concatenate([run(codec.encoders[network], pixels[s : s + BATCH]) for s in batches])
-        optimized[part], _ = optimize_codes(
-            codec, network, pixels, real, steps=STEPS, rate_weight=rate_weight, left=left[part], up=up[part]
-        )
+        own = codes.reshape(optimized.shape)[part]
+        optimized[part] = search_codes(codec, network, pixels, own, rate_weight, left[part], up[part])
     return optimized.reshape(codes.shape)
 
 

@@ -16,11 +16,11 @@ from common.files import read_arrays, replacing
 from ..bitstream import container
 from ..bitstream.bit_model import BitModel
 from ..model import Autoencoder, build_autoencoder, build_deblocking
-from . import components
+from . import pyramid
 
 CODEC = "codec.npz"  # name of a trained codec in the folder of its trial
-VERSION = 2  # of the file
-SETTINGS = "code_lengths", "components", "width", "normalization", "deblocking_width"  # that networks are built with
+VERSION = 3  # of the file
+SETTINGS = "code_lengths", "closed_form", "width", "normalization", "deblocking_width"  # that networks are built with
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ def save(
     arrays: dict[str, Any] = {"settings": np.frombuffer(head.encode(), "uint8")}
     for i, ((encoder, decoder), bits) in enumerate(zip(networks, bit_models)):
         for part, network in (("encoder", encoder), ("decoder", decoder)):
-            own = network.get_layer(components.OWN[part]) if settings["components"] else network
+            own = pyramid.own_layer(network) if settings["closed_form"] else network
             arrays |= {f"{part}{i}/{n}": array.astype(np.float16) for n, array in enumerate(own.get_weights())}
         arrays |= {f"bits{i}/{name}": array for name, array in bits.save().items()}
-    if settings["components"]:  # all networks share them
-        basis, mean = networks[0][1].get_layer("pixels").get_weights()
-        arrays |= {"components/basis": basis.T.astype(np.float16), "components/mean": mean.astype(np.float16)}
+    if settings["closed_form"]:  # all networks share their convolutions
+        for part in pyramid.shared(networks[0]):
+            arrays |= {f"{part.name}/{n}": array.astype(np.float16) for n, array in enumerate(part.get_weights())}
     if deblocking is not None:
         arrays |= {f"deblocking/{n}": array.astype(np.float16) for n, array in enumerate(deblocking.get_weights())}
     with replacing(Path(path)) as temporary:
@@ -118,16 +118,18 @@ def load(path: Path) -> TrainedCodec:
 def _networks(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[Autoencoder]:
     """Of each code length; what is theirs alone is yet to be filled in."""
     lengths = settings["code_lengths"]
-    if settings["components"]:
-        basis, mean = (arrays[f"components/{name}"].astype(np.float32) for name in ("basis", "mean"))
-        return components.build(lengths, components.Components(mean, basis))
+    if settings["closed_form"]:
+        networks = pyramid.build(lengths, settings["width"])
+        for part in pyramid.shared((networks[0].encoder, networks[0].decoder)):
+            _filled(part, arrays, part.name)
+        return networks
     options = {name: settings[name] for name in ("width", "normalization")}
     return [build_autoencoder(length, **options) for length in lengths]
 
 
 def _filled(network: keras.Model, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
     """The network with the file's weights; get_weights and set_weights have one order."""
-    own = next((layer for layer in network.layers if layer.name in components.OWN.values()), network)
+    own = pyramid.own_layer(network) or network
     own.set_weights([np.float32(arrays[f"{name}/{n}"]) for n in range(len(own.weights))])
     network.trainable = False
     return network

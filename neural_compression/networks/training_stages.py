@@ -20,6 +20,7 @@ from ..encoder.mode_decision import by_quality
 from ..model import Autoencoder
 from .blocks import to_blocks, to_image
 from .decode import decode_blocks, encode_blocks
+from .pyramid import Pyramid
 
 _CROP = 4  # blocks, height and width of what the deblocking network is trained on
 
@@ -40,6 +41,37 @@ def fit(
         return shuffled.map(lambda pair: tuple(image.astype("float32") / 255 for image in pair))
 
     training.fit(model, scaled, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None, callbacks=callbacks)
+
+
+def train_pyramid(config: Config, trial: Trial, joint: Pyramid, blocks: np.ndarray, folder: Path) -> None:
+    """Trains networks that share their convolutions, for rate and distortion, on turned and mirrored blocks."""
+    model, size = joint.training_model, config.batch_size
+    steps = len(blocks) // size
+    if not steps:
+        raise ValueError(
+            f"A batch has {size} blocks, got {len(blocks)} in all. Add photographs, or lower --batch-size."
+        )
+    with distribution.strategy_of(model).scope():
+        optimizer = keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * config.epochs)
+        )
+        model.compile(optimizer, jit_compile=distribution.jit())
+
+    def augmented(first_epoch: int) -> grain.MapDataset:
+        shuffled = batches.shuffled_batches(blocks, size, seed=trial.seed, first_epoch=first_epoch, drop_remainder=True)
+        return shuffled.map(lambda batch: symmetric(batch).astype("float32") / 255)
+
+    training.fit(model, augmented, steps_per_epoch=steps, epochs=config.epochs, folder=folder, monitor=None)
+
+
+def symmetric(batch: np.ndarray) -> np.ndarray:
+    """Square images (B, H, H, 3), of which each eighth gets one of the square's eight symmetries.
+
+    Where the order of images is new in every epoch, so is the symmetry that each gets.
+    """
+    parts = np.array_split(batch, 8)
+    turned = [np.rot90(part, i % 4, axes=(1, 2)) for i, part in enumerate(parts)]
+    return np.concatenate([part[:, :, ::-1] if i >= 4 else part for i, part in enumerate(turned)])
 
 
 def train_network(config: Config, trial: Trial, model: Autoencoder, blocks: np.ndarray, folder: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from neural_compression.bitstream.bit_model import BitModel
 from neural_compression.bitstream.entropy import encode_difference, encode_networks
 from neural_compression.model import Autoencoder, build_deblocking
-from neural_compression.networks import codec_file, components
+from neural_compression.networks import codec_file, pyramid
 
 LEVELS = (2, 16, 64)  # of a channel with each network: (0.5 … L - 0.5) / L
 LENGTHS = tuple(3 * (levels - 1) for levels in LEVELS)  # a bit for each border of levels, whether a mean is above it
@@ -16,14 +16,19 @@ _STEEP = 64
 
 
 def networks() -> list[Autoencoder]:
-    """As principal components that are the channels: a coefficient is the sum of 1024 samples by 32."""
-    basis = np.tile(np.eye(3, dtype="float32") / 32, (1024, 1))
-    made = components.build(LENGTHS, components.Components(np.zeros(3072, "float32"), basis))
+    """As a pyramid whose first three coefficients are the channels: each the sum of 1024 samples by 32."""
+    made = pyramid.build(LENGTHS, 3)
+    # Level by level, the sum of four by two.
+    cells = [
+        np.tile(np.eye(3 * 2 ** max(0, i - 1), 3 * 2**i) * (np.arange(3 * 2**i) < 3) / 2, (2, 2, 1, 1))
+        for i in range(5)
+    ]
+    pyramid.set_cells(made, cells, np.zeros(3))
     for levels, network in zip(LEVELS, made):
-        channel = np.repeat(np.eye(3), levels - 1, axis=1)  # (3, K)
+        channel = np.repeat(np.eye(48, 3), levels - 1, axis=1)  # (48, K)
         borders = np.tile(np.arange(1, levels) * 32 / levels, 3)
-        network.encoder.get_layer("bits").set_weights([_STEEP * channel, -_STEEP * borders])
-        network.decoder.get_layer("levels").set_weights([channel.T * 32 / levels, np.full(3, 16 / levels)])
+        pyramid.own_layer(network.encoder).set_weights([_STEEP * channel, -_STEEP * borders])
+        pyramid.own_layer(network.decoder).set_weights([channel.T * 32 / levels, np.eye(3, 48).sum(0) * 16 / levels])
     return made
 
 
@@ -31,7 +36,7 @@ def save_codec(path):
     """Writes and loads it, with bit models to which all bits are as likely, so that each takes one bit."""
     deblocking = build_deblocking(2)
     deblocking.get_layer("change").bias.assign(ADDED / 255)
-    settings = {"code_lengths": LENGTHS, "components": 3, "width": 2, "normalization": "l2", "deblocking_width": 2}
+    settings = {"code_lengths": LENGTHS, "closed_form": True, "width": 3, "normalization": "l2", "deblocking_width": 2}
     parts = [(network.encoder, network.decoder) for network in networks()]
     bits = [BitModel(*np.zeros((3, length, length), int), np.zeros(length, int)) for length in LENGTHS]
     return codec_file.save(path, settings, parts, bits, deblocking)

@@ -33,7 +33,7 @@ def save_codec(path, seed=0, deblocking=True, width=2, lengths=LENGTHS):
         kernel.assign(np.random.default_rng(seed).normal(0, 2, kernel.shape))
     settings = {
         "code_lengths": lengths,
-        "components": 0,
+        "closed_form": False,
         "width": width,
         "normalization": "l2",
         "deblocking_width": 2,

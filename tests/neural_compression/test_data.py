@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neural_compression.config import PRESETS
-from neural_compression.data import Photographs, check, describe, read, read_photographs, training_blocks
+from neural_compression.data import Photographs, check, describe, read, read_photographs, scaled, training_blocks
 
 RANDOM = np.random.default_rng(0)
 SMOKE = PRESETS["smoke"][1]
@@ -35,7 +35,7 @@ def test_photographs_of_folders_are_read_by_name_and_made_smaller(tmp_path):
         image[..., 2] = 7  # OpenCV's red
         cv2.imwrite(str(tmp_path / "x.png"), image)
         (tmp_path / "x.png").rename(tmp_path / name)
-    images = read_photographs(tmp_path, 0.25)
+    images = scaled(read_photographs(tmp_path), 0.25)
     np.testing.assert_array_equal(images, [np.full((15, 22, 3), (7, value, value)) for value in (50, 90)])
     assert [image.shape for image in read_photographs(tmp_path)] == [(60, 88, 3)] * 2
     assert [image.shape for image in read_photographs(None)] == [(427, 640, 3)] * 2
@@ -54,7 +54,7 @@ def test_missing_and_damaged_photographs_are_named(tmp_path):
 def test_photographs_to_judge_by_are_set_apart(tmp_path):
     """Of few, the right quarter of each; else the last tenth; or those of a folder, at the size that they have."""
     training, judged = read(SMOKE)
-    for image, left, right in zip(read_photographs(None, 0.5), training, judged, strict=True):
+    for image, left, right in zip(scaled(read_photographs(None), 0.5), training, judged, strict=True):
         np.testing.assert_array_equal(left, image[:, :240])
         np.testing.assert_array_equal(right, image[:, 240:])
     for i in range(20):
@@ -68,11 +68,16 @@ def test_photographs_to_judge_by_are_set_apart(tmp_path):
     training, judged = read(replace(SMOKE, test_dir=tmp_path))
     assert [image.shape for image in training] == [(214, 320, 3)] * 2
     assert [image.shape for image in judged] == [(40, 44, 3)] * 19
+    # Each size of all photographs; what is set apart is so at every size.
+    training, judged = read(replace(own, scales=(0.5, 0.25)))
+    assert [image.shape[0] for image in training] == [20] * 18 + [10] * 18 and len(judged) == 1
+    assert judged[0].max() not in {image.max() for image in training}
 
 
 def test_the_first_line_says_what_is_trained_on():
     data = Photographs([None] * 3, [None])
     assert describe(SMOKE, data) == "3 photographs to train on, 1 to judge by, (8, 16) bits, 1 epochs"
+    assert describe(replace(SMOKE, scales=(1.0, 0.5, 0.25)), data).startswith("1 photographs to train on")
 
 
 def test_several_processes_are_refused():

@@ -52,9 +52,10 @@ def evaluated(tmp_path_factory):
         runs_dir=folder / "runs",
         test_dir=folder / "photographs",
         code_lengths=LENGTHS,
-        components=3,
+        closed_form=True,
+        batch_size=129,
         target_psnr=TARGET_PSNR,
-        scale=0.1,  # of the training photographs, and of none of these
+        scales=(0.1,),  # of the training photographs, and of none of these
         seeds=(0, 1),  # the second is not trained yet
     )
     run, figures = open_run(config, "neural_compression"), {}
@@ -142,11 +143,11 @@ def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
     run, record, _ = evaluated
     calls = []
 
-    def all_ones(codec, network, blocks, codes, **options):
-        calls.append((network, blocks, codes, options))
-        return np.ones(codes.shape, np.uint8), np.zeros(len(codes))
+    def all_ones(codec, network, blocks, codes, rate_weight, left, up):
+        calls.append((network, blocks, codes, {"rate_weight": rate_weight, "left": left, "up": up}))
+        return np.ones(codes.shape, np.uint8)
 
-    monkeypatch.setattr(block_versions, "optimize_codes", all_ones)
+    monkeypatch.setattr(block_versions, "search_codes", all_ones)
     (again,) = evaluate.evaluate(run, optimize="code")
     assert {**again, "optimized": None} == {**record, "optimized": None}
     point = again["optimized"]["code"]
@@ -165,7 +166,7 @@ def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
         neighbors[0, :, 1:], neighbors[1, 1:] = 2.0 * own[:, :-1] - 1, 2.0 * own[:-1] - 1
         np.testing.assert_array_equal([options.pop("left"), options.pop("up")], neighbors.reshape(2, 6, -1))
         weight = np.exp(record["at_rate"]["setting"]) / 255**2  # a bit's worth of 8-bit samples, for pixels up to 1
-        assert options == {"steps": 50, "rate_weight": pytest.approx(weight)}
+        assert options == {"rate_weight": pytest.approx(weight)}
     text = (run / "report.md").read_text()
     assert "| one λ, codes optimized " in text and "| ours, codes optimized " in text
 
@@ -187,7 +188,7 @@ def test_tables_have_these_numbers(evaluated):
     evaluate.evaluate(run)
     text = (run / "report.md").read_text()
     assert text.startswith(
-        "# run: 3 principal components, (3, 45, 189) bits\n\n## Paper and this run (1 of 2 trainings)"
+        "# run: width 2, 1 epochs, begun in closed form, (3, 45, 189) bits\n\n## Paper and this run (1 of 2 trainings)"
     )
 
     def cells(point):

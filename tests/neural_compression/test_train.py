@@ -139,17 +139,19 @@ class Stages:
     """In place of the stages of a training: what each is called with."""
 
     network = SimpleNamespace(encoder="encoder", decoder="decoder")
+    joint = SimpleNamespace(networks=[network])
 
     def __init__(self, monkeypatch):
         self.calls = {}
         for name, result in (
             ("train_networks", [self.network]),
+            ("train_pyramid", None),
             ("deblocking_pairs", "pairs"),
             ("fit", None),
             ("fit_bit_models", ["bits"]),
         ):
             monkeypatch.setattr(training_program, name, self.stage(name, result))
-        monkeypatch.setattr(training_program.components, "fitted", self.stage("fitted", [self.network]))
+        monkeypatch.setattr(training_program.pyramid, "fitted", self.stage("fitted", self.joint))
         monkeypatch.setattr(training_program.codec_file, "save", self.stage("save", None))
 
     def stage(self, name, result):
@@ -169,30 +171,30 @@ PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3)
         {},
         {"half_overlapping": False, "precision": "mixed_bfloat16"},
         {"deblocking_epochs": 0},
-        {"components": 5, "deblocking_width": 3},
+        {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3},
     ],
 )
 def test_settings_of_a_training(monkeypatch, tmp_path, changes):
     stages, config = Stages(monkeypatch), replace(SMOKE, deblocking_epochs=7, target_psnr=29.0)
     config, strategy = replace(config, **changes), distribution.strategy("one")
     train_trial(config, Trial(4), PHOTOGRAPHS, strategy, tmp_path)
-    if config.components:  # all that is trained are the thresholds and the deblocking network
+    if config.closed_form:
         blocks, *rest = stages.calls["fitted"]
-        assert rest == [5, (8,)] and "train_networks" not in stages.calls
+        assert rest == [5, (8,), 0.2] and "train_networks" not in stages.calls
+        assert stages.calls["train_pyramid"] == (config, Trial(4), Stages.joint, blocks, tmp_path / "pyramid")
     else:
         *rest, blocks, used, folder = stages.calls["train_networks"]
         assert rest == [config, Trial(4)] and used is strategy and folder == tmp_path and "fitted" not in stages.calls
     assert len(blocks) == (3 * 5 if config.half_overlapping else 2 * 3)
     # Long codes count the first 128 bits of a neighbor, and their deblocking network sees no choice of networks.
-    components = bool(config.components)
-    assert stages.calls["fit_bit_models"] == ([Stages.network], PHOTOGRAPHS.training, 128 if components else None)
+    neighbors, target = (128, None) if config.closed_form else (None, 29.0)
+    assert stages.calls["fit_bit_models"] == ([Stages.network], PHOTOGRAPHS.training, neighbors)
     path, settings, parts, bits, deblocking = stages.calls["save"]
     assert path == tmp_path / "codec.npz" and settings == {name: getattr(config, name) for name in SETTINGS}
     assert parts == [("encoder", "decoder")] and bits == ["bits"]
     if not config.deblocking_epochs:
         assert deblocking is None and "fit" not in stages.calls
         return
-    target = None if components else 29.0
     assert stages.calls["deblocking_pairs"] == ([Stages.network], PHOTOGRAPHS.training, target)
     assert stages.calls["fit"] == (config, Trial(4), deblocking, "pairs", tmp_path / "deblocking", 7)
     assert deblocking.get_layer("down0_conv1").filters == config.deblocking_width
@@ -231,7 +233,7 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
         with pytest.raises(ValueError, match="cut.npz is no npz file"):
             load(tmp_path / "cut.npz")
     np.savez(tmp_path / "other.npz", settings=np.frombuffer(b'{"version": 99}', "uint8"))
-    with pytest.raises(ValueError, match="other.npz has another version of the format, expected 2"):
+    with pytest.raises(ValueError, match="other.npz has another version of the format, expected 3"):
         load(tmp_path / "other.npz")
     np.savez(tmp_path / "foreign.npz", weights=np.zeros(3))
     with pytest.raises(ValueError, match="foreign.npz is no trained codec, or damaged"):
@@ -241,23 +243,28 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"scale": 2.0}, "scale makes photographs smaller, expected at most 1, got 2"),
+        ({"scales": (0.5, 2.0)}, r"scales make photographs smaller, expected above 0 and at most 1, got \(0.5, 2.0\)"),
+        ({"scales": (0.0,)}, r"scales make photographs smaller, expected above 0 and at most 1, got \(0.0,\)"),
+        (
+            {"closed_form": True, "code_lengths": (8, 9, 10)},
+            "equal shares of a batch, got a batch_size of 128; make it",
+        ),
         ({"code_lengths": (16, 8)}, r"code_lengths must be above zero and increase, got \(16, 8\)"),
         ({"code_lengths": (0, 8)}, r"code_lengths must be above zero and increase, got \(0, 8\)"),
         ({"code_lengths": (8, 8)}, "code_lengths must be one or more different ones"),
         *(
             ({name: 0}, f"{name} must be above zero, got 0")
-            for name in ("scale", "width", "epochs", "batch_size", "learning_rate", "deblocking_width")
+            for name in ("width", "epochs", "batch_size", "learning_rate", "deblocking_width")
         ),
         *(
             ({name: -1}, f"{name} must be zero or more, got -1")
             for name in (
                 "entropy_weight",
+                "rate_weight",
                 "expert_epochs",
                 "decoder_epochs",
                 "deblocking_epochs",
                 "chain",
-                "components",
             )
         ),
     ],

@@ -11,13 +11,15 @@ import numpy as np
 
 from neural_compression.codec import MODEL
 from neural_compression.data import read_photographs
-from neural_compression.encoder.code_optimization import optimize_by_encoder, optimize_codes
+from neural_compression.encoder.bit_search import search_codes
+from neural_compression.encoder.code_optimization import optimize_by_encoder
 from neural_compression.networks.blocks import to_blocks
 from neural_compression.networks.codec_file import TrainedCodec, load
+from neural_compression.networks.decode import decode_blocks, encode_blocks
 from tests.benchmarks.contenders import measures
 
 COMPARED = 32  # blocks that the gain is measured on, the same for each way
-BATCH = 256  # blocks that the logits are timed with: an image has more, and a batch is never filled up
+BATCH = 256  # blocks that the search is timed with: an image has more, and a batch is never filled up
 
 
 def photographed_blocks() -> np.ndarray:
@@ -26,16 +28,19 @@ def photographed_blocks() -> np.ndarray:
     return np.random.default_rng(0).permutation(blocks)[:BATCH] / np.float32(255)
 
 
-def logits(codec: TrainedCodec, network: int, blocks: np.ndarray, steps: int) -> np.ndarray:
-    codes = codec.encoders[network].predict(blocks, verbose=0)
-    return optimize_codes(codec, network, blocks, codes, steps=steps)[1]
+def bits(codec: TrainedCodec, network: int, blocks: np.ndarray, steps: int) -> np.ndarray:
+    codes = encode_blocks(codec.encoders[network], np.rint(blocks * 255).astype(np.uint8))
+    if steps:
+        nothing = np.zeros(codes.shape, np.int8)
+        codes = search_codes(codec, network, blocks, codes, 0.0, nothing, nothing)
+    return np.square(decode_blocks(codec.decoders[network], codes) / np.float32(255) - blocks).sum((1, 2, 3))
 
 
 def encoder(codec: TrainedCodec, network: int, blocks: np.ndarray, steps: int) -> np.ndarray:
     return optimize_by_encoder(codec, network, blocks[:COMPARED], steps=steps)[1]
 
 
-CONTENDERS: dict[str, Callable[..., np.ndarray]] = {"logits, in batches": logits, "encoder, block by block": encoder}
+CONTENDERS: dict[str, Callable[..., np.ndarray]] = {"bit by bit": bits, "encoder, block by block": encoder}
 
 
 def measured(codec: TrainedCodec, name: str, steps: int) -> dict[str, float]:
