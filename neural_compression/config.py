@@ -16,6 +16,7 @@ class Config(RunConfig):
     scales: tuple[float, ...] = (1.0,)  # sizes of the photographs, against artifacts of the files that they come from
     test_dir: Path | None = None  # folder of the photographs to judge by; None: parts of the others, see data.py
     width: int = 64  # channels of the first convolution, doubled four times; section 3.1 (pub)
+    growing: Literal["deconvolution", "upsampling"] = "deconvolution"  # of the decoder: section 2.1 (pub), the chapter
     code_lengths: tuple[int, ...] = (64, 216, 368)  # bits of a block, one network each; section 3.1 (pub)
     closed_form: bool = False  # whether training begins with principal components, see networks/pyramid.py
     rate_weight: float = 0.1  # λ, squared error that a bit is worth, in squared steps of the closed form's thresholds
@@ -27,6 +28,7 @@ class Config(RunConfig):
     chain: int = 0  # rounds over the networks, each of which begins with the weights of the last; 0: each for itself
     epochs: int = 20  # joint passes over the blocks
     expert_epochs: int = 0  # more of them on the blocks for which a network reaches the target PSNR, section 2.3 (pub)
+    expert_rate: float = 0.1  # their learning rate, and that of the passes of the decoders alone, as a share
     decoder_epochs: int = 0  # passes of the decoders alone, on binary codes of those blocks, section 2.3 (pub)
     deblocking_epochs: int = 0  # passes of the deblocking network over the photographs, section 2.1 (pub)
     deblocking_width: int = 8  # channels of its first level
@@ -38,7 +40,7 @@ class Config(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._validate(
-            above_zero=("width", "epochs", "batch_size", "learning_rate", "deblocking_width"),
+            above_zero=("width", "epochs", "batch_size", "learning_rate", "deblocking_width", "expert_rate"),
             zero_or_more=(
                 "entropy_weight",
                 "rate_weight",
@@ -86,6 +88,10 @@ ROWS: dict[str, tuple[str, Config]] = {
     "no_simulated_binarization": ("Table 4.1: w/o simulated binarization", replace(BASELINE, binarization="none")),
     "no_actual_binarization": ("Table 4.1: w/o actual binarization", replace(BASELINE, alternate=False)),
     "no_l2_normalization": ("Table 4.1: w/o L2 normalization", replace(BASELINE, normalization="none")),
+    "no_l2_normalization_236": (
+        "Section 3.2 (pub): w/o L2 normalization, level with the baseline at 236 bits",
+        replace(BASELINE, normalization="none", code_lengths=(236,)),
+    ),
     "no_entropy_loss": ("Table 4.1: w/o entropy-friendly loss", replace(BASELINE, entropy_weight=0.0)),
     "no_overlap": ("Table 1 (pub): no data augmentation", replace(BASELINE, half_overlapping=False)),
     "batch_normalization": ("Table 1 (pub): batch normalization", replace(BASELINE, normalization="batch")),
@@ -136,19 +142,27 @@ SHIPPED = replace(
     deblocking_epochs=8,
     deblocking_width=16,
 )
-DEMO = replace(CONVOLUTIONS, code_lengths=(64, 216), epochs=60, deblocking_epochs=20, scales=(1.0,))
+DEMO = replace(
+    SHIPPED,
+    width=8,
+    code_lengths=(256, 768),
+    scales=(1.0, 1 / 2),
+    epochs=40,
+    deblocking_epochs=20,
+    deblocking_width=8,
+)
+# For tests: networks of the publication as they are, begun with random weights.
+SMOKE = replace(
+    CONVOLUTIONS, code_lengths=(8, 16), width=2, epochs=1, deblocking_epochs=1, deblocking_width=2, scales=(0.5,)
+)
 
 PRESETS: dict[str, tuple[str, Config]] = {
     # make train-neural_compression PRESET=smoke; the numbers mean nothing. Seconds.
-    "smoke": (
-        "tests: two tiny networks, a few steps on two photographs",
-        replace(DEMO, code_lengths=(8, 16), width=2, epochs=1, deblocking_epochs=1, deblocking_width=2, scales=(0.5,)),
-    ),
+    "smoke": ("tests: two tiny networks, a few steps on two photographs", SMOKE),
     # make train-neural_compression; two networks on the photographs that scikit-learn ships.
     "demo": ("two networks, two photographs", DEMO),
     # PRESET=shipped ARGS="--data-dir ~/data/bsds500 --test-dir ~/data/kodak"; writes what ships in weights/.
     "shipped": ("the codec that ships with the repository", SHIPPED),
-    "convolutions": ("the publication's networks at a CPU's scale, trained for longer", CONVOLUTIONS),
     # PRESET=baseline ARGS="--data-dir DIR" and so on; paper_results.py has the publication's numbers.
     **ROWS,
     # PRESET=narrow_baseline: the same rows at an eighth of the width.
@@ -161,7 +175,6 @@ _CLIC_2018 = {"data_dir": "clic2018/train", "test_dir": "clic2018/valid"}  # as 
 DATA: dict[str, dict[str, str]] = {
     "demo": {},
     "shipped": _PHOTOGRAPHS,
-    "convolutions": _PHOTOGRAPHS,
     **{preset: _PHOTOGRAPHS for preset in PRESETS if preset.startswith("narrow_")},
     **dict.fromkeys(ROWS, _CLIC_2018),
 }

@@ -49,8 +49,8 @@ def read(config: Config) -> Photographs:
 def describe(config: Config, data: Photographs) -> str:
     """What and how much is trained on."""
     return (
-        f"{len(data.training) // len(config.scales)} photographs to train on, {len(data.test)} to judge by, {config.code_lengths} bits, "
-        f"{config.epochs} epochs"
+        f"{len(data.training) // len(config.scales)} photographs to train on, {len(data.test)} to judge by, "
+        f"{config.code_lengths} bits, {config.epochs} epochs"
     )
 
 

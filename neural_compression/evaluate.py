@@ -23,6 +23,7 @@ from .encoder.session import Optimize
 from .evaluation import classical
 from .evaluation.compare import (
     at_rate,
+    by_quality,
     compare,
     curve,
     draw,
@@ -33,7 +34,7 @@ from .evaluation.compare import (
 )
 from .evaluation.rate_distortion import Point
 from .networks.codec_file import CODEC, load
-from .paper_results import TARGET_BPP
+from .paper_results import BASELINE_BPP, TARGET_BPP
 from .tables import comparison_table, publish, run_table
 
 METRICS = "metrics.json"
@@ -83,8 +84,7 @@ def codec_record(config: Config, trial: Trial, data: Photographs, folder: Path) 
         record["networks"][str(length)] = {
             mode: asdict(measured(sessions, maps, errors=errors)) for mode, sessions in modes
         }
-    maps = [session.choose("publication", config.target_psnr) for session in as_published]
-    record["by_quality"] = asdict(measured(as_published, maps, config.target_psnr))
+    record["by_quality"] = asdict(by_quality(as_published, BASELINE_BPP))
     record["at_rate"] = asdict(at_rate(in_context, TARGET_BPP))
     return record | {"curve": [asdict(point) for point in curve(in_context)]}
 

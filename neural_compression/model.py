@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -124,6 +125,7 @@ def build(config: Config, trial: Trial, code_length: int, initial: Autoencoder |
             width=config.width,
             binarization=config.binarization,
             normalization=config.normalization,
+            growing=config.growing,
             entropy_weight=config.entropy_weight,
             seed=trial.seed,
         )
@@ -139,6 +141,7 @@ def build_autoencoder(
     width: int = 64,
     binarization: str = "noise",
     normalization: str = "l2",
+    growing: str = "deconvolution",
     entropy_weight: float = 0.001,
     seed: int = 0,
 ) -> Autoencoder:
@@ -150,11 +153,12 @@ def build_autoencoder(
         binarization: as `Binarization`'s kind.
         normalization: "l2" of the decoder's input; "none"; "batch", which has none and batch normalization after each
             convolution of both parts.
+        growing: "deconvolution" of 3×3 with stride 2, as the publication; "upsampling" and convolution, as the chapter.
         entropy_weight: λ of the entropy-friendly loss.
         seed: of the noise.
     """
     encoder = _encoder(code_length, width, normalization == "batch")
-    decoder = _decoder(code_length, width, normalization)
+    decoder = _decoder(code_length, width, normalization, growing)
     encoder.jit_compile = decoder.jit_compile = False  # XLA takes seconds to compile, and is slower on CPUs
     block = keras.Input((BLOCK, BLOCK, 3), name="block")
     layer = Binarization(binarization, seed, dtype="float32", name="binarization")
@@ -216,7 +220,7 @@ def _encoder(code_length: int, width: int, batch_normalization: bool) -> keras.M
     return keras.Model(block, layers.Flatten(dtype="float32", name="flat")(x), name="encoder")
 
 
-def _decoder(code_length: int, width: int, normalization: str) -> keras.Model:
+def _decoder(code_length: int, width: int, normalization: str, growing: str) -> keras.Model:
     code = keras.Input((code_length,), name="code")
     x = code
     if normalization == "l2":
@@ -226,7 +230,15 @@ def _decoder(code_length: int, width: int, normalization: str) -> keras.Model:
         x = layers.Rescaling(math.sqrt(code_length), dtype="float32", name="scale")(x)
     x = layers.Reshape((1, 1, code_length), name="pixel")(x)
     for i in reversed(range(LEVELS)):
-        x = GrowingConv2D(width * 2**i, name=f"up{i + 1}")(x)  # (B, 2 … 32, 2 … 32, width · 2^i)
+        options: dict[str, Any] = {"filters": width * 2**i, "name": f"up{i + 1}"}
+        if growing == "upsampling":
+            x = GrowingConv2D(**options)(x)  # (B, 2 … 32, 2 … 32, width · 2^i)
+        else:
+            # As He et al. propose: a pixel meets a quarter of the nine taps. Of this kernel Keras takes the inputs as
+            # its outputs.
+            initializer = keras.initializers.VarianceScaling(2.0 * 4, "fan_out")
+            options |= {"kernel_size": 3, "strides": 2, "padding": "same", "kernel_initializer": initializer}
+            x = layers.Conv2DTranspose(**options)(x)
         if normalization == "batch":
             x = layers.BatchNormalization(name=f"up{i + 1}_bn")(x)
         x = _activation(f"up{i + 1}_prelu")(x)

@@ -1,4 +1,4 @@
-"""Code optimization of section 2.2 (pub): after training, the encoder is fine-tuned for one block, and then for the next.
+"""Code optimization of section 2.2 (pub): the encoder is fine-tuned for one block, and then for the next.
 
 The decoder is frozen, and the objective is the squared error. `bit_search` is many times faster, and counts bits.
 """

@@ -21,7 +21,7 @@ Networks = TypeVar("Networks", np.ndarray, Sequence[np.ndarray])
 RATE_TOLERANCE = 0.01  # of the target
 PSNR_TOLERANCE = 0.02  # dB
 LOG_WEIGHTS = 25.0, -5.0  # of the Lagrangian: from bits alone to errors alone
-_BLOCK_PSNRS = 0.0, 100.0  # dB, likewise
+BLOCK_PSNRS = 0.0, 100.0  # dB, likewise
 STEPS = 12  # of a bisection; 1 / 4096 of the range
 
 
@@ -108,7 +108,7 @@ def quality_for(
             session.bits_per_pixel(session.file(networks)) if psnr is None else session.psnr(session.decoded(networks))
         )
 
-    ends = LOG_WEIGHTS if selection == "lagrangian" else _BLOCK_PSNRS
+    ends = LOG_WEIGHTS if selection == "lagrangian" else BLOCK_PSNRS
     if psnr is None:  # most files are within the tolerance of what is expected, and one of them is written
         near = replace(target, tolerance=target.tolerance / 2)  # as a file takes a little more
         quality = bisect(choose, session.expected, ends, near, may_miss=True)

@@ -18,7 +18,7 @@ from common.report import tables
 
 from ..codec import MODEL
 from ..data import read_photographs
-from ..encoder.session import LOG_WEIGHTS, EncodeSession, Optimize, Target, bisect
+from ..encoder.session import BLOCK_PSNRS, LOG_WEIGHTS, EncodeSession, Optimize, Target, bisect
 from ..networks.codec_file import TrainedCodec, load
 from ..paper_results import TARGET_BPP
 from ..tables import FIGURES, comparison_table
@@ -84,6 +84,18 @@ def _mean_rate(
 ) -> float:
     pixels = [s.image[..., 0].size for s in sessions]
     return float(np.average([rate(s, n) for s, n in zip(sessions, networks)], weights=pixels))
+
+
+def by_quality(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> Point:
+    """With the publication's choice of networks, for the highest PSNR of blocks whose files have at most a rate."""
+    target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
+
+    def choose(quality: float) -> list[np.ndarray]:
+        return [s.choose("publication", quality) for s in sessions]
+
+    measure = partial(_mean_rate, sessions, lambda session, networks: session.bits_per_pixel(session.file(networks)))
+    quality = bisect(choose, measure, BLOCK_PSNRS, target, may_miss=True)
+    return measured(sessions, choose(quality), quality)
 
 
 def optimized_at_rate(sessions: Sequence[EncodeSession], bits_per_pixel: float, how: Optimize, quality: float) -> Point:

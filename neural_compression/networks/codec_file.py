@@ -20,7 +20,14 @@ from . import pyramid
 
 CODEC = "codec.npz"  # name of a trained codec in the folder of its trial
 VERSION = 3  # of the file
-SETTINGS = "code_lengths", "closed_form", "width", "normalization", "deblocking_width"  # that networks are built with
+SETTINGS = (
+    "code_lengths",
+    "closed_form",
+    "width",
+    "normalization",
+    "growing",
+    "deblocking_width",
+)  # that networks are built with
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def _networks(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
         for part in pyramid.shared((networks[0].encoder, networks[0].decoder)):
             _filled(part, arrays, part.name)
         return networks
-    options = {name: settings[name] for name in ("width", "normalization")}
+    options = {name: settings[name] for name in ("width", "normalization", "growing")}
     return [build_autoencoder(length, **options) for length in lengths]
 
 

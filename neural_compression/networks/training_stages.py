@@ -26,15 +26,25 @@ _CROP = 4  # blocks, height and width of what the deblocking network is trained 
 
 
 def fit(
-    config: Config, trial: Trial, model: keras.Model, images: tuple, folder: Path, epochs: int, callbacks: tuple = ()
+    config: Config,
+    trial: Trial,
+    model: keras.Model,
+    images: tuple,
+    folder: Path,
+    epochs: int,
+    callbacks: tuple = (),
+    rate: float = 1.0,
 ) -> None:
-    """Trains a model on uint8 images (N, H, W, 3): its inputs, and what it is to make of them."""
+    """Trains a model on uint8 images (N, H, W, 3): its inputs, and what it is to make of them.
+
+    `rate` is the share of the learning rate that it trains with.
+    """
     size = max(1, config.batch_size * BLOCK**2 * 3 // images[0][0].size)  # as many pixels a step, whatever their size
     steps = batches.steps_per_epoch(len(images[0]), size)
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * epochs)
+    peak = rate * config.learning_rate
+    schedule = keras.optimizers.schedules.CosineDecay(peak, steps * epochs) if config.decay else peak
     with distribution.strategy_of(model).scope():
-        optimizer = FreezableAdam(rate if config.decay else config.learning_rate)
-        model.compile(optimizer, "mse", jit_compile=distribution.jit())
+        model.compile(FreezableAdam(schedule), "mse", jit_compile=distribution.jit())
 
     def scaled(first_epoch: int) -> grain.MapDataset:
         shuffled = batches.shuffled_batches(images, size, seed=trial.seed, first_epoch=first_epoch)
@@ -82,9 +92,12 @@ def train_network(config: Config, trial: Trial, model: Autoencoder, blocks: np.n
         stages.append((folder / "expert", kind, config.expert_epochs * times))
     if config.decoder_epochs:
         stages.append((folder / "decoder", "decoder", config.decoder_epochs))
+    own = None  # of the expert, which its decoder is fine-tuned on as well
     for place, kind, epochs in stages:
-        chosen = blocks if place == folder else reaching(model, blocks, config.target_psnr)
-        fit(config, trial, model.training_model, (chosen, chosen), place, epochs, (Passes(model, kind),))
+        if place != folder and own is None:
+            own = reaching(model, blocks, config.target_psnr)
+        chosen, rate = (blocks, 1.0) if own is None else (own, config.expert_rate)
+        fit(config, trial, model.training_model, (chosen, chosen), place, epochs, (Passes(model, kind),), rate)
 
 
 class Passes(keras.callbacks.Callback):

@@ -36,7 +36,14 @@ def save_codec(path):
     """Writes and loads it, with bit models to which all bits are as likely, so that each takes one bit."""
     deblocking = build_deblocking(2)
     deblocking.get_layer("change").bias.assign(ADDED / 255)
-    settings = {"code_lengths": LENGTHS, "closed_form": True, "width": 3, "normalization": "l2", "deblocking_width": 2}
+    settings = {
+        "code_lengths": LENGTHS,
+        "closed_form": True,
+        "width": 3,
+        "normalization": "l2",
+        "growing": "upsampling",
+        "deblocking_width": 2,
+    }
     parts = [(network.encoder, network.decoder) for network in networks()]
     bits = [BitModel(*np.zeros((3, length, length), int), np.zeros(length, int)) for length in LENGTHS]
     return codec_file.save(path, settings, parts, bits, deblocking)

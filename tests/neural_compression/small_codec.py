@@ -21,7 +21,7 @@ def set_weights_of(seed, network):
 
 def save_codec(path, seed=0, deblocking=True, width=2, lengths=LENGTHS):
     """Writes and loads it; random bit models, and an output layer that is no constant."""
-    networks = [build_autoencoder(length, width=width) for length in lengths]
+    networks = [build_autoencoder(length, width=width, growing="upsampling") for length in lengths]
     for number, network in enumerate(networks):
         set_weights_of((seed, number), network.training_model)
         for part in (network.encoder, network.decoder):
@@ -36,6 +36,7 @@ def save_codec(path, seed=0, deblocking=True, width=2, lengths=LENGTHS):
         "closed_form": False,
         "width": width,
         "normalization": "l2",
+        "growing": "upsampling",
         "deblocking_width": 2,
     }
     parts = [(network.encoder, network.decoder) for network in networks]

@@ -22,7 +22,7 @@ from tests.neural_compression.mean_codec import LENGTHS, Expected, photograph
 
 IMAGES = [photograph(61, 90, 1), photograph(64, 96, 2)]
 ORACLES = [Expected(image) for image in IMAGES]
-TARGET_PSNR = 30.0
+RATE = 0.06  # of the choices by quality
 STEP = 30 / 4096  # of the bisection over log λ
 
 
@@ -54,7 +54,6 @@ def evaluated(tmp_path_factory):
         code_lengths=LENGTHS,
         closed_form=True,
         batch_size=129,
-        target_psnr=TARGET_PSNR,
         scales=(0.1,),  # of the training photographs, and of none of these
         seeds=(0, 1),  # the second is not trained yet
     )
@@ -65,6 +64,7 @@ def evaluated(tmp_path_factory):
     mean_codec.save_codec(run / "seed0" / CODEC)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classical, "installed", lambda: ({"JPEG": flat_codec()}, []))
+        patch.setattr(evaluate, "BASELINE_BPP", RATE)
         patch.setattr(evaluate, "load", functools.cache(load))
         for module in (plots, common_plots):
             patch.setattr(module, "save", lambda figure, path: figures.update({path.name: figure}))
@@ -94,10 +94,17 @@ def test_numbers_of_each_network_alone(evaluated, number, mode):
 
 
 def test_numbers_of_the_publications_selection(evaluated):
-    """Each block with the shortest code that reaches the target before deblocking; all three are in use."""
-    choices = [oracle.by_psnr(TARGET_PSNR) for oracle in ORACLES]
-    assert set(np.concatenate(choices, None)) == {0, 1, 2}
-    assert_point(evaluated[1]["by_quality"], mean_codec.point(ORACLES, choices, "publication"), TARGET_PSNR)
+    """Each block with the shortest code that reaches a PSNR before deblocking, the highest at a rate."""
+    point = evaluated[1]["by_quality"]
+
+    def rate(psnr):
+        bits = sum(8 * o.bytes(o.by_psnr(psnr), "publication") for o in ORACLES)
+        return bits / sum(image[..., 0].size for image in IMAGES)
+
+    choices = [oracle.by_psnr(point["setting"]) for oracle in ORACLES]
+    assert len(set(np.concatenate(choices, None))) > 1
+    assert_point(point, mean_codec.point(ORACLES, choices, "publication"), point["setting"])
+    assert rate(point["setting"]) <= RATE < rate(point["setting"] + 100 / 4096)
 
 
 def mean_rate(oracles, quality, bits):
@@ -199,7 +206,13 @@ def test_tables_have_these_numbers(evaluated):
         for length in LENGTHS
         for mode in ("publication", "context")
     ]
-    expected.append(["the shortest that reaches 30.0 dB", "publication", *cells(record["by_quality"])])
+    expected.append(
+        [
+            "the shortest that reaches a PSNR, the same for all blocks, at 0.151",
+            "publication",
+            *cells(record["by_quality"]),
+        ]
+    )
     expected.append(["one λ for all photographs", "context", *cells(record["at_rate"])])
     assert rows_of(text, "2 photographs\n") == expected
     theirs = [flat_point(rate) for rate in (0.12, 0.148, 0.18, 0.22)]

@@ -26,8 +26,11 @@ def test_widths_and_code_length_of_the_publication():
     model = build_autoencoder(216)
     kernels = [w.shape for w in model.encoder.weights if w.name == "kernel"]
     assert [shape[-1] for shape in kernels] == [64, 128, 256, 512, 1024, 216]
-    kernels = [w.shape for w in model.decoder.weights if w.name == "kernel"]
-    assert [shape[-1] for shape in kernels] == [1024, 512, 256, 128, 64, 3]
+    for growing, outputs in (("deconvolution", -2), ("upsampling", -1)):  # Keras' order for a deconvolution
+        decoder = build_autoencoder(216, growing=growing).decoder
+        kernels = [w.shape for w in decoder.weights if w.name == "kernel"]
+        assert [shape[:2] for shape in kernels] == [(3, 3)] * 5 + [(1, 1)]
+        assert [*(shape[outputs] for shape in kernels[:-1]), kernels[-1][-1]] == [1024, 512, 256, 128, 64, 3]
     assert model.encoder.output_shape == (None, 216) and model.decoder.output_shape == (None, 32, 32, 3)
     assert model.binarization.kind == "noise" and EntropyFriendly().weight == 0.001
     assert model.training_model.get_layer("entropy_friendly").weight == 0.001
@@ -68,7 +71,9 @@ def test_convolutions_begin_as_he_proposes():
     for layer in (*model.encoder.layers, *model.decoder.layers):
         if layer.name.startswith(("down", "up")) and "prelu" not in layer.name and layer.kernel.shape[2] > 16:
             kernel = np.asarray(layer.kernel)
-            np.testing.assert_allclose(kernel.std(), np.sqrt(2 / kernel[..., 0].size), rtol=0.05)
+            # A pixel of a deconvolution meets 1, 2, 2 or 4 of its nine taps.
+            inputs = kernel[..., 0].size if layer.name.startswith("down") else kernel.shape[3] * 9 / 4
+            np.testing.assert_allclose(kernel.std(), np.sqrt(2 / inputs), rtol=0.05)
             np.testing.assert_array_equal(layer.bias, 0 * layer.bias)
 
 

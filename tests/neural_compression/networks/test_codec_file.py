@@ -47,8 +47,13 @@ def test_a_loaded_codec_is_frozen_and_has_its_settings(saved):
     codec, _ = saved
     assert codec.code_lengths == LENGTHS and [model.length for model in codec.bit_models] == list(LENGTHS)
     assert codec.settings == {
-        "code_lengths": list(LENGTHS), "closed_form": True, "width": 3, "normalization": "l2", "deblocking_width": 2
-    }  # fmt: skip
+        "code_lengths": list(LENGTHS),
+        "closed_form": True,
+        "width": 3,
+        "normalization": "l2",
+        "growing": "upsampling",
+        "deblocking_width": 2,
+    }
     for network in (*codec.encoders, *codec.decoders, codec.deblocking):
         assert network.weights and not network.trainable_variables
 

@@ -1,4 +1,4 @@
-"""The closed form of the publication's convolutions: orthonormal, undone by deconvolutions, principal; and its training."""
+"""The closed form of the convolutions: orthonormal, undone by deconvolutions, principal; and its training."""
 
 from dataclasses import replace
 

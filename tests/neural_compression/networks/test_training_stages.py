@@ -68,13 +68,18 @@ def test_stages_of_a_network(fitted, networks, monkeypatch, changes, expected):
 
     monkeypatch.setattr(training_stages, "reaching", first_three)
     config, blocks = replace(BASELINE, target_psnr=31.0, **changes), np.zeros((5, 32, 32, 3), np.uint8)
+    rated = []
+    monkeypatch.setattr(training_stages, "FreezableAdam", lambda rate: rated.append(rate) or FreezableAdam(rate))
     train_network(config, Trial(0), networks[0], blocks, Path("x"))
     assert [(call.folder, call.callbacks[0].kind, call.epochs) for call in fitted] == [
         (Path("x") / place, kind, epochs) for place, kind, epochs in expected
     ]
     assert all(call.callbacks[0].autoencoder is networks[0] for call in fitted)
     assert [call.model for call in fitted] == [networks[0].training_model] * len(expected)
-    assert targets == [(networks[0], 5, 31.0)] * (len(expected) - 1)
+    # Both later stages have the same blocks, those of the first stage's network, and a tenth of its rate.
+    assert targets == [(networks[0], 5, 31.0)] * (len(expected) > 1)
+    rates = [float(rate) for rate in rated]
+    assert rates == pytest.approx([1e-3] + [1e-4] * (len(expected) - 1))
     sizes = [next(iter(call.batches(0)))[0].shape[0] for call in fitted]
     assert sizes == [5] + [3] * (len(expected) - 1)
 
