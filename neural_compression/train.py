@@ -8,6 +8,7 @@ import numpy as np
 from common import distribution
 from common.experiments import entry
 from common.experiments.training import precision
+from common.random_state import seeded
 
 from .config import Config, Trial, trials
 from .data import Photographs, check, describe, read, training_blocks
@@ -49,7 +50,7 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
         networks = train_networks(config, trial, blocks, strategy, folder)
     deblocking = None
     if config.deblocking_epochs:
-        with strategy.scope(), precision(config.precision):
+        with strategy.scope(), seeded(trial.seed), precision(config.precision):
             deblocking = build_deblocking(config.deblocking_width)
         pairs = deblocking_pairs(networks, data.training, None if config.components else config.target_psnr)
         fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)

@@ -2,11 +2,15 @@
 
 import ast
 import contextlib
+import logging
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from typing import Any
 import cv2
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 from common.experiments.config import RunConfig, to_json
 from common.tools.new_project import new_project
@@ -120,6 +125,37 @@ def float64_allowed() -> contextlib.AbstractContextManager:
     import jax
 
     return jax.enable_x64(True)
+
+
+def process_state() -> dict[str, Any]:
+    """What a process has one of, as values that can be compared: library code leaves it as it was."""
+    generator = global_state.get_global_attribute("global_seed_generator")
+    state = {
+        "python": random.getstate(),
+        "numpy": repr(np.random.get_state(legacy=False)["state"]["key"].tobytes()),
+        "numpy position": np.random.get_state(legacy=False)["state"]["pos"],
+        "keras": global_state.get_global_attribute("global_random_seed"),
+        "keras generator": generator and keras.ops.convert_to_numpy(generator.state).tolist(),
+        "precision": keras.config.dtype_policy().name,
+        "settings": (keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()),
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "warnings": list(warnings.filters),
+        "errors": np.geterr(),
+        "threads": cv2.getNumThreads(),
+    }
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.eager.context import context
+        from tensorflow.python.framework.config import is_op_determinism_enabled
+
+        state["tensorflow"] = context()._seed, context()._rng and context()._rng.getstate(), is_op_determinism_enabled()
+        state["logger"] = list(logging.getLogger("tensorflow").filters)
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        state["torch"] = torch.get_rng_state().tolist(), torch.get_num_threads()
+    return state
 
 
 def differences(config: RunConfig, other: RunConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
 from common.datasets import pipeline
 from common.files import replacing, write_json
+from common.random_state import seeded
 
 from .arcface import CosineDense
 
@@ -79,7 +80,8 @@ def load(folder: Path) -> Recognizer:
             "finished training."
         )
     try:
-        network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False)
+        with seeded(0):  # a layer draws initial weights before it is given its own
+            network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False, safe_mode=True)
         classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"The recognizer in {folder} is damaged ({error}). Train it again.") from error

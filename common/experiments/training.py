@@ -26,12 +26,6 @@ class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
-def seed_everything(seed: int) -> None:
-    """Seeds initializers and dropout, and makes the kernels deterministic; call before building a model."""
-    keras.utils.set_random_seed(seed)
-    distribution.use_deterministic_kernels()
-
-
 @contextlib.contextmanager
 def precision(policy: str) -> Iterator[None]:
     """Inside, layers are made with a Keras dtype policy, "float32" or "mixed_bfloat16".
@@ -109,6 +103,7 @@ def fit(
         full_memory = naming_full_memory(folder, lambda: state.epoch, batches)
         with (
             distribution.scope_of(model),
+            distribution.deterministic_kernels(),
             _SignalStop(folder, steps_per_epoch) as stop,
             full_memory,
             naming_damaged_images(),

@@ -15,6 +15,8 @@ from keras import layers, ops
 from tqdm import tqdm
 
 from common import distribution
+from common.experiments.training import precision
+from common.random_state import seeded
 
 from ..bitstream.bit_model import LARGEST, PRECISION, PROBABILITIES, UNIT, BitModel
 from ..bitstream.container import BLOCK
@@ -115,12 +117,16 @@ class CodeSearch(keras.Model):
 
 # Tracing takes a second or two, so searches are cached: of a codec with three networks, with rate and without.
 @lru_cache(maxsize=6)
+@seeded(0)  # initial weights, which the codec's replace
+@precision("float32")
 def logit_search(decoder: keras.Model, batch_size: int, rated: bool) -> CodeSearch:
     length = decoder.input_shape[1]
     return CodeSearch(_Logits(batch_size, length), _copy(decoder, False), batch_size, length, rated)
 
 
 @lru_cache(maxsize=6)
+@seeded(0)  # initial weights, which the codec's replace
+@precision("float32")
 def _encoder_search(encoder: keras.Model, decoder: keras.Model) -> CodeSearch:
     return CodeSearch(_copy(encoder, True), _copy(decoder, False), 1, decoder.input_shape[1], False)
 

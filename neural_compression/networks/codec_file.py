@@ -12,6 +12,7 @@ import numpy as np
 
 from common.experiments.training import precision
 from common.files import read_arrays, replacing
+from common.random_state import seeded
 
 from ..bitstream import container
 from ..bitstream.bit_model import BitModel
@@ -84,6 +85,7 @@ def save(
     return load(path)
 
 
+@seeded(0)  # initial weights, which the file's replace
 @precision("float32")
 def load(path: Path) -> TrainedCodec:
     """Reads a codec, whose networks compute in float32 however they were trained: their codes decode on any machine.

@@ -18,7 +18,7 @@ STEPS = steps_per_epoch(len(SAMPLES), 8)
 
 
 def compiled_model(rate=0.01):
-    training.seed_everything(0)
+    keras.utils.set_random_seed(0)
     x, seed = keras.Input((6,)), 0 if keras.backend.backend() == "torch" else None  # as `fit` says
     y = keras.layers.Dropout(0.3, seed=seed)(keras.layers.Dense(5, "tanh")(x))
     model = keras.Model(x, keras.layers.Dense(6)(keras.layers.BatchNormalization()(y)))
