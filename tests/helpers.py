@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import keras
 import numpy as np
+import pytest
 from keras.src.backend.common import global_state
 
 from common.experiments.config import RunConfig, to_json
@@ -158,26 +159,34 @@ def process_state() -> dict[str, Any]:
     return state
 
 
+def onnx_outputs(path: Path, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What onnxruntime computes with an ONNX file; skips the test where there is none."""
+    session = pytest.importorskip("onnxruntime").InferenceSession(path)
+    assert {value.name for value in session.get_inputs()} == inputs.keys()
+    return dict(zip([value.name for value in session.get_outputs()], session.run(None, inputs)))
+
+
 def differences(config: RunConfig, other: RunConfig) -> dict[str, Any]:
     """Field -> value as JSON, where a config has another one."""
     values, others = to_json(config), to_json(other)
     return {name: value for name, value in values.items() if value != others[name]}
 
 
-def run_snippet(project: str, number: int, replaced: dict[str, str] | None = None, **names: Any) -> dict[str, Any]:
-    """Runs a Python block of a project's README.
+def run_snippet(page: str, number: int | None, replaced: dict[str, str] | None = None, **names: Any) -> dict[str, Any]:
+    """Runs a Python block of a page.
 
     Args:
-        project: whose README.
-        number: of the block, from 0 on.
+        page: a project, for its README, or the page's file.
+        number: of the block, from 0 on; None: all, one after the other.
         replaced: texts of the block that stand for what only the reader has -> what the test has.
         names: that the block does not define.
 
     Returns:
         All names after the run; `shown` has the values of the lines that are expressions.
     """
-    text = (ROOT / project / "README.md").read_text(encoding="utf-8")
-    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
+    path = ROOT / page if page.endswith(".md") else ROOT / page / "README.md"
+    blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    block = "".join(blocks) if number is None else blocks[number]
     for before, after in (replaced or {}).items():
         assert before in block
         block = block.replace(before, after)
@@ -186,5 +195,5 @@ def run_snippet(project: str, number: int, replaced: dict[str, str] | None = Non
         if isinstance(node, ast.Expr):
             node.value = ast.Call(ast.Name("show", ast.Load()), [node.value], [])
     names |= {"show": shown.append, "shown": shown}
-    exec(compile(ast.fix_missing_locations(tree), f"{project}/README.md", "exec"), names)
+    exec(compile(ast.fix_missing_locations(tree), str(path), "exec"), names)
     return names

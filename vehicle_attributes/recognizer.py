@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,6 @@ def load(folder: Path) -> Recognizer:
         with seeded(0):  # a layer draws initial weights before it is given its own
             network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False, safe_mode=True)
         classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"The recognizer in {folder} is damaged ({error}). Train it again.") from error
     return Recognizer(network, classes)

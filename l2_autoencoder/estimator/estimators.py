@@ -45,6 +45,8 @@ class AutoencoderClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         pixel_range_: the smallest and the largest pixel of the training images.
 
     Example:
+        >>> import numpy as np
+        >>> from l2_autoencoder.estimator import AutoencoderClustering
         >>> images = np.random.default_rng(0).random((20, 8, 8))
         >>> model = AutoencoderClustering(n_clusters=2, epochs=1, n_init=2, random_state=0).fit(images)
         >>> model.labels_.shape, model.transform(images).shape, model.score(images) <= 0
@@ -105,6 +107,8 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
         others: as of `AutoencoderClustering`, but for `labels_` and `threshold_`.
 
     Example:
+        >>> import numpy as np
+        >>> from l2_autoencoder.estimator import AutoencoderOutlierDetector
         >>> images = np.random.default_rng(0).random((20, 8, 8))
         >>> model = AutoencoderOutlierDetector(n_clusters=2, epochs=1, n_init=2, random_state=0)
         >>> np.bincount(model.fit_predict(images) + 1).tolist()  # -1: a tenth of them
