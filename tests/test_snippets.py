@@ -107,11 +107,17 @@ def test_pieces_work_as_their_page_says(tmp_path, monkeypatch):
     monkeypatch.setattr("l2_autoencoder.estimator.base.compile_autoencoder", compile_eagerly)
     monkeypatch.chdir(tmp_path)
     names = run_snippet("docs/pieces.md", None)
-    left_out, restored, losses, (labels, embeddings), outliers, average, first, recognized = names["shown"][1:]
+    shown = [value for value in names["shown"] if value is not None]
+    left_out, restored, losses, (labels, embeddings), outliers, average, first, added, recognized = shown
     assert [path.split("/")[-1] for path in left_out] == ["bias"]
     np.testing.assert_array_equal(restored, [[1.5, -2.0]])
     assert np.isfinite(losses).all() and labels.shape == (40,) and embeddings.shape == (40, 10)
-    assert set(outliers) == {-1, 1} and 0 < average < 1 and 0 <= first <= 1 and recognized.tolist() == ["van"]
+    assert (
+        set(outliers) == {-1, 1}
+        and 0 < average < 1
+        and 0 <= first <= 1
+        and (added, recognized.tolist()) == (1, ["van"])
+    )
     assert (tmp_path / "exported/saved_model.pb").is_file()
 
 

@@ -82,6 +82,9 @@ def load(folder: Path) -> Recognizer:
             "finished training."
         )
     try:
+        with zipfile.ZipFile(folder / NETWORK) as archive:
+            if (part := archive.testzip()) is not None:  # Keras reads no checksums
+                raise ValueError(f"{part} has another checksum")
         with seeded(0):  # a layer draws initial weights before it is given its own
             network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False, safe_mode=True)
         classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))

@@ -96,10 +96,15 @@ def load(path: Path) -> TrainedCodec:
     if not Path(path).is_file():
         raise ValueError(f"There is no trained codec {path}. Train one, or check the path.")
     arrays = read_arrays(Path(path))
+    damaged = f"{path} is no trained codec, or damaged"
     try:
         settings = json.loads(arrays["settings"].tobytes())
-        if settings.pop("version") != VERSION:
-            raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
+        version = settings.pop("version")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{damaged} ({error!r}). Train it again.") from error
+    if version != VERSION:
+        raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
+    try:
         encoders, decoders, bit_models = [], [], []
         for i, network in enumerate(_networks(settings, arrays)):
             encoders.append(_filled(network.encoder, arrays, f"encoder{i}"))
@@ -111,8 +116,8 @@ def load(path: Path) -> TrainedCodec:
         deblocking = None
         if any(name.startswith("deblocking/") for name in arrays):
             deblocking = _filled(build_deblocking(settings["deblocking_width"]), arrays, "deblocking")
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{damaged} ({error!r}). Train it again.") from error
     lengths = tuple(settings["code_lengths"])
     return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)
 

@@ -41,7 +41,8 @@ def _reconstructor(config: Config, trial: Trial, num_features: int, pretrained: 
     perceptual = None
     if trial.attack != "pixel":
         weights = config.perceptual_weights if pretrained else None
-        perceptual = build_backbone(config.perceptual, config.reconstruction_size, weights)
+        with training.precision("float32"):
+            perceptual = build_backbone(config.perceptual, config.reconstruction_size, weights)
     size, width = config.reconstruction_size, config.generator_width
     with training.precision(config.precision):
         generator = build_generator(num_features, size, width, config.generator_momentum)

@@ -278,6 +278,7 @@ def test_a_run_leaves_as_a_savedmodel_with_its_classes(run, tmp_path):
     assert (written / "classes.json").read_bytes() == (folder / trial.name / "classes.json").read_bytes()
     network = recognizer.load(folder / trial.name).network
     images = np.random.default_rng(0).integers(0, 256, (2, *network.input_shape[1:]), "uint8")
-    outputs = tf.saved_model.load(written).recognize(images)
+    loaded = tf.saved_model.load(written)  # which holds the weights
+    outputs = loaded.recognize(images)
     for name, values in network(images).items():
         np.testing.assert_allclose(outputs[name], values, atol=1e-5)

@@ -51,10 +51,16 @@ def test_settings_of_the_process_are_as_before(tmp_path):
 
     fit(tmp_path, 1, callbacks=[Look()])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    with pytest.raises(KeyError), training.precision("mixed_bfloat16"):
-        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
-        raise KeyError
-    assert keras.layers.Dense(1).compute_dtype == "float32"
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(KeyError), training.precision("mixed_bfloat16"):
+            assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+            assert keras.layers.Conv2D(1, 1).data_format == "channels_last"
+            raise KeyError
+        assert keras.layers.Dense(1).compute_dtype == "float32"
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
