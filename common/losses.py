@@ -45,7 +45,7 @@ class _PairLoss(LabelLoss):
         labels = gathered(labels)
         same = ops.all(ops.equal(labels[:, None], labels[None, :]), axis=-1)  # (B, B)
         embeddings, scale = in_range(gathered(embeddings))
-        return self.of_batch(same, embeddings, scale[0, 0])
+        return self.of_batch(same, embeddings, ops.reshape(scale, ()))
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin}

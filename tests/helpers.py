@@ -150,7 +150,8 @@ def process_state() -> dict[str, Any]:
         from tensorflow.python.eager.context import context
         from tensorflow.python.framework.config import is_op_determinism_enabled
 
-        state["tensorflow"] = context()._seed, context()._rng and context()._rng.getstate(), is_op_determinism_enabled()
+        generator = getattr(context(), "_rng", None)  # of whom a seed was set
+        state["tensorflow"] = context()._seed, generator and generator.getstate(), is_op_determinism_enabled()
         state["logger"] = list(logging.getLogger("tensorflow").filters)
     elif keras.backend.backend() == "torch":
         import torch

@@ -135,10 +135,11 @@ def test_embeds_the_boxes_of_files_in_their_order(trained, tmp_path):
 def test_a_recognizer_that_is_missing_or_damaged_is_refused(trained, tmp_path):
     recognizer.save(trained, tmp_path)
     content, classes = (tmp_path / NETWORK).read_bytes(), (tmp_path / CLASSES).read_bytes()
+    half = len(content) // 2
     for name, bad in (
         (NETWORK, b""),
         (NETWORK, content[: len(content) // 2]),
-        (NETWORK, content[: len(content) // 2] + bytes(9) + content[len(content) // 2 + 9 :]),
+        (NETWORK, content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]),
         (CLASSES, classes[:9]),
         (CLASSES, b"\xff"),
     ):
