@@ -86,7 +86,8 @@ class ArcFace(LabelLoss):
 
     def of_labels(self, labels, cosines):
         """(B,) of the bytes (B, n) of the classes and cosines (B, C)."""
-        true = ops.one_hot(index_of(labels), cosines.shape[1], dtype=cosines.dtype)  # nothing where there is no center
+        classes = ops.arange(cosines.shape[1], dtype="int32")
+        true = ops.cast(ops.equal(index_of(labels)[:, None], classes), cosines.dtype)  # (B, C), 0 where no center is
         # The slope of the root is infinite at angles 0 and π; the bound keeps it below a thousand.
         squares = 1 - ops.square(cosines)
         sines = ops.sqrt(ops.where(squares > 1e-6, squares, 1e-6))

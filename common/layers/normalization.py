@@ -17,6 +17,7 @@ def in_range(numbers, axis=None):
     it is multiplied by the scale, as a length does, and for what does not grow at all.
     """
     largest = ops.stop_gradient(ops.max(ops.abs(numbers), axis=axis, keepdims=True))
+    largest = ops.where(largest > 1e30, 1e30 * ops.ones_like(largest), largest)  # whose inverse is a normal number
     scale = ops.where(largest > 1e15, largest, ops.ones_like(largest))
     return numbers / scale, scale
 
