@@ -21,6 +21,7 @@ from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.identity import cached_json
 from common.files import replacing
 from common.layers import AdaptiveL2, ConstantL2
+from common.random_state import seeded
 from common.report import tables
 from common.statistics import paired_differences
 
@@ -102,8 +103,7 @@ def split(config: Config, seed: int, data: digits.Digits) -> list[np.ndarray]:
 
 def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> tuple[keras.Model, ConstantL2 | None]:
     """The classifier of a trial with its initial weights: images (B, H, W, 1) in [0, 1] -> logits (B, 10)."""
-    training.seed_everything(trial.seed)
-    with training.precision(config.precision):
+    with seeded(trial.seed), training.precision(config.precision):
         return build_model(trial, image_shape, config.sigmoid_bound)
 
 

@@ -8,9 +8,11 @@ does the rest. PyTorch trains on one device.
 
 import contextlib
 import functools
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -20,9 +22,11 @@ from common.jax_devices import DataParallel
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
+    from tensorflow.python.framework.config import disable_op_determinism, is_op_determinism_enabled
 
-    # Each model of a run traces functions of its own, which TensorFlow takes for one function traced again and again.
-    tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
+_BLOCKS = threading.Lock()
+_inside = 0  # how many threads, and blocks within blocks, are in `deterministic_kernels`
+_were_deterministic = False  # before the first of them
 
 
 class Strategy(Protocol):
@@ -76,10 +80,36 @@ def _all_are_cpus(names: Sequence[str]) -> bool:
     return all("cpu" in name.lower() for name in names)
 
 
-def use_deterministic_kernels() -> None:
-    """For the rest of this process; those of other backends on CPUs are deterministic anyway."""
-    if keras.backend.backend() == "tensorflow":
-        tf.config.experimental.enable_op_determinism()
+@contextlib.contextmanager
+def deterministic_kernels() -> Iterator[None]:
+    """Inside, TensorFlow computes the same each time; other backends on CPUs do anyway. Afterwards it is as before.
+
+    Models that are trained inside trace a function each, which TensorFlow takes for one traced again and again: it does
+    not warn of that inside.
+    """
+    global _inside, _were_deterministic
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    with _BLOCKS:
+        _inside += 1
+        if _inside == 1:
+            _were_deterministic = is_op_determinism_enabled()
+            tf.config.experimental.enable_op_determinism()
+            tf.get_logger().addFilter(_is_no_retracing)
+    try:
+        yield
+    finally:
+        with _BLOCKS:
+            _inside -= 1
+            if _inside == 0:
+                tf.get_logger().removeFilter(_is_no_retracing)
+                if not _were_deterministic:
+                    disable_op_determinism()
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "tf.function retracing" not in record.getMessage()
 
 
 def jit() -> bool:

@@ -9,9 +9,10 @@ from keras import layers, ops
 from common.backbones import Backbone, build_backbone
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.reid.network import branch_maps, identity_logits
-from common.experiments.training import precision, seed_everything
+from common.experiments.training import precision
 from common.layers import ConstantL2, GeMPooling2D, weights_by_category
 from common.losses import BatchHardTriplet
+from common.random_state import seeded
 
 from .config import Config, Trial
 
@@ -40,9 +41,8 @@ class FlipModel:
 
 def build(config: Config, trial: Trial, num_identities: int, pretrained: bool = True) -> FlipModel:
     """The network of a trial with its initial weights."""
-    seed_everything(trial.seed)
     weights = config.weights if pretrained else None
-    with precision(config.precision):
+    with seeded(trial.seed), precision(config.precision):
         return build_model(
             build_backbone(config.backbone, config.image_size, weights),
             num_identities,

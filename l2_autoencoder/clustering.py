@@ -23,10 +23,7 @@ def kmeans_starts(embeddings: np.ndarray, num_clusters: int, *, restarts: int, s
         raise ValueError("The embeddings have NaN or infinite values; was the training finite?")
     if len(embeddings) < num_clusters:
         raise ValueError(f"{num_clusters} clusters need at least as many samples, got {len(embeddings)}.")
-    # Sorting all rows is slow, and the first ones are nearly always enough to tell.
-    distinct = len(np.unique(embeddings[: 100 * num_clusters], axis=0))
-    if distinct < num_clusters:
-        distinct = len(np.unique(embeddings, axis=0))
+    distinct = distinct_rows(embeddings, num_clusters)
     if distinct < num_clusters:
         raise ValueError(
             f"{num_clusters} clusters need as many distinct embeddings, got {distinct}. "
@@ -34,6 +31,16 @@ def kmeans_starts(embeddings: np.ndarray, num_clusters: int, *, restarts: int, s
         )
     starts = [KMeans(num_clusters, n_init=1, random_state=seed * restarts + i).fit(embeddings) for i in range(restarts)]
     return sorted(starts, key=lambda start: start.inertia_)
+
+
+def distinct_rows(vectors: np.ndarray, limit: int) -> int:
+    """How many of the rows differ, at most `limit`."""
+    # Sorting all rows is slow, and the first ones are nearly always enough to tell.
+    for rows in (vectors[: 100 * limit], vectors):
+        distinct = len(np.unique(rows, axis=0))
+        if distinct >= limit:
+            return limit
+    return distinct
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:

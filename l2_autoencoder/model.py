@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import keras
@@ -11,8 +11,9 @@ import numpy as np
 from keras import layers, ops
 
 from common.experiments.checkpoint import BEST_WEIGHTS
-from common.experiments.training import precision, seed_everything
+from common.experiments.training import precision
 from common.layers import L2Normalize
+from common.random_state import seeded
 
 from .config import Config, Trial
 
@@ -47,19 +48,21 @@ class Autoencoder:
 
     def apply(self, images: np.ndarray, batch_size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (N, D) and reconstructions (N, H, W, C) of images (N, H, W, C), in batches."""
-        both = keras.Model(self.training_model.input, [self.encoder.output, self.training_model.output])
         # Eager calls: `predict` would trace a graph anew for each of the many models of a run.
         parts = [
-            [ops.convert_to_numpy(output) for output in both(images[start : start + batch_size], training=False)]
+            [ops.convert_to_numpy(output) for output in self._both(images[start : start + batch_size], training=False)]
             for start in range(0, len(images), batch_size)
         ]
         return tuple(np.concatenate(part) for part in zip(*parts))
 
+    @cached_property
+    def _both(self) -> keras.Model:
+        return keras.Model(self.training_model.input, [self.encoder.output, self.training_model.output])
+
 
 def build(config: Config, trial: Trial, image_shape: tuple[int, int, int]) -> Autoencoder:
     """The autoencoder of a trial with its initial weights."""
-    seed_everything(trial.seed)
-    with precision(config.precision):
+    with seeded(trial.seed), precision(config.precision):
         return build_autoencoder(
             image_shape,
             architecture=config.architecture,

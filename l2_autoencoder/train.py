@@ -1,5 +1,6 @@
 """How one autoencoder is trained."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import grain
@@ -45,15 +46,26 @@ def fit_autoencoder(
     seed: int,
 ) -> pd.DataFrame:
     """Trains a model to reconstruct images (N, H, W, C), and returns the log of `training.fit`."""
-    with distribution.strategy_of(model).scope():
-        model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=distribution.jit())  # Eq. 5.4
+    compile_autoencoder(model, learning_rate)
+    steps = batches.steps_per_epoch(len(images), batch_size)
+    pairs = image_pairs(images, batch_size, seed)
+    return training.fit(model, pairs, steps_per_epoch=steps, epochs=epochs, folder=folder)
 
-    def image_pairs(first_epoch: int) -> grain.MapDataset:
+
+def compile_autoencoder(model: keras.Model, learning_rate: float) -> None:
+    """Makes a model ready to reconstruct images (Eq. 5.4)."""
+    with distribution.strategy_of(model).scope():
+        model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=distribution.jit())
+
+
+def image_pairs(images: np.ndarray, batch_size: int, seed: int) -> Callable[[int], grain.MapDataset]:
+    """First epoch -> endless batches of images (N, H, W, C), shuffled, each both what comes in and what goes out."""
+
+    def pairs(first_epoch: int) -> grain.MapDataset:
         shuffled = batches.shuffled_batches(images, batch_size, seed=seed, first_epoch=first_epoch)
         return shuffled.map(lambda image: (image, image))
 
-    steps = batches.steps_per_epoch(len(images), batch_size)
-    return training.fit(model, image_pairs, steps_per_epoch=steps, epochs=epochs, folder=folder)
+    return pairs
 
 
 train = entry.Training(__package__, trials, read, describe, train_trial)

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from common.experiments.training import precision, seed_everything
+from common.experiments.training import precision
 from common.layers import L2Normalize
+from common.random_state import seeded
 
 from .bitstream.container import BLOCK
 from .config import Config, Trial
@@ -118,8 +119,7 @@ def build(config: Config, trial: Trial, code_length: int, initial: Autoencoder |
         code_length: K.
         initial: network whose weights it begins with, as far as shapes agree.
     """
-    seed_everything(trial.seed)
-    with precision(config.precision):
+    with seeded(trial.seed), precision(config.precision):
         model = build_autoencoder(
             code_length,
             width=config.width,

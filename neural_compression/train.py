@@ -7,7 +7,8 @@ import numpy as np
 
 from common import distribution
 from common.experiments import entry
-from common.experiments.training import precision, seed_everything
+from common.experiments.training import precision
+from common.random_state import seeded
 
 from .config import Config, Trial, trials
 from .data import Photographs, check, describe, read, training_blocks
@@ -44,8 +45,7 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
         return
     blocks = training_blocks(data.training, config.half_overlapping)
     if config.closed_form:
-        with strategy.scope(), precision(config.precision):
-            seed_everything(trial.seed)
+        with strategy.scope(), seeded(trial.seed), precision(config.precision):
             joint = pyramid.fitted(blocks, config.width, config.code_lengths, config.rate_weight)
         train_pyramid(config, trial, joint, blocks, folder / "pyramid")
         networks = joint.networks
@@ -53,7 +53,7 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
         networks = train_networks(config, trial, blocks, strategy, folder)
     deblocking = None
     if config.deblocking_epochs:
-        with strategy.scope(), precision(config.precision):
+        with strategy.scope(), seeded(trial.seed), precision(config.precision):
             deblocking = build_deblocking(config.deblocking_width)
         pairs = deblocking_pairs(networks, data.training, None if config.closed_form else config.target_psnr)
         fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)

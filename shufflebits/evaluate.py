@@ -18,6 +18,7 @@ from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, epochs_done
 from common.experiments.identity import cached_json
 from common.metrics import cosine_distances
+from common.random_state import seeded
 from common.report import plots, tables
 
 from .attacks import attributes, encryption_settings, reconstructions
@@ -60,7 +61,8 @@ def evaluate_trial(
 def evaluate_classifier(config: Config, trial: Trial, parts: Parts, folder: Path) -> dict[str, Any]:
     """Balanced accuracy of each attribute for each kind of stolen features, and what their mean is worth."""
     labels, stolen = attributes.read_labels(parts.local, parts.users), stolen_features(trial, folder.parent)
-    model = build_classifier(next(iter(stolen.values())).shape[1], labels.classes)
+    with seeded(0):
+        model = build_classifier(next(iter(stolen.values())).shape[1], labels.classes)
     model.load_weights(folder / BEST_WEIGHTS)
     people = parts.users.identity.to_numpy()
     accuracies, trusted = {}, {}

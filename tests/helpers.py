@@ -2,11 +2,15 @@
 
 import ast
 import contextlib
+import logging
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,8 @@ from typing import Any
 import cv2
 import keras
 import numpy as np
+import pytest
+from keras.src.backend.common import global_state
 
 from common.experiments.config import RunConfig, to_json
 from common.tools.new_project import new_project
@@ -122,26 +128,66 @@ def float64_allowed() -> contextlib.AbstractContextManager:
     return jax.enable_x64(True)
 
 
+def process_state() -> dict[str, Any]:
+    """What a process has one of, as values that can be compared: library code leaves it as it was."""
+    generator = global_state.get_global_attribute("global_seed_generator")
+    state = {
+        "python": random.getstate(),
+        "numpy": repr(np.random.get_state(legacy=False)["state"]["key"].tobytes()),
+        "numpy position": np.random.get_state(legacy=False)["state"]["pos"],
+        "keras": global_state.get_global_attribute("global_random_seed"),
+        "keras generator": generator and keras.ops.convert_to_numpy(generator.state).tolist(),
+        "precision": keras.config.dtype_policy().name,
+        "settings": (keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()),
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "warnings": list(warnings.filters),
+        "errors": np.geterr(),
+        "threads": cv2.getNumThreads(),
+    }
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.eager.context import context
+        from tensorflow.python.framework.config import is_op_determinism_enabled
+
+        generator = getattr(context(), "_rng", None)  # of whom a seed was set
+        state["tensorflow"] = context()._seed, generator and generator.getstate(), is_op_determinism_enabled()
+        state["logger"] = list(logging.getLogger("tensorflow").filters)
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        state["torch"] = torch.get_rng_state().tolist(), torch.get_num_threads()
+    return state
+
+
+def onnx_outputs(path: Path, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What onnxruntime computes with an ONNX file; skips the test where there is none."""
+    session = pytest.importorskip("onnxruntime").InferenceSession(path)
+    assert {value.name for value in session.get_inputs()} == inputs.keys()
+    return dict(zip([value.name for value in session.get_outputs()], session.run(None, inputs)))
+
+
 def differences(config: RunConfig, other: RunConfig) -> dict[str, Any]:
     """Field -> value as JSON, where a config has another one."""
     values, others = to_json(config), to_json(other)
     return {name: value for name, value in values.items() if value != others[name]}
 
 
-def run_snippet(project: str, number: int, replaced: dict[str, str] | None = None, **names: Any) -> dict[str, Any]:
-    """Runs a Python block of a project's README.
+def run_snippet(page: str, number: int | None, replaced: dict[str, str] | None = None, **names: Any) -> dict[str, Any]:
+    """Runs a Python block of a page.
 
     Args:
-        project: whose README.
-        number: of the block, from 0 on.
+        page: a project, for its README, or the page's file.
+        number: of the block, from 0 on; None: all, one after the other.
         replaced: texts of the block that stand for what only the reader has -> what the test has.
         names: that the block does not define.
 
     Returns:
         All names after the run; `shown` has the values of the lines that are expressions.
     """
-    text = (ROOT / project / "README.md").read_text(encoding="utf-8")
-    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
+    path = ROOT / page if page.endswith(".md") else ROOT / page / "README.md"
+    blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    block = "".join(blocks) if number is None else blocks[number]
     for before, after in (replaced or {}).items():
         assert before in block
         block = block.replace(before, after)
@@ -150,5 +196,5 @@ def run_snippet(project: str, number: int, replaced: dict[str, str] | None = Non
         if isinstance(node, ast.Expr):
             node.value = ast.Call(ast.Name("show", ast.Load()), [node.value], [])
     names |= {"show": shown.append, "shown": shown}
-    exec(compile(ast.fix_missing_locations(tree), f"{project}/README.md", "exec"), names)
+    exec(compile(ast.fix_missing_locations(tree), str(path), "exec"), names)
     return names

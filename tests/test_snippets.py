@@ -1,5 +1,7 @@
 """The Python of the READMEs does what it says; what needs a trained model is tested where one is trained."""
 
+import doctest
+import importlib
 from pathlib import Path
 
 import keras
@@ -7,10 +9,42 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
+import common.layers
 from common.datasets import person_reid
 from neural_compression.codec import decode
 from tests.helpers import run_snippet
 from tests.shufflebits.service.tiny_server import DIMENSIONS, IMAGES, build_embedder
+
+# Module -> what of it others use.
+EXAMPLES = {
+    "common.layers.adaptive_l2": ["AdaptiveL2", "ConstantL2", "regularize", "weights_by_category"],
+    "common.layers.bit_shuffle": ["ShuffleBits"],
+    "common.layers.normalization": ["L2Normalize"],
+    "common.layers.pooling": ["GeMPooling2D"],
+    "common.layers.stream_cipher": ["ChaCha20"],
+    "common.losses": ["BatchHardTriplet", "LiftedStructured"],
+    "l2_autoencoder.estimator.estimators": ["AutoencoderClustering", "AutoencoderOutlierDetector"],
+    "vehicle_attributes.arcface": ["ArcFace", "CosineDense"],
+}
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_examples_of_docstrings_run_by_themselves(module, monkeypatch):
+    def compile_eagerly(model, learning_rate):  # a graph takes seconds to trace
+        model.compile(keras.optimizers.Adam(learning_rate), "mse", run_eagerly=True)
+
+    monkeypatch.setattr("l2_autoencoder.estimator.base.compile_autoencoder", compile_eagerly)
+    tests = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module), globs={})
+    examples = {test.name.removeprefix(f"{module}.") for test in tests if test.examples}
+    assert examples == set(EXAMPLES[module])
+    runner = doctest.DocTestRunner()
+    for test in tests:
+        runner.run(test)
+    assert runner.failures == 0
+
+
+def test_all_public_layers_have_an_example():
+    assert {name for names in EXAMPLES.values() for name in names} >= set(common.layers.__all__)
 
 
 class Batches(keras.utils.PyDataset):
@@ -63,6 +97,28 @@ def test_images_are_clustered_saved_and_scored(tmp_path, monkeypatch):
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
     again = names["AutoencoderClustering"].load("digits.npz")
     np.testing.assert_allclose(again.score_samples(images[:5]), scores, rtol=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_pieces_work_as_their_page_says(tmp_path, monkeypatch):
+    def compile_eagerly(model, learning_rate):
+        model.compile(keras.optimizers.Adam(learning_rate), "mse", run_eagerly=True)
+
+    monkeypatch.setattr("l2_autoencoder.estimator.base.compile_autoencoder", compile_eagerly)
+    monkeypatch.chdir(tmp_path)
+    names = run_snippet("docs/pieces.md", None)
+    shown = [value for value in names["shown"] if value is not None]
+    left_out, restored, losses, (labels, embeddings), outliers, average, first, added, recognized = shown
+    assert [path.split("/")[-1] for path in left_out] == ["bias"]
+    np.testing.assert_array_equal(restored, [[1.5, -2.0]])
+    assert np.isfinite(losses).all() and labels.shape == (40,) and embeddings.shape == (40, 10)
+    assert (
+        set(outliers) == {-1, 1}
+        and 0 < average < 1
+        and 0 <= first <= 1
+        and (added, recognized.tolist()) == (1, ["van"])
+    )
+    assert (tmp_path / "exported/saved_model.pb").is_file()
 
 
 def test_a_photograph_is_coded_and_decoded():

@@ -8,9 +8,10 @@ from keras import layers, ops
 
 from common.backbones import Backbone, build_backbone
 from common.experiments.reid.network import identity_logits
-from common.experiments.training import precision, seed_everything
+from common.experiments.training import precision
 from common.layers import ConstantL2
 from common.losses import BatchHardTriplet, LiftedStructured
+from common.random_state import seeded
 
 from .arcface import ArcFace, CosineDense
 from .config import Config, Trial
@@ -32,8 +33,7 @@ class AttributeModel:
 
 def build(config: Config, trial: Trial, num_classes: Mapping[str, int]) -> AttributeModel:
     """The network of a trial with its initial weights."""
-    seed_everything(trial.seed)
-    with precision(config.precision):
+    with seeded(trial.seed), precision(config.precision):
         backbone = build_backbone(config.backbone, config.image_size, config.weights)
         return build_model(backbone, num_classes, loss=trial.loss, l2_factor=config.l2_factor)
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
 from common.datasets import pipeline
 from common.files import replacing, write_json
+from common.random_state import seeded
 
 from .arcface import CosineDense
 
@@ -79,8 +82,12 @@ def load(folder: Path) -> Recognizer:
             "finished training."
         )
     try:
-        network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False)
+        with zipfile.ZipFile(folder / NETWORK) as archive:
+            if (part := archive.testzip()) is not None:  # Keras reads no checksums
+                raise ValueError(f"{part} has another checksum")
+        with seeded(0):  # a layer draws initial weights before it is given its own
+            network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False, safe_mode=True)
         classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"The recognizer in {folder} is damaged ({error}). Train it again.") from error
     return Recognizer(network, classes)

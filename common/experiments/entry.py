@@ -113,7 +113,7 @@ class Training(Generic[C, T, D]):
     def _train(self, config: C, trials: list[T], data: D, strategy: distribution.Strategy, run: Path) -> None:
         several = strategy.cluster_resolver is not None
         lost = workers.naming_lost_workers("trained together with others")
-        with lost if several else contextlib.nullcontext():
+        with lost if several else contextlib.nullcontext(), distribution.deterministic_kernels():
             self._train_each(config, trials, data, strategy, run)
 
     def _train_each(self, config: C, trials: list[T], data: D, strategy: distribution.Strategy, run: Path) -> None:
@@ -215,7 +215,7 @@ class Evaluation(Generic[C, T, D, A]):
         planned = list(self.trials(config))
         trials = finished_trials(run, planned, lambda trial: self.is_finished(config, trial, data, run / trial.name))
         check_stamps(run / trial.name for trial in trials)
-        with distribution.evaluation_strategy(config.strategy).scope():
+        with distribution.evaluation_strategy(config.strategy).scope(), distribution.deterministic_kernels():
             records = [
                 self.evaluate_trial(config, trial, data, run / trial.name, arguments)
                 for trial in tqdm(trials, "evaluate")

@@ -26,25 +26,21 @@ class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
-def seed_everything(seed: int) -> None:
-    """Seeds initializers and dropout, and makes the kernels deterministic; call before building a model."""
-    keras.utils.set_random_seed(seed)
-    distribution.use_deterministic_kernels()
-
-
 @contextlib.contextmanager
 def precision(policy: str) -> Iterator[None]:
-    """Inside, layers are made with a Keras dtype policy, "float32" or "mixed_bfloat16".
+    """Inside, layers are made with a Keras dtype policy, "float32" or "mixed_bfloat16", and with channels last.
 
     In a project's `model.py`, layers whose outputs a loss or a metric reads say that they are float32; so do poolings
     and normalizations of embeddings. What else there is takes the policy: it computes in bfloat16 from float32 weights.
     """
-    before = keras.config.dtype_policy()
+    before = keras.config.dtype_policy(), keras.config.image_data_format()
     keras.config.set_dtype_policy(policy)
+    keras.config.set_image_data_format("channels_last")
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(before[0])
+        keras.config.set_image_data_format(before[1])
 
 
 def release_graphs() -> None:
@@ -109,6 +105,7 @@ def fit(
         full_memory = naming_full_memory(folder, lambda: state.epoch, batches)
         with (
             distribution.scope_of(model),
+            distribution.deterministic_kernels(),
             _SignalStop(folder, steps_per_epoch) as stop,
             full_memory,
             naming_damaged_images(),

@@ -26,6 +26,13 @@ def weights_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]
     A category is the kind of a layer and the role of the weight in it: `conv_kernel`, `dense_bias`, `bn_gamma` (of
     batch, layer and group normalization) and so on; of other layers their name and the weight's, as in
     `embedding_embeddings` or `lstm_cell_recurrent_kernel`. Frozen weights are among them, moving statistics are not.
+
+    Example:
+        >>> import keras
+        >>> from common.layers import weights_by_category
+        >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization()])
+        >>> {category: len(weights) for category, weights in weights_by_category(network).items()}
+        {'bn_beta': 1, 'bn_gamma': 1, 'dense_bias': 1, 'dense_kernel': 1}
     """
     categories: dict[str, dict[int, keras.Variable]] = {}
     for layer in network._flatten_layers():  # nested models too; a layer that is used twice comes once
@@ -52,6 +59,15 @@ class ConstantL2(layers.Layer):
         amplitude: λ; one for all, or category (`weights_by_category`) -> λ, where categories left out are not
             regularized.
         include: categories that are regularized; None: all.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from common.layers import ConstantL2
+        >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> model = keras.Sequential([keras.Input((2,)), ConstantL2(network, 0.1, include=["dense_kernel"])])
+        >>> model(np.zeros((1, 2))).shape[-1], round(float(model.losses[0]), 4)  # 0.1 · (1² + 1²)
+        (1, 0.2)
 
     Raises:
         ValueError: the network has no variables yet, an amplitude is negative or of no known category, or there is
@@ -137,6 +153,15 @@ class AdaptiveL2(ConstantL2):
         include: as of `ConstantL2`.
         c: the hard sigmoid's bound (Eq. 2.4).
 
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from common.layers import AdaptiveL2
+        >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> regularizer = AdaptiveL2(network, amplitude=0.25)
+        >>> dict(zip(regularizer.categories, np.asarray(regularizer.factors()).tolist()))  # θ = 0: a half of A
+        {'dense_bias': 0.125, 'dense_kernel': 0.125}
+
     Raises:
         ValueError: as of `ConstantL2`, or c is not above zero.
     """
@@ -165,7 +190,7 @@ class AdaptiveL2(ConstantL2):
 
 @keras.saving.register_keras_serializable(package="common")
 class RegularizedModel(keras.Model):
-    """A network with its regularizer, to be compiled and trained; made by `regularize`.
+    """A network with its regularizer, to be compiled and trained; made by `regularize`, which has an example.
 
     Args:
         regularizer: a `ConstantL2` or `AdaptiveL2` around the network.
@@ -212,7 +237,9 @@ def regularize(
         adaptive: whether the factors are learned.
 
     Example:
-        >>> network = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+        >>> import keras
+        >>> from common.layers import regularize
+        >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> model = regularize(network, amplitude=0.005)
         >>> model.compile("adam", "mse")
         >>> model.regularizer.categories, model.regularizer.left_out

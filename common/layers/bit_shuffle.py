@@ -31,6 +31,14 @@ class ShuffleBits(CipherLayer):
     Input shape: (..., D) float32, or uint32 for `inverse`; and, without a key, (32,) int32 for all or
     (B, 32) int32 for one per row. Output shape: that of the features; uint32, or float32 for `inverse`.
 
+    Example:
+        >>> import numpy as np
+        >>> from common.layers import ShuffleBits
+        >>> key = np.random.default_rng(0).permutation(32)
+        >>> words = ShuffleBits(key)(np.float32([[1.5, -2.0]]))
+        >>> np.asarray(ShuffleBits(key, inverse=True)(words)).tolist()
+        [[1.5, -2.0]]
+
     Raises:
         ValueError: the key has positions twice or outside 0 to 31, or another length; the features are of another type,
             or of another length than the key is for.

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from common.distribution import replica
-from common.layers.words import CipherLayer, to_words, words_dtype
+from common.layers.words import CipherLayer, is_symbolic, to_words, words_dtype
 
 _NAMES = ("key", "nonce", "counter")
 
@@ -32,6 +32,17 @@ class ChaCha20(CipherLayer):
     Input shapes: (...) float32, or uint32 for `inverse`; (8,) uint32 key; (3,) uint32 nonce; () uint32 counter of
     the first block of 16 words, which must stay below 2^32 / n up to the last block. Output shape: that of the
     features; uint32, or float32 for `inverse`.
+
+    Example:
+        >>> import os
+        >>> import keras
+        >>> import numpy as np
+        >>> from common.layers import ChaCha20
+        >>> secrets = np.frombuffer(os.urandom(32), "uint32"), np.frombuffer(os.urandom(12), "uint32"), np.uint32(0)
+        >>> secrets = [keras.ops.convert_to_tensor(secret) for secret in secrets]
+        >>> words = ChaCha20()([np.float32([1.5, -2.0]), *secrets])
+        >>> np.asarray(ChaCha20(inverse=True)([words, *secrets])).tolist()
+        [1.5, -2.0]
 
     Raises:
         ValueError: an input is missing, of another type or shape, a constant in a graph, or a nonce is used again.
@@ -67,7 +78,7 @@ class ChaCha20(CipherLayer):
     def _refuse_repeats(self, inputs) -> None:
         features, *rest = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
         for name, x in zip(_NAMES, rest):
-            if _is_symbolic(features) and not _is_symbolic(x):
+            if is_symbolic(features) and not is_symbolic(x):
                 raise ValueError(
                     f"ChaCha20 takes no constant {name} in a graph, which would be saved with it and encrypt each "
                     f"batch alike; make the {name} an input."
@@ -80,11 +91,6 @@ class ChaCha20(CipherLayer):
                     "Another ChaCha20 layer encrypts under this nonce, with the same key stream; concatenate the "
                     "features first, or make a nonce for each an input."
                 )
-
-
-def _is_symbolic(x) -> bool:
-    """Whether x stands for values to come: in a model of Keras, a graph of TensorFlow, or a function traced by JAX."""
-    return any(kind.__name__ in ("KerasTensor", "SymbolicTensor", "Tracer") for kind in type(x).__mro__)
 
 
 def _key_stream(key, nonce, counter, num_blocks):

@@ -54,3 +54,8 @@ def to_words(x):
     """float32 or uint32 of any shape -> the same bits as int32."""
     is_wide = keras.backend.standardize_dtype(x.dtype) == "int64"
     return ops.cast(x, "int32") if is_wide else ops.view(x, "int32")
+
+
+def is_symbolic(x) -> bool:
+    """Whether x stands for values to come: in a model of Keras, a graph of TensorFlow, or a function traced by JAX."""
+    return any(kind.__name__ in ("KerasTensor", "SymbolicTensor", "Tracer") for kind in type(x).__mro__)

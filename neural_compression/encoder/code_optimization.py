@@ -13,6 +13,8 @@ from keras import ops
 from tqdm import tqdm
 
 from common import distribution
+from common.experiments.training import precision
+from common.random_state import seeded
 
 from ..bitstream.container import BLOCK
 from ..model import Binarization
@@ -67,6 +69,8 @@ class CodeSearch(keras.Model):
 
 # Tracing takes a second or two, so searches are cached: of a codec with several networks.
 @lru_cache(maxsize=6)
+@seeded(0)  # initial weights, which the codec's replace
+@precision("float32")
 def _search(encoder: keras.Model, decoder: keras.Model) -> CodeSearch:
     return CodeSearch(_copy(encoder, True), _copy(decoder, False))
 

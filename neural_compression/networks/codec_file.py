@@ -12,6 +12,7 @@ import numpy as np
 
 from common.experiments.training import precision
 from common.files import read_arrays, replacing
+from common.random_state import seeded
 
 from ..bitstream import container
 from ..bitstream.bit_model import BitModel
@@ -91,6 +92,7 @@ def save(
     return load(path)
 
 
+@seeded(0)  # initial weights, which the file's replace
 @precision("float32")
 def load(path: Path) -> TrainedCodec:
     """Reads a codec, whose networks compute in float32 however they were trained: their codes decode on any machine.
@@ -101,10 +103,15 @@ def load(path: Path) -> TrainedCodec:
     if not Path(path).is_file():
         raise ValueError(f"There is no trained codec {path}. Train one, or check the path.")
     arrays = read_arrays(Path(path))
+    damaged = f"{path} is no trained codec, or damaged"
     try:
         settings = json.loads(arrays["settings"].tobytes())
-        if settings.pop("version") != VERSION:
-            raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
+        version = settings.pop("version")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{damaged} ({error!r}). Train it again.") from error
+    if version != VERSION:
+        raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
+    try:
         encoders, decoders, bit_models = [], [], []
         for i, network in enumerate(_networks(settings, arrays)):
             encoders.append(_filled(network.encoder, arrays, f"encoder{i}"))
@@ -116,8 +123,8 @@ def load(path: Path) -> TrainedCodec:
         deblocking = None
         if any(name.startswith("deblocking/") for name in arrays):
             deblocking = _filled(build_deblocking(settings["deblocking_width"]), arrays, "deblocking")
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{damaged} ({error!r}). Train it again.") from error
     lengths = tuple(settings["code_lengths"])
     return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)
 

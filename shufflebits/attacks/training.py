@@ -11,6 +11,7 @@ from common import distribution
 from common.backbones import build_backbone
 from common.datasets.batches import shuffled_batches, steps_per_epoch
 from common.experiments import training
+from common.random_state import seeded
 
 from ..config import Config, Trial, batches_per_step, epochs_of
 from ..data import Parts, is_validation
@@ -32,11 +33,16 @@ def build_reconstructor(config: Config, trial: Trial, num_features: int, pretrai
 
     The network whose maps are compared is a part of the loss, and float32 whatever the config's precision.
     """
-    training.seed_everything(trial.seed)
+    with seeded(trial.seed):
+        return _reconstructor(config, trial, num_features, pretrained)
+
+
+def _reconstructor(config: Config, trial: Trial, num_features: int, pretrained: bool) -> Reconstruction:
     perceptual = None
     if trial.attack != "pixel":
         weights = config.perceptual_weights if pretrained else None
-        perceptual = build_backbone(config.perceptual, config.reconstruction_size, weights)
+        with training.precision("float32"):
+            perceptual = build_backbone(config.perceptual, config.reconstruction_size, weights)
     size, width = config.reconstruction_size, config.generator_width
     with training.precision(config.precision):
         generator = build_generator(num_features, size, width, config.generator_momentum)
@@ -72,8 +78,8 @@ def train_classifier(
     weights = {name: compute_sample_weight("balanced", values).astype("float32") for name, values in chosen.items()}
     samples = (local[learned], chosen, weights)
     steps = steps_per_epoch(len(samples[0]), config.classifier_batch)
-    training.seed_everything(trial.seed)
-    model = build_classifier(local.shape[1], labels.classes)
+    with seeded(trial.seed):
+        model = build_classifier(local.shape[1], labels.classes)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(
         [config.classifier_epochs // 2 * steps - 1], [config.classifier_rate, config.classifier_rate / 5]
     )

@@ -15,6 +15,7 @@ from common.experiments.identity import class_count
 from common.experiments.image_training import fit_on_images
 from common.experiments.run_folder import load_config
 from common.files import save_weights
+from common.random_state import seeded
 
 from ..config import Config
 from ..data import Parts
@@ -25,9 +26,8 @@ FOLDER = "victim"  # in the run folder
 
 def build(config: Config, num_identities: int, pretrained: bool = True) -> Victim:
     """The model with its initial weights."""
-    training.seed_everything(0)
     weights = config.weights if pretrained else None
-    with training.precision(config.precision):
+    with seeded(0), training.precision(config.precision):
         return build_victim(build_backbone(config.backbone, config.image_size, weights), num_identities)
 
 

@@ -136,7 +136,7 @@ def embeddings(folder):
     table = pd.DataFrame({"path": paths, "identity": 0, "camera": 0})
     outputs = {}
     for kind in ("one", "mirrored"):
-        training.seed_everything(0)
+        keras.utils.set_random_seed(0)
         with distribution.evaluation_strategy(kind).scope():
             people = {
                 "adaptive_l2": with_mirror(build_adaptive(project_trainings.backbone(), 4).inference_model),
@@ -165,7 +165,7 @@ def trained(kind, run, build, arrays=IMAGES[:320], batch_size=64, epochs=4, run_
     """Trains what `build` compiles; it also gives what turns a batch into inputs and targets."""
     set_before = process_state()
     strategy = distribution.strategy(kind)
-    training.seed_everything(0)
+    keras.utils.set_random_seed(0)
     with strategy.scope():
         model, paired = build()
     if run_eagerly:

@@ -11,13 +11,13 @@ import pytest
 from common.datasets.augmentation import augment
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
-from flipreid import export as exporting
 from flipreid.config import PRESETS, Trial
 from flipreid.evaluate import FEATURES, evaluate, gap
+from flipreid.export import export as exported
 from flipreid.model import build, restore
 from flipreid.train import augmentation, train
 from tests.common.tiny_trainings import SIZE, assert_first_stage_was_frozen, assert_kill_changes_nothing, tiny_backbones
-from tests.helpers import assert_figures, run_python, run_snippet
+from tests.helpers import assert_figures, onnx_outputs, run_python, run_snippet
 
 SMOKE = replace(
     PRESETS["smoke"][1], name="run", image_size=SIZE, methods=("aggregator",), regional_branches=True, frozen_epochs=1,
@@ -135,25 +135,29 @@ np.savez(sys.argv[3], **outputs)
 
 
 @pytest.mark.tensorflow
-def test_savedmodel_gives_the_same_numbers_without_this_code(run, tmp_path, monkeypatch):
+def test_exports_give_the_same_numbers_without_this_code(run, tmp_path, monkeypatch):
     import tensorflow as tf
 
     folder, config = run
 
     def export(*options):
         monkeypatch.setattr("sys.argv", ["export", str(folder), *options])
-        exporting.main()
+        exported.main()
 
     images = np.random.default_rng(0).integers(0, 256, (3, *config.image_size, 3), dtype="uint8")
     np.save(tmp_path / "images.npy", images)
     paths = [str(tmp_path / name) for name in ("model", "images.npy", "embeddings.npz")]
     with tiny_backbones("flipreid"):
-        export("--method", "aggregator", "--out", paths[0])
+        export("--trial", "aggregator-seed0", "--out", paths[0])
         model = restore(config, Trial("aggregator", 0), 8, folder / "aggregator-seed0")
         with pytest.raises(ValueError, match="model exists; choose another --out"):
-            exporting.export(model, tmp_path / "model")
+            export("--out", paths[0])
         with pytest.raises(ValueError, match="no finished training flipreid-seed0; finished are .'aggregator-seed0'."):
-            export("--method", "flipreid")
+            export("--trial", "flipreid-seed0")
+        export("--format", "onnx")
+    for name in ("single", "double"):
+        (embeddings,) = onnx_outputs(folder / f"aggregator-seed0/onnx/{name}.onnx", image=images).values()
+        np.testing.assert_allclose(embeddings, getattr(model, name)(images), atol=1e-4)
     run_python("-c", LOAD, *paths, PYTHONPATH="", cwd=tmp_path)
     outputs = np.load(tmp_path / "embeddings.npz")
     for name in ("single", "double"):

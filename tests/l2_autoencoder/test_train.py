@@ -15,8 +15,10 @@ from common.experiments import training
 from l2_autoencoder.clustering import keep_a_tenth
 from l2_autoencoder.config import PRESETS, Config, Trial, trials
 from l2_autoencoder.data import training_images
+from l2_autoencoder.export import export, of_bytes
+from l2_autoencoder.model import restore
 from l2_autoencoder.train import train, train_trial
-from tests.helpers import run_python
+from tests.helpers import onnx_outputs, run_python
 
 SMOKE = replace(PRESETS["smoke"][1], name="run", normalizations=("none", "l2"))
 
@@ -206,3 +208,16 @@ def test_training_images_follow_the_protocol():
 def test_impossible_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMOKE, **change)
+
+
+@pytest.mark.tensorflow
+def test_the_encoder_leaves_with_the_scaling_of_pixels(run, tmp_path):
+    folder, config = run
+    export(folder, trial="l2-seed0", format="onnx", out=tmp_path / "onnx")
+    autoencoder = restore(config, Trial("l2", 0, None), (8, 8, 1), folder / "l2-seed0")
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), "uint8")
+    expected = autoencoder.encoder(images / np.float32(255))
+    outputs = onnx_outputs(tmp_path / "onnx/embed.onnx", image=images)
+    np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-4)
+    signed = of_bytes(replace(config, pixel_range="-1..1"), autoencoder)(images)["embedding"]
+    np.testing.assert_allclose(signed, autoencoder.encoder(images / np.float32(127.5) - 1), atol=1e-5)

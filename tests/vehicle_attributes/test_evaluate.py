@@ -37,6 +37,7 @@ from vehicle_attributes.config import Trial, trials
 from vehicle_attributes.data import read
 from vehicle_attributes.differences import CORRECT
 from vehicle_attributes.evaluate import METRICS, NEIGHBORS, evaluate
+from vehicle_attributes.export import export
 from vehicle_attributes.recognition import choose_gallery
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
@@ -265,3 +266,19 @@ def test_figures_are_of_the_first_seed(tmp_path, monkeypatch):
     assert list(names) == ["a", "b"] and "triplet-seed3" in captions["figures/nearest_type.png"]
     assert [len(row) for row in images] == [3] * 3  # a and b are right, another a is not
     assert [match.tolist() for match in matches] == [[True, False], [True, False], [False, True]]
+
+
+@pytest.mark.tensorflow
+def test_a_run_leaves_as_a_savedmodel_with_its_classes(run, tmp_path):
+    import tensorflow as tf
+
+    folder, data, _ = run
+    trial = next(trials(CONFIG))
+    written = export(folder, trial=trial.name, out=tmp_path / "exported")
+    assert (written / "classes.json").read_bytes() == (folder / trial.name / "classes.json").read_bytes()
+    network = recognizer.load(folder / trial.name).network
+    images = np.random.default_rng(0).integers(0, 256, (2, *network.input_shape[1:]), "uint8")
+    loaded = tf.saved_model.load(written)  # which holds the weights
+    outputs = loaded.recognize(images)
+    for name, values in network(images).items():
+        np.testing.assert_allclose(outputs[name], values, atol=1e-5)

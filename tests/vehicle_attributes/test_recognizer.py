@@ -14,16 +14,18 @@ from keras import layers
 import common.backbones
 from common.backbones.ibn_resnet import InstanceBatchNormalization
 from common.backbones.resnest import SplitAttention
-from tests.helpers import run_snippet
+from common.experiments.export import write
+from tests.helpers import onnx_outputs, process_state, run_snippet
 from vehicle_attributes import arcface, recognizer
 from vehicle_attributes.arcface import CosineDense
+from vehicle_attributes.export import graphs
 from vehicle_attributes.gallery import Gallery
 from vehicle_attributes.recognizer import CLASSES, NETWORK, Recognizer
 
 
 def network(height=6, width=8):
     """Embedding: the mean color, blue twice; with every layer of ours behind it."""
-    image = keras.Input((height, width, 3), dtype="uint8")
+    image = keras.Input((height, width, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1.0)(image)
     dense = layers.Dense(4, use_bias=False, name="embedding")
     embedding = dense(layers.GlobalAveragePooling2D()(x))
@@ -47,6 +49,24 @@ def test_loaded_it_is_the_same(trained, tmp_path):
     for name, values in trained.network(images).items():
         np.testing.assert_array_equal(outputs[name], values)
     assert loaded.fingerprint == trained.fingerprint
+
+
+@pytest.mark.tensorflow
+def test_as_onnx_it_is_the_same(trained, tmp_path):
+    recognizer.save(trained, tmp_path)
+    write(graphs(None, None, tmp_path), tmp_path / "onnx", "onnx")
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), "uint8")
+    outputs, expected = onnx_outputs(tmp_path / "onnx/recognize.onnx", image=images), trained.network(images)
+    assert outputs.keys() == expected.keys() == {"embedding", "type_logits"}
+    for name, values in expected.items():
+        np.testing.assert_allclose(outputs[name], values, atol=1e-4)
+
+
+def test_loading_leaves_the_process_as_it_was(trained, tmp_path):
+    recognizer.save(trained, tmp_path)
+    before = process_state()
+    recognizer.load(tmp_path)
+    assert process_state() == before
 
 
 def test_the_network_comes_last_as_it_says_that_the_training_is_finished(trained, tmp_path, monkeypatch):
@@ -115,9 +135,11 @@ def test_embeds_the_boxes_of_files_in_their_order(trained, tmp_path):
 def test_a_recognizer_that_is_missing_or_damaged_is_refused(trained, tmp_path):
     recognizer.save(trained, tmp_path)
     content, classes = (tmp_path / NETWORK).read_bytes(), (tmp_path / CLASSES).read_bytes()
+    half = len(content) // 2
     for name, bad in (
         (NETWORK, b""),
         (NETWORK, content[: len(content) // 2]),
+        (NETWORK, content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]),
         (CLASSES, classes[:9]),
         (CLASSES, b"\xff"),
     ):

@@ -87,7 +87,7 @@ def test_a_training_is_the_same_with_and_without_it(data, tmp_path):
     samples = np.random.default_rng(0).random((12, 32, 32, 3)).astype("float32")
 
     def train(folder, evaluated):
-        training.seed_everything(0)
+        keras.utils.set_random_seed(0)
         x, seed = keras.Input((32, 32, 3)), 0 if keras.backend.backend() == "torch" else None  # as `fit` says
         y = keras.layers.Conv2D(4, 8, strides=8)(keras.layers.Dropout(0.3, seed=seed)(x))
         y = keras.layers.GlobalAveragePooling2D()(y)

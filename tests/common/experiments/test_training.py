@@ -18,7 +18,7 @@ STEPS = steps_per_epoch(len(SAMPLES), 8)
 
 
 def compiled_model(rate=0.01):
-    training.seed_everything(0)
+    keras.utils.set_random_seed(0)
     x, seed = keras.Input((6,)), 0 if keras.backend.backend() == "torch" else None  # as `fit` says
     y = keras.layers.Dropout(0.3, seed=seed)(keras.layers.Dense(5, "tanh")(x))
     model = keras.Model(x, keras.layers.Dense(6)(keras.layers.BatchNormalization()(y)))
@@ -51,10 +51,16 @@ def test_settings_of_the_process_are_as_before(tmp_path):
 
     fit(tmp_path, 1, callbacks=[Look()])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    with pytest.raises(KeyError), training.precision("mixed_bfloat16"):
-        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
-        raise KeyError
-    assert keras.layers.Dense(1).compute_dtype == "float32"
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(KeyError), training.precision("mixed_bfloat16"):
+            assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+            assert keras.layers.Conv2D(1, 1).data_format == "channels_last"
+            raise KeyError
+        assert keras.layers.Dense(1).compute_dtype == "float32"
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -287,6 +287,23 @@ def test_any_model_is_regularized_trained_and_restored(make, policy, adaptive, t
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch has its own compiler, which takes minutes")
+@pytest.mark.parametrize("make", [sequential, functional, subclassed])
+def test_xla_computes_the_same(make):
+    """A training step with the penalty of kernels alone, compiled and not."""
+
+    def trained(jit_compile):
+        keras.utils.set_random_seed(0)
+        model = regularize(make(), 0.02, include=["dense_kernel"])
+        assert len(model.regularizer.categories) == len(model.regularizer.left_out) == 2
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+        x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
+        return model.train_on_batch(x, x[:, :1], return_dict=True)["loss"], *model.get_weights()
+
+    for first, second in zip(trained(False), trained(True)):
+        np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6)
+
+
 def test_a_config_can_be_used_again():
     inputs = keras.Input((2,))
     layer = AdaptiveL2(keras.Model(inputs, layers.Dense(1)(inputs)), 0.02, include=["dense_kernel"])

@@ -93,6 +93,8 @@ def test_survives_saving(tmp_path):
 
 
 def test_bad_powers_are_reported():
-    for power, epsilon in ((0, 0.5), (2, 0), (-1, 0.5)):
-        with pytest.raises(ValueError, match=f"power and epsilon must be above zero, got {power} and {epsilon}"):
+    for power, epsilon in ((0, 0.5), (2, 0), (-1, 0.5), (float("inf"), 0.5), (2, float("nan"))):
+        with pytest.raises(
+            ValueError, match=f"power must be 0.01 or more and epsilon above zero, got {power} and {epsilon}"
+        ):
             GeMPooling2D(power=power, epsilon=epsilon)

@@ -8,6 +8,7 @@ import pytest
 from common.experiments.training import precision
 from neural_compression.networks import codec_file
 from neural_compression.networks.codec_file import load
+from tests.helpers import process_state
 from tests.neural_compression.mean_codec import LENGTHS, networks, save_codec
 
 
@@ -63,6 +64,12 @@ def test_a_codec_computes_in_float32_whatever_the_policy(saved):
         codec = load(saved[1])
     for network in (*codec.encoders, *codec.decoders, codec.deblocking):
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+
+
+def test_loading_leaves_the_process_as_it_was(saved):
+    before = process_state()
+    load(saved[1])
+    assert process_state() == before
 
 
 def test_the_fingerprint_is_of_all_numbers(saved):

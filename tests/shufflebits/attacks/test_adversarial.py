@@ -96,7 +96,7 @@ def test_resumed_equals_uninterrupted(tmp_path):
     """Both optimizers have moments that must be restored, and spectral normalization its vectors."""
 
     def train(folder, epochs):
-        training.seed_everything(0)
+        keras.utils.set_random_seed(0)
         model = build(spectral=True)
         model.compile(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.01))
         batches = data(np.arange(8), np.arange(8) * 3)
