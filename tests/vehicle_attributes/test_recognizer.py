@@ -18,7 +18,7 @@ from tests.helpers import run_snippet
 from vehicle_attributes import arcface, recognizer
 from vehicle_attributes.arcface import CosineDense
 from vehicle_attributes.gallery import Gallery
-from vehicle_attributes.recognizer import CLASSES, NETWORK, Recognizer
+from vehicle_attributes.recognizer import CLASSES, INPUT, NETWORK, Recognizer
 
 
 def network(height=6, width=8):
@@ -63,7 +63,7 @@ def test_the_network_comes_last_as_it_says_that_the_training_is_finished(trained
     before = (tmp_path / NETWORK).read_bytes()
     with pytest.raises(OSError, match="disk full"):
         recognizer.save(trained, tmp_path)
-    assert (tmp_path / NETWORK).read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    assert (tmp_path / NETWORK).read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
 def test_every_layer_of_a_backbone_is_known_where_none_was_built():
@@ -120,15 +120,18 @@ def test_a_recognizer_that_is_missing_or_damaged_is_refused(trained, tmp_path):
         (NETWORK, content[: len(content) // 2]),
         (CLASSES, classes[:9]),
         (CLASSES, b"\xff"),
+        (INPUT, b"{}"),
     ):
         (tmp_path / NETWORK).write_bytes(content)
         (tmp_path / CLASSES).write_bytes(classes)
+        given = (tmp_path / INPUT).read_bytes()
         (tmp_path / name).write_bytes(bad)
         with pytest.raises(ValueError, match="The recognizer in .* is damaged .* Train it again"):
             recognizer.load(tmp_path)
+        (tmp_path / INPUT).write_bytes(given)
     for name in (NETWORK, CLASSES):  # the second one is missing, then both are
         (tmp_path / name).unlink()
-        with pytest.raises(ValueError, match="has no trained recognizer: expected recognizer.keras and classes.json"):
+        with pytest.raises(ValueError, match="has no trained recognizer: expected recognizer.keras, classes.json and"):
             recognizer.load(tmp_path)
     (tmp_path / NETWORK).write_bytes(content)
     with pytest.raises(ValueError, match="has no trained recognizer"):

@@ -97,7 +97,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _columns(path: Path, table: pd.DataFrame) -> dict[str, Any]:
-    """The columns; those of numbers that have no name of their own are the features."""
+    """The columns; those of numbers that have no name of their own are the features, if there is no column of such."""
     arrays = {name: table[name].to_numpy() for name in table.columns if name.lower() in _META}
     rest = [name for name in table.columns if name not in arrays]
     for name, array in arrays.items():
@@ -107,6 +107,8 @@ def _columns(path: Path, table: pd.DataFrame) -> dict[str, Any]:
                     f"{path} has rows of several lengths in its column {name}; expected D numbers in each."
                 )
             arrays[name] = np.stack(array)
+    if any(array.ndim == 2 for array in arrays.values()):
+        return arrays
     words = [name for name in rest if not pd.api.types.is_numeric_dtype(table[name])]
     if words:
         raise ValueError(
