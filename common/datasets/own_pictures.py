@@ -98,10 +98,9 @@ def _read_csv(source: Path) -> pd.DataFrame:
             f"{source} must have rows with the columns path and label, and of a box all of {', '.join(BOX)}; got "
             f"{len(cells)} rows with {', '.join(map(str, cells.columns))}."
         )
-    table = pd.DataFrame({name: cells[found[0]].str.strip() for name, found in columns.items() if found})
-    unused = [
-        str(column) for column in cells.columns if column not in {found[0] for found in columns.values() if found}
-    ]
+    chosen = {name: others[0] for name, others in columns.items() if others}
+    table = pd.DataFrame({name: cells[column].str.strip() for name, column in chosen.items()})
+    unused = [str(column) for column in cells.columns if column not in chosen.values()]
     if unused:
         warnings.warn(f"Columns of {source} that nothing is known of are left out: {', '.join(unused)}.", stacklevel=3)
     _check_rows(source, table)
@@ -151,8 +150,8 @@ def checked(table: pd.DataFrame, skip_damaged: bool = False) -> pd.DataFrame:
     boxes = boxes_of(table)
     if boxes is not None:
         digests = [d and hashlib.sha256(d + box.tobytes()).digest() for d, box in zip(digests, boxes)]
-    kept = table.assign(digest=pd.Series(digests, index=table.index, dtype=object))
-    return kept[~is_damaged].reset_index(drop=True)
+    digested = table.assign(digest=pd.Series(digests, index=table.index, dtype=object))
+    return digested[~is_damaged].reset_index(drop=True)
 
 
 def different(table: pd.DataFrame) -> pd.DataFrame:

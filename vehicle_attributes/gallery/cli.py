@@ -3,7 +3,7 @@
 python -m PROJECT.gallery build GALLERY --training FOLDER --images FOLDER
 python -m PROJECT.gallery add GALLERY --training FOLDER --label NAME IMAGE...
 python -m PROJECT.gallery query GALLERY --training FOLDER IMAGE... [--figure answer.png]
-python -m PROJECT.gallery {info,list,calibrate,remove,relocate,export,index} GALLERY ...
+python -m PROJECT.gallery {info,list,calibrate,remove,relocate,export,index,push} GALLERY ...
 """
 
 import json
@@ -22,9 +22,11 @@ from common.datasets.own_pictures import read_table
 from common.report.plots import ranked_lists
 from common.report.tables import table
 
+from .engines.faiss_index import FaissIndex, Kind
+from .engines.milvus import MilvusGallery, is_milvus
 from .index import Answers, Gallery
 from .ingest import building, embedded, ingest, load, pictures, readable, with_boxes
-from .maintenance import Calibrate, Export, Info, List, Relocate, Remove
+from .maintenance import Calibrate, Export, Index, Info, List, Push, Relocate, Remove
 from .validation import label_list
 from .voting import Way
 
@@ -123,11 +125,12 @@ def _threshold_after(gallery: Gallery, calibrate: bool) -> str:
 class Query:
     """Recognizes images by their nearest exemplars."""
 
-    gallery: tyro.conf.Positional[Path]  # file that build wrote
+    gallery: tyro.conf.Positional[str]  # file that build wrote, or a place of Milvus
     images: tyro.conf.Positional[tuple[Path, ...]]  # image files, folders of them, or a CSV file with boxes
     training: Path  # folder of the training that it was built with
     k: int = 5  # nearest exemplars to show
     by: Way = "nearest"  # what decides: exemplars, as many of each class, votes of equal priors, or means of classes
+    index: Kind | None = None  # that index made of the gallery: faster, and may miss some; default: all are compared
     whole_images: bool = False  # where a network was trained on boxes: the images show nothing but the vehicle
     figure: Path | None = None  # PNG to draw: images and their nearest exemplars, green where these are of the class
     json: bool = False  # print JSON in place of a table
@@ -139,10 +142,15 @@ class Query:
             )
         listed = pictures(self.images)
         recognizer = load(self.training)
-        gallery = Gallery(self.gallery, recognizer.fingerprint)
+        gallery: Gallery | MilvusGallery
+        if is_milvus(self.gallery):
+            gallery, options = MilvusGallery(self.gallery, recognizer.fingerprint), {}
+        else:
+            gallery = Gallery(self.gallery, recognizer.fingerprint)
+            options = {"index": None if self.index is None else FaissIndex(gallery, self.index)}
         features, _ = embedded(recognizer, listed, self.whole_images)
         paths = listed["path"].tolist()
-        answers = gallery.query(features, self.k, by=self.by)
+        answers = gallery.query(features, self.k, by=self.by, **options)
         limit = None if self.by == "class_means" else gallery.threshold
         stale = gallery.head.is_stale and limit is not None
         show = _as_json if self.json else _as_table
@@ -200,4 +208,4 @@ def _only(attributes: list[str]) -> str:
 
 def main() -> None:
     """Command line."""
-    tyro.cli(Build | Add | Query | Info | List | Calibrate | Remove | Relocate | Export).run()
+    tyro.cli(Build | Add | Query | Info | List | Calibrate | Remove | Relocate | Export | Index | Push).run()

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import storage, validation
 from .memory import OpenGallery
-from .search import nearest
+from .search import Index, nearest, reranked
 from .thresholds import calibrated, no_exemplar
 from .validation import UNKNOWN
 from .voting import VOTERS, WAYS, Way, choose_gallery, means_of, prior_corrected_vote
@@ -87,7 +87,9 @@ class Gallery(OpenGallery):
         storage.create(Path(path), head, *names, features, overwrite)
         return cls(path, fingerprint)
 
-    def query(self, features: Any, k: int = 1, *, by: Way = "nearest", voters: int = VOTERS) -> Answers:
+    def query(
+        self, features: Any, k: int = 1, *, by: Way = "nearest", voters: int = VOTERS, index: Index | None = None
+    ) -> Answers:
         """The k nearest exemplars of Q queries, exactly, equally distant ones in order of adding, and what they say.
 
         By "nearest", the nearest exemplar says the class. By "balanced", that among as many exemplars of each class as
@@ -100,6 +102,7 @@ class Gallery(OpenGallery):
             k: how many; of fewer exemplars all are returned.
             by: see above.
             voters: as of "votes".
+            index: that names exemplars, of which the nearest are chosen exactly; None compares with all.
 
         Raises:
             ValueError: the gallery has no exemplars, or features, k, by or voters are none.
@@ -115,14 +118,19 @@ class Gallery(OpenGallery):
                 raise ValueError(f"The gallery {self._path} has no exemplars; add some first.")
             if by == "class_means":
                 return self._by_means(connection, queries, k)
-            return self._by_exemplars(connection, queries, k, by, voters)
+            if index is not None and index.state != self._head.state:
+                raise ValueError(f"The gallery {self._path} has changed since its index was made; make it again.")
+            return self._by_exemplars(connection, queries, k, by, voters, index)
 
     def _by_exemplars(
-        self, connection: sqlite3.Connection, queries: np.ndarray, k: int, by: str, voters: int
+        self, connection: sqlite3.Connection, queries: np.ndarray, k: int, by: str, voters: int, index: Index | None
     ) -> Answers:
         memory, pool = self._memory, self._pool(connection)
         wanted = max(k, voters) if by == "votes" else k
-        indices, distances = nearest(queries, pool, wanted)
+        if index is None:
+            indices, distances = nearest(queries, pool, wanted)
+        else:
+            indices, distances = reranked(queries, pool, index.search(queries, wanted), wanted)
         farthest = distances[:, 0]
         if by == "balanced":
             rows = choose_gallery(memory.codes, min(self.classes.values()), 0)
@@ -204,8 +212,8 @@ class Gallery(OpenGallery):
             for block in storage.read_blocks(self._path, connection, self._head.dimensions, numbers):
                 rows = np.flatnonzero(~gone[memory.blocks == block.number])
                 names = ([part[i] for i in rows] for part in (block.labels, block.paths, block.digests))
-                kept = storage.Block(block.number, block.ids[rows], *names, block.features[rows])
-                storage.write_block(connection, kept)
+                smaller = storage.Block(block.number, block.ids[rows], *names, block.features[rows])
+                storage.write_block(connection, smaller)
             remaining = np.flatnonzero(~gone)
             head = storage.write_head(connection, self._changed(exemplars=len(remaining)))
         self._memory.keep(remaining)

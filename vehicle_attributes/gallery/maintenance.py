@@ -3,20 +3,24 @@
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from common.datasets.own_pictures import read_table
 from common.files import write_parquet
 from common.report.tables import table
 
+from .engines.faiss_index import Kind, build_index
+from .engines.milvus import MilvusGallery
 from .index import Gallery
 from .ingest import embedded, load
+from .storage import Head
 
 _ROWS = 2**14  # exemplars in memory while they are exported
 
@@ -150,6 +154,71 @@ class Export:
         head = {"attribute": gallery.attribute, "fingerprint": gallery.fingerprint}
         write_parquet(self.file, _parts(gallery), head)
         print(f"{self.file}: {len(gallery)} exemplars of {len(gallery.classes)} classes.")
+
+
+@dataclass(frozen=True)
+class Index:
+    """Makes an index of faiss next to a gallery, for query --index; to be made again once the gallery has changed."""
+
+    gallery: tyro.conf.Positional[Path]  # file that build wrote
+    kind: tyro.conf.Positional[Kind]  # clusters (ivf), a graph (hnsw), or a byte for each number (sq8)
+
+    def run(self) -> None:
+        gallery = Gallery(self.gallery)
+        print(f"{build_index(gallery, self.kind)}: index of {len(gallery)} exemplars.")
+
+
+@dataclass(frozen=True)
+class Push:
+    """Copies exemplars into Milvus, a file or a cluster; what is there already is not doubled."""
+
+    source: tyro.conf.Positional[Path]  # gallery file, Parquet file, or folder of those that embed wrote
+    place: tyro.conf.Positional[str]  # FILE.db#COLLECTION, or http://HOST:PORT#COLLECTION
+    index: str = "HNSW"  # of Milvus, where the collection is made: FLAT, HNSW, IVF_FLAT …
+
+    def run(self) -> None:
+        is_table = self.source.is_dir() or self.source.suffix.lower() == ".parquet"
+        head, parts = _read_parquet(self.source) if is_table else _read_gallery(self.source)
+        gallery = MilvusGallery.open(self.place, head, self.index)
+        steps = tqdm(parts, "push", unit="part", delay=2, leave=False)
+        added = sum(gallery.add(features, labels, paths, digests) for features, labels, paths, digests in steps)
+        if head.threshold is not None:
+            gallery.set_threshold(head)
+        print(f"{self.place}: pushed {added} exemplars. It has {len(gallery)} ({gallery.attribute}).")
+        gallery.close()
+
+
+_Part = tuple[np.ndarray, Sequence[str], Sequence[str], Sequence[bytes]]
+
+
+def _read_gallery(path: Path) -> tuple[Head, Iterator[_Part]]:
+    gallery = Gallery(path)
+    return gallery.head, ((block.features, block.labels, block.paths, block.digests) for block in gallery.blocks())
+
+
+def _read_parquet(source: Path) -> tuple[Head, Iterator[_Part]]:
+    import pyarrow.parquet as pq
+
+    files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
+    if not files:
+        raise ValueError(f"The folder {source} has no Parquet files; expected those that embed wrote.")
+    schema = pq.read_schema(files[0])
+    known = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    lacking = {"label", "path", "embedding"} - set(schema.names) | {"attribute", "fingerprint"} - known.keys()
+    if lacking:
+        raise ValueError(f"{files[0]} lacks {', '.join(sorted(lacking))}; expected a file of export or of embed.")
+    width = schema.field("embedding").type.list_size
+    names = [name for name in ("label", "path", "sha256") if name in schema.names]
+
+    def parts() -> Iterator[_Part]:
+        for file in files:
+            for batch in pq.ParquetFile(file).iter_batches(1000):
+                columns = batch.select(names).to_pydict()
+                digests = [bytes.fromhex(text) for text in columns.get("sha256", [""] * batch.num_rows)]
+                features = batch.column("embedding").flatten().to_numpy().reshape(-1, width)
+                yield features, columns["label"], columns["path"], digests
+
+    return Head(known["attribute"], known["fingerprint"], width), parts()
 
 
 def _parts(gallery: Gallery) -> Iterator[tuple[dict[str, list], np.ndarray]]:

@@ -121,6 +121,10 @@ class OpenGallery:
         return {name: count for name, count in sorted(zip(self._memory.names, counts)) if count}
 
     @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
     def head(self) -> storage.Head:
         """Attribute, fingerprint, dimensions, threshold and how that was set."""
         return self._head

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from llvmlite import ir
@@ -18,6 +19,15 @@ _SCALE = 2.0**15  # of half-precision copies: numbers from 1 down to 2e-9 have a
 _SHIFT = 2.0**112  # between a half-precision number and a float32 of the same exponent bits
 _TOGETHER = 4  # queries that one pass over a row serves
 _FIRST = 64  # neighbors up to which the best are collected while passing by
+
+
+class Index(Protocol):
+    """What names exemplars that may be the nearest ones, such as `engines.faiss_index.FaissIndex`."""
+
+    @property
+    def state(self) -> str: ...
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +127,27 @@ def _nearest(queries: np.ndarray, pool: HalfFeatures, k: int) -> tuple[np.ndarra
     first = np.cumsum([0, *sizes])[:-1]  # rows are in order before and after
     chosen = order[first[:, np.newaxis] + np.arange(k)]  # (Q, k)
     return columns[chosen], distances[chosen]
+
+
+def reranked(queries: np.ndarray, pool: HalfFeatures, shortlist: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `nearest`, among the exemplars that an index names for each query, (Q, m), -1 for none.
+
+    A query with fewer than k of them is compared with all.
+    """
+    k, indices = min(k, len(pool)), np.sort(shortlist, axis=1)[:, ::-1]
+    indices[:, 1:][indices[:, 1:] == indices[:, :-1]] = -1
+    lacking = np.sum(indices >= 0, axis=1) < k
+    rows, places = np.nonzero((indices >= 0) & ~lacking[:, np.newaxis])
+    columns = indices[rows, places]
+    distances = _distances(queries, pool, rows, columns)
+    order = np.lexsort((columns, distances, rows))
+    first = np.searchsorted(rows, np.flatnonzero(~lacking))
+    chosen = order[first[:, np.newaxis] + np.arange(k)]
+    nearest_indices, nearest_distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    nearest_indices[~lacking], nearest_distances[~lacking] = columns[chosen], distances[chosen]
+    if lacking.any():
+        nearest_indices[lacking], nearest_distances[lacking] = nearest(queries[lacking], pool, k)
+    return nearest_indices, nearest_distances
 
 
 def _products(queries: np.ndarray, half: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def means_of(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     return unit(np.stack([sums[name] for name in names]), names=[f"the mean of {str(name)!r}" for name in names]), names
 
 
-def prior_corrected_vote(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def prior_corrected_vote(indices: np.ndarray, labels: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """The class of each query by a vote of its nearest exemplars, each of weight 1 / exemplars of its class.
 
     So all exemplars of a class have a vote of one together, and a class is not preferred because it has many of them:
@@ -74,11 +74,13 @@ def prior_corrected_vote(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Args:
         indices: (Q, k) of the nearest exemplars, nearest first, as `nearest` returns them.
         labels: (N,) classes of all exemplars of the gallery.
+        counts: exemplars of each of the classes, in sorted order, where `labels` are not those of all.
 
     Returns:
         (Q,) classes; of classes with equal votes that of the nearest exemplar.
     """
-    codes, counts = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    codes, own = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    counts = own if counts is None else counts
     voters = codes[indices]  # (Q, k)
     votes = np.sum(voters[:, :, np.newaxis] == voters[:, np.newaxis, :], axis=2) / counts[voters]
     return labels[indices[np.arange(len(indices)), np.argmax(votes, axis=1)]]
