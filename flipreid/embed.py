@@ -12,6 +12,7 @@ import pandas as pd
 import tyro
 
 from common.datasets import pipeline
+from common.datasets.images import boxes_of
 from common.datasets.own_pictures import read_table
 from common.experiments import embedding
 from common.experiments.checkpoint import BEST_WEIGHTS
@@ -53,7 +54,8 @@ def run_set(config: Config) -> pd.DataFrame:
     """The test images of a run's own data set."""
     data = read(config)
     tables = [data.query.assign(split="query"), data.gallery.assign(split="gallery")]
-    return pd.concat(tables, ignore_index=True).rename(columns={"identity": "label"})
+    table = pd.concat(tables, ignore_index=True)
+    return table if "label" in table else table.rename(columns={"identity": "label"})
 
 
 def main() -> None:
@@ -67,7 +69,7 @@ def main() -> None:
     model = getattr(restore(config, trial, class_count(folder, "train", "identity"), folder), arguments.inference)
 
     def embed(rows: pd.DataFrame) -> np.ndarray:
-        return pipeline.predict(model, rows["path"], image_size=config.image_size)
+        return pipeline.predict(model, rows["path"], boxes=boxes_of(rows), image_size=config.image_size)
 
     fingerprint = json_digest([file_digest(folder / BEST_WEIGHTS), arguments.inference, config.image_size])
     count = embedding.embed_pictures(table, embed, arguments, attribute="identity", fingerprint=fingerprint)

@@ -132,7 +132,7 @@ def run_snippet(project: str, number: int, replaced: dict[str, str] | None = Non
     """Runs a Python block of a project's README.
 
     Args:
-        project: whose README.
+        project: whose README, or the path of another page.
         number: of the block, from 0 on.
         replaced: texts of the block that stand for what only the reader has -> what the test has.
         names: that the block does not define.
@@ -140,7 +140,8 @@ def run_snippet(project: str, number: int, replaced: dict[str, str] | None = Non
     Returns:
         All names after the run; `shown` has the values of the lines that are expressions.
     """
-    text = (ROOT / project / "README.md").read_text(encoding="utf-8")
+    page = ROOT / project if project.endswith(".md") else ROOT / project / "README.md"
+    text = page.read_text(encoding="utf-8")
     block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
     for before, after in (replaced or {}).items():
         assert before in block
@@ -150,5 +151,5 @@ def run_snippet(project: str, number: int, replaced: dict[str, str] | None = Non
         if isinstance(node, ast.Expr):
             node.value = ast.Call(ast.Name("show", ast.Load()), [node.value], [])
     names |= {"show": shown.append, "shown": shown}
-    exec(compile(ast.fix_missing_locations(tree), f"{project}/README.md", "exec"), names)
+    exec(compile(ast.fix_missing_locations(tree), str(page), "exec"), names)
     return names
