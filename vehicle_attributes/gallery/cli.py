@@ -3,7 +3,7 @@
 python -m PROJECT.gallery build GALLERY --training FOLDER --images FOLDER
 python -m PROJECT.gallery add GALLERY --training FOLDER --label NAME IMAGE...
 python -m PROJECT.gallery query GALLERY --training FOLDER IMAGE... [--figure answer.png]
-python -m PROJECT.gallery {info,list,calibrate,remove,relocate,export,index,push} GALLERY ...
+python -m PROJECT.gallery {info,list,calibrate,remove,relocate,export,index,push,serve} GALLERY ...
 """
 
 import json
@@ -27,6 +27,7 @@ from .engines.milvus import MilvusGallery, is_milvus
 from .index import Answers, Gallery
 from .ingest import building, embedded, ingest, load, pictures, readable, with_boxes
 from .maintenance import Calibrate, Export, Index, Info, List, Push, Relocate, Remove
+from .service.command import Serve
 from .validation import label_list
 from .voting import Way
 
@@ -208,4 +209,4 @@ def _only(attributes: list[str]) -> str:
 
 def main() -> None:
     """Command line."""
-    tyro.cli(Build | Add | Query | Info | List | Calibrate | Remove | Relocate | Export | Index | Push).run()
+    tyro.cli(Build | Add | Query | Info | List | Calibrate | Remove | Relocate | Export | Index | Push | Serve).run()

@@ -164,6 +164,23 @@ class OpenGallery:
         features.flags.writeable = False
         return features
 
+    def rows_of(self, label: str) -> np.ndarray:
+        """Places of the exemplars of a label, in order of adding; none if there is no such label."""
+        with storage.transaction(self._path) as connection:
+            self._refresh(connection, self._head.fingerprint)
+        return np.flatnonzero(self._memory.codes == self._memory.numbers_of([label])[0])
+
+    def paths_of(self, rows: np.ndarray) -> list[str]:
+        """Paths of the exemplars at some places."""
+        with storage.transaction(self._path) as connection:
+            return self._paths_of(connection, rows).tolist()
+
+    def pictures(self) -> dict[str, bytes]:
+        """Path -> digest of all exemplars, b"" where it is not known; not to be changed."""
+        with storage.transaction(self._path) as connection:
+            self._refresh(connection, self._head.fingerprint)
+            return self._pictures(connection)
+
     def blocks(self) -> Iterator[storage.Block]:
         """All exemplars as they are in the file, some hundreds at a time; nobody can write until the last."""
         with storage.transaction(self._path) as connection:
