@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import cv2
@@ -93,7 +94,7 @@ def test_what_is_refused(url, gallery, network, tmp_path):
     cv2.imwrite(str(black), np.zeros((4, 4, 3), "uint8"))
     for answer, status, sentence in (
         (send(f"{url}/query", [tmp_path / "text.png"]), 422, "Image 0, counted from 0, is no JPEG or PNG file, or not"),
-        (send(f"{url}/query", [red] * 4), 400, "The form is none that is understood, or has too many images"),
+        (send(f"{url}/query", [red] * 4), 400, "The form is none that the server understands, or has too"),
         (send(f"{url}/query", [red], k="many"), 422, "k must be from 1 to 100, and by one of nearest"),
         (send(f"{url}/query", [black]), 422, "The features of image 0 must be finite and not all zero"),
         (send(f"{url}/add", [red]), 422, "A label must be a text"),
@@ -164,10 +165,13 @@ class Browser:
 
     def wait_for(self, expression):
         """The value of an expression of the page, once it is true."""
-        look = f"const look = () => {{ const v = ({expression}); v ? r(v) : setTimeout(look, 50) }}; look()"
-        program = {"expression": f"new Promise(r => {{ {look} }})", "awaitPromise": True, "timeout": 20_000}
-        answer = self.call("Runtime.evaluate", **program, returnByValue=True)
-        return answer["result"].get("value")
+        program = f"(() => {{ try {{ return ({expression}) }} catch {{ return null }} }})()"
+        for _ in range(300):
+            value = self.call("Runtime.evaluate", expression=program, returnByValue=True)["result"].get("value")
+            if value:
+                return value
+            time.sleep(0.1)
+        raise TimeoutError(expression)
 
     def choose(self, selector, files):
         root = self.call("DOM.getDocument")["root"]["nodeId"]
