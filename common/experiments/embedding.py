@@ -126,7 +126,8 @@ def _name(number: int, count: int, part: int, parts: int) -> str:
 def _check_folder(out: Path, job: str) -> None:
     import pyarrow.parquet as pq
 
-    for file in sorted(out.glob("*.parquet")):
+    # Other jobs write theirs under hidden names.
+    for file in sorted(out.glob("[!.]*.parquet")):
         try:
             known = (pq.read_schema(file).metadata or {}).get(b"job", b"").decode()
         except (OSError, ValueError) as error:

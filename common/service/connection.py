@@ -36,7 +36,8 @@ class Connection(H11Protocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         self._await_headers()
         if len(self.connections) > _MOST:
-            opened = [each for each in self.connections if not each.transport.is_closing()]
+            connections: set[Any] = set(self.connections)  # all are of this class
+            opened = [each for each in connections if not each.transport.is_closing()]
             if len(opened) > _MOST:
                 waiting = [each for each in opened if each._is_waiting()]
                 min(waiting, key=lambda each: each._timer.when()).transport.abort()
@@ -47,7 +48,8 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _await_headers(self) -> None:
         if self._timer is not None:

@@ -197,10 +197,10 @@ def building(path: Path, recognizer: "Recognizer", attribute: str, table: pd.Dat
         width = recognizer.network.output["embedding"].shape[-1]
         options = {"fingerprint": recognizer.fingerprint, "attribute": attribute, "overwrite": True}
         gallery = Gallery.build(part, np.empty((0, width)), [], [], **options)
-    wanted = dict(zip(table["path"], table["label"]))
-    before = [(known, label) for block in gallery.blocks() for known, label in zip(block.paths, block.labels)]
-    for known, label in before:
-        if wanted.get(known) != label:
+    wanted = dict(zip(table["path"], zip(table["label"], table["digest"])))
+    before = [one for block in gallery.blocks() for one in zip(block.paths, block.labels, block.digests)]
+    for known, *what in before:
+        if wanted.get(known) != tuple(what):
             gallery.remove(path=known)
     yield gallery
     storage.move(part, path)

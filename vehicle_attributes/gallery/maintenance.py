@@ -199,7 +199,7 @@ def _read_gallery(path: Path) -> tuple[Head, Iterator[_Part]]:
 def _read_parquet(source: Path) -> tuple[Head, Iterator[_Part]]:
     import pyarrow.parquet as pq
 
-    files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
+    files = sorted(source.glob("[!.]*.parquet")) if source.is_dir() else [source]
     if not files:
         raise ValueError(f"The folder {source} has no Parquet files; expected those that embed wrote.")
     schema = pq.read_schema(files[0])

@@ -34,6 +34,7 @@ def test_shards_hold_each_picture_once_and_are_read_together(pictures, tmp_path)
     assert counts == [7, 8, 7]
     with pytest.raises(ValueError, match="has not all of a job's embeddings: shard 2 of 4 lack; finish the job"):
         load_embeddings(tmp_path / "out")
+    (tmp_path / "out/.host.1.shard.parquet").write_bytes(b"half of what another job writes")
     run(pictures, tmp_path / "out", "2/4")
     query, gallery = load_embeddings(tmp_path / "out")
     assert query is gallery and gallery.paths.tolist() == pictures["path"].tolist()
