@@ -51,7 +51,7 @@ def send(url, paths, headers=None, **fields):
     return requests.post(url, files=files, data=fields, headers=headers, timeout=30)
 
 
-def test_asked_as_by_the_command_and_grown(url, gallery, network, tmp_path):
+def test_answers_are_those_of_the_gallery_and_it_grows(url, gallery, network, tmp_path):
     about = requests.get(f"{url}/gallery", timeout=30).json()
     assert about["classes"] == {"green": 10, "red": 10} and about["exemplars"] == 20
     (red,), blue = draw(tmp_path / "new", "red", 1, 50), draw(tmp_path / "new", "blue", 3, 60)
