@@ -147,6 +147,8 @@ def test_the_readme_adds_a_class_and_asks_for_it(trained, tmp_path, monkeypatch)
         cv2.imwrite(f"{name}.jpg", np.full((6, 8, 3), color, "uint8"))
     options = {"fingerprint": trained.fingerprint, "attribute": "type"}
     Gallery.build("types.gallery", np.eye(4)[1:3], ["bus", "van"], ["bus.jpg", "van.jpg"], **options)
-    (answers,) = run_snippet("vehicle_attributes", 0)["shown"][-1:]
+    answers, (ids, labels, paths, features) = run_snippet("vehicle_attributes", 0)["shown"][-2:]
+    assert ids.tolist() == [0, 1, 2] and labels.tolist() == ["bus", "van", "tram"]
+    assert paths[2] == "tram1.jpg" and features.shape == (3, 4)
     assert answers.recognized.tolist() == ["tram"] and answers.labels.shape == (1, 3)
     assert answers.paths[0, 0] == "tram1.jpg"
