@@ -19,7 +19,7 @@ from common.experiments.reid.data import Arguments as ReIDArguments
 from common.experiments.reid.data import on_another_set
 from common.experiments.reid.periodic_evaluation import TEST_MAP
 from common.experiments.reid.report import reid_report
-from common.experiments.reid.scores import embed, score_record
+from common.experiments.reid.scores import embed, protocol_of, score_record
 from common.experiments.reid.study import untrained
 from common.files import write_json
 from common.report import plots, tables
@@ -54,7 +54,7 @@ def evaluate_trial(
         embedder = with_mirror(model.inference_model)
         query, gallery = (embed(embedder, table, config.image_size) for table in (data.query, data.gallery))
         save_embeddings(folder / FEATURES, query, gallery)
-        scores = score(query, gallery)
+        scores = score(query, gallery, protocol=protocol_of(query))
         return {
             **asdict(trial),
             **score_record(scores, query),
@@ -67,7 +67,9 @@ def evaluate_trial(
     record = cached_json(folder / METRICS, [folder / BEST_WEIGHTS], __name__, make, [folder / FEATURES])
     if arguments.rerank and "reranked_mAP" not in record:
         query, gallery = load_embeddings(folder / FEATURES)
-        record |= score_record(score(query, gallery, distances=rerank(query, gallery)), query, "reranked_")
+        protocol = protocol_of(query)
+        distances = rerank(query, gallery, protocol=protocol)
+        record |= score_record(score(query, gallery, protocol=protocol, distances=distances), query, "reranked_")
         write_json(folder / METRICS, record)
     return record
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,34 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return dict(file)
     except (zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no npz file of plain arrays; write one with np.savez.") from error
+
+
+def write_parquet(
+    path: Path, parts: Iterable[tuple[Mapping[str, Sequence], np.ndarray]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes embeddings as a Parquet file in one rename: a column for each name, and `embedding` of D float32.
+
+    Args:
+        path: of the file.
+        parts: one or more of columns (n,) and features (n, D), as many as are to be in memory at a time.
+        metadata: of the schema.
+
+    Raises:
+        OSError: the disk is full, or may not be written to.
+    """
+    import pyarrow as pa  # takes a while, which those who only read pay not
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary, contextlib.ExitStack() as closing:
+        writer = None
+        for columns, features in parts:
+            flat = pa.array(np.ascontiguousarray(features, np.float32).ravel())
+            vectors = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
+            table = pa.table({**{name: pa.array(values) for name, values in columns.items()}, "embedding": vectors})
+            if writer is None:
+                schema = table.schema.with_metadata(dict(metadata or {}))
+                writer = closing.enter_context(pq.ParquetWriter(temporary, schema))
+            writer.write_table(table.cast(writer.schema))
 
 
 def file_digest(path: Path) -> str:

@@ -55,6 +55,24 @@ MOBILENET = replace(
 # The two other methods see each image and its mirror in a step: the baseline with as many images, not as many steps.
 MOBILENET_IMAGES = replace(MOBILENET, methods=("baseline",), warmup_epochs=6, epochs=120, drop_epochs=(72, 102))
 
+# Identities of your own, or any classes: a fifth of them is held out of the training and is the test.
+OWN_DATA = replace(
+    MOBILENET,
+    dataset="own",
+    backbone="efficientnet_lite0",
+    image_size=(128, 128),
+    regional_branches=False,  # halves of a standing person
+    methods=("flipping_loss",),
+    identities_per_batch=8,
+    balance="identities",  # classes of fewer than four pictures count too
+    frozen_epochs=2,
+    evaluate_every=5,
+    epochs=20,
+    steps_per_epoch=100,
+    drop_epochs=(12, 17),
+    seeds=(0,),
+)
+
 DEMO = replace(
     MOBILENET,
     dataset="synthetic",
@@ -106,6 +124,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
     # PRESET=mobilenet ARGS="--data-dir DIR"; no row of the publication.
     "mobilenet": ("Market-1501 at a CPU's scale, the learned aggregator too", MOBILENET),
     "mobilenet_images": ("the baseline of it with as many images as FlipReID sees", MOBILENET_IMAGES),
+    # PRESET=own_data ARGS="--data-dir DIR-OR-CSV"; docs/own_data.md. No row of the publication.
+    "own_data": ("your own pictures, a folder per identity or a CSV file, EfficientNet-Lite0", OWN_DATA),
     "lite0": ("the same with EfficientNet-Lite0", replace(MOBILENET, backbone="efficientnet_lite0")),
 }
 

@@ -19,7 +19,7 @@ from common.experiments.reid.data import Arguments as ReIDArguments
 from common.experiments.reid.data import on_another_set
 from common.experiments.reid.periodic_evaluation import TEST_MAP
 from common.experiments.reid.report import reid_report
-from common.experiments.reid.scores import embed, score_record
+from common.experiments.reid.scores import embed, protocol_of, score_record
 from common.experiments.reid.study import untrained
 from common.metrics import cosine_distances
 from common.report import plots, tables
@@ -31,6 +31,7 @@ from .model import restore
 from .tables import METHODS, publish, run_differences, run_table
 
 METRICS = "metrics.json"
+K1 = 20  # neighbors of re-ranking
 FEATURES = {"single": "features_single.npz", "double": "features_double.npz"}
 
 
@@ -53,11 +54,14 @@ def evaluate_trial(
         for inference, file in FEATURES.items():
             query, gallery = queries[inference], galleries[inference]
             save_embeddings(folder / file, query, gallery)
-            record |= score_record(score(query, gallery), query, f"{inference}_")
+            record |= score_record(score(query, gallery, protocol=protocol_of(query)), query, f"{inference}_")
             # Row 3.3: training with the flipping loss, inference with double images.
-            if inference == "double" and trial.method in ("flipping_loss", "aggregator"):
-                distances = rerank(query, gallery)
-                record |= score_record(score(query, gallery, distances=distances), query, "reranked_")
+            enough = len(query) + len(gallery) > K1  # or re-ranking has not the neighbors that it looks at
+            if enough and inference == "double" and trial.method in ("flipping_loss", "aggregator"):
+                protocol = protocol_of(query)
+                distances = rerank(query, gallery, k1=K1, protocol=protocol)
+                scores = score(query, gallery, protocol=protocol, distances=distances)
+                record |= score_record(scores, query, "reranked_")
         return record
 
     features = [folder / file for file in FEATURES.values()]

@@ -11,8 +11,11 @@ from tests.children import PROJECTS, ROOT
 
 SETTINGS = tomllib.loads((ROOT / "tests/golden/published_settings.toml").read_text(encoding="utf-8"))
 # Fields that change no number: names, devices, the size of the drawn set, which these presets do not read, and where
-# files lie, unless the presets name one.
-ELSEWHERE = {"name", "strategy", "worker_wait", "people", "runs_dir", "data_dir", "test_dir", "perceptual_weights"}
+# files lie, unless the presets name one; and what becomes of damaged pictures of one's own.
+ELSEWHERE = {
+    "name", "strategy", "worker_wait", "people", "runs_dir", "data_dir", "test_dir", "perceptual_weights",
+    "skip_damaged",
+}  # fmt: skip
 
 
 def presets(project):

@@ -129,6 +129,20 @@ def on_cpu(config: Config) -> Config:
 
 
 MOBILENET = replace(on_cpu(PAPER), dataset="folders", classes_per_batch=6, images_per_class=10, seeds=(0, 1, 2))
+# Classes of your own: two of them are held out of the training and added to the gallery by a few exemplars.
+OWN_DATA = replace(
+    on_cpu(PAPER),
+    dataset="folders",
+    backbone="efficientnet_lite0",
+    image_size=(128, 128),
+    losses=("cross_entropy",),
+    classes_per_batch=4,
+    images_per_class=8,
+    held_out=2,
+    added=(5,),
+    epochs=15,
+    drop_epochs=(9, 13),
+)
 # On 480 images; the schedule was chosen by the accuracy on 120 of these, with the test images left alone.
 DEMO = replace(
     on_cpu(PAPER),
@@ -194,6 +208,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
     },
     # PRESET=mobilenet ARGS="--data-dir DIR"; no row of the publication.
     "mobilenet": ("a folder per class, all losses at a CPU's scale", MOBILENET),
+    # PRESET=own_data ARGS="--data-dir DIR-OR-CSV"; docs/own_data.md.
+    "own_data": ("your own pictures, a folder per class or a CSV file, EfficientNet-Lite0", OWN_DATA),
     "mobilenet_open_set": (
         "a folder per class, two classes added without retraining, at a CPU's scale",
         # Eight trainings a seed, so shorter ones.

@@ -48,7 +48,9 @@ def read(config: Config) -> LabeledImages:
     if config.data_dir is None:
         raise ValueError(f"Data set {name!r} is read from a folder: pass --data-dir.")
     if name == "folders":
-        data = read_folders(config.data_dir, attributes[0] if len(attributes) == 1 else "type")
+        data = read_folders(
+            config.data_dir, attributes[0] if len(attributes) == 1 else "type", skip_damaged=config.skip_damaged
+        )
     else:
         data = _READERS[name](config.data_dir)
     return _with_known(data, name, attributes)

@@ -23,9 +23,10 @@ from . import recognizer
 from .config import UNTRAINED, Config, Trial, trials
 from .data import is_finished, read
 from .differences import CLASSIFIER, CORRECT, NEAREST, differences
+from .gallery.voting import choose_gallery
 from .open_set.measure import open_set_record
 from .open_set.tables import GROWTH, draw_growth
-from .recognition import TEST_ACCURACY, choose_gallery, nearest_class_means, nearest_exemplars, scores
+from .recognition import TEST_ACCURACY, nearest_class_means, nearest_exemplars, scores
 from .tables import DIFFERENCES, converged, open_set_sections, publish, run_differences, run_table
 
 METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"

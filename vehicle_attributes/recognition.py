@@ -1,34 +1,17 @@
 """Recognition as retrieval: a gallery of training images, and the classes of the nearest of them (section 3.2.3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.metrics import recall_score
 
-from .gallery.search import class_means, nearest
+from .gallery.search import nearest
 from .gallery.validation import unit
+from .gallery.voting import class_means
 
 VOTERS = 5  # neighbors that vote, in addition to the single one of the publication
 TEST_ACCURACY = "test_accuracy"  # that is logged while a training goes on
-
-
-def choose_gallery(labels: np.ndarray, count: int | Mapping[str, int], seed: int | Sequence[int]) -> np.ndarray:
-    """Random images of each class.
-
-    Args:
-        labels: (N,) class of each image.
-        count: how many of each class at most, or class -> how many, where classes left out have none.
-        seed: of the choice, one number or several; a larger count adds to what a smaller one chooses.
-
-    Returns:
-        (G,) increasing indices of images.
-    """
-    order = np.random.default_rng(seed).permutation(len(labels))
-    shuffled = pd.Series(np.asarray(labels)[order])
-    limits = count if isinstance(count, int) else shuffled.map(dict(count)).fillna(0)
-    return np.sort(order[shuffled.groupby(shuffled).cumcount() < limits])
 
 
 def nearest_exemplars(queries: np.ndarray, gallery: np.ndarray, k: int = VOTERS) -> tuple[np.ndarray, np.ndarray]:

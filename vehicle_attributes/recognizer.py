@@ -19,7 +19,7 @@ from common.random_state import seeded
 
 from .arcface import CosineDense
 
-NETWORK, CLASSES = "recognizer.keras", "classes.json"
+NETWORK, CLASSES, INPUT = "recognizer.keras", "classes.json", "input.json"
 # Layers of ours that a network may have; Keras must know them to load it, also where no network was built before.
 _LAYERS = {layer.__name__: layer for layer in (CosineDense, InstanceBatchNormalization, SplitAttention)}
 
@@ -35,10 +35,12 @@ class Recognizer:
         network: images (B, H, W, 3) uint8, RGB -> dictionary of `embedding` (B, D) and, where the loss has a
             classifier, of each attribute's `ATTRIBUTE_logits` (B, C).
         classes: attribute -> the names of the C classes that it was trained with, in the order of the logits.
+        takes_boxes: whether it was trained on boxes cut out of images, and not on whole ones.
     """
 
     network: keras.Model
     classes: Mapping[str, Sequence[str]]
+    takes_boxes: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -65,6 +67,7 @@ class Recognizer:
 def save(recognizer: Recognizer, folder: Path) -> None:
     """Writes the network and its classes into the folder of a training."""
     write_json(folder / CLASSES, {attribute: list(names) for attribute, names in recognizer.classes.items()})
+    write_json(folder / INPUT, {"takes_boxes": recognizer.takes_boxes})
     with replacing(folder / NETWORK) as temporary:
         recognizer.network.save(temporary)
 
@@ -76,10 +79,10 @@ def load(folder: Path) -> Recognizer:
         ValueError: there is none, or it is damaged.
     """
     folder = Path(folder)
-    if not (folder / NETWORK).is_file() or not (folder / CLASSES).is_file():
+    if not all((folder / name).is_file() for name in (NETWORK, CLASSES, INPUT)):
         raise ValueError(
-            f"{folder} has no trained recognizer: expected {NETWORK} and {CLASSES} in it. Pass the folder of a "
-            "finished training."
+            f"{folder} has no trained recognizer: expected {NETWORK}, {CLASSES} and {INPUT} in it. Pass the folder of "
+            "a finished training."
         )
     try:
         with zipfile.ZipFile(folder / NETWORK) as archive:
@@ -87,7 +90,8 @@ def load(folder: Path) -> Recognizer:
                 raise ValueError(f"{part} has another checksum")
         with seeded(0):  # a layer draws initial weights before it is given its own
             network = keras.saving.load_model(folder / NETWORK, custom_objects=_LAYERS, compile=False, safe_mode=True)
-        classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+        classes, given = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (CLASSES, INPUT))
+        takes_boxes = bool(given["takes_boxes"])
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"The recognizer in {folder} is damaged ({error}). Train it again.") from error
-    return Recognizer(network, classes)
+    return Recognizer(network, classes, takes_boxes)

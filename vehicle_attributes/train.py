@@ -21,9 +21,10 @@ from common.experiments.image_training import check_pretrained, fit_on_images
 from . import recognizer
 from .config import UNTRAINED, Config, Trial, trials
 from .data import check, describe, is_finished, read
+from .gallery.voting import choose_gallery
 from .model import build, losses, targets
 from .open_set.split import balanced_rows, training_rows
-from .recognition import TEST_ACCURACY, accuracy, choose_gallery, nearest_exemplars
+from .recognition import TEST_ACCURACY, accuracy, nearest_exemplars
 from .recognizer import Recognizer
 
 
@@ -79,7 +80,7 @@ def train_trial(
     classes = {name: sorted(table[name].unique()) for name in config.attributes}
     with strategy.scope():
         model = build(config, trial, {name: len(names) for name, names in classes.items()})
-    network = Recognizer(model.inference_model, classes)
+    network = Recognizer(model.inference_model, classes, takes_boxes=boxes_of(table) is not None)
     if trial.loss != UNTRAINED:
         fit_on_images(
             replace(config, steps_per_epoch=config.steps_per_epoch or pass_steps(config, len(table))),

@@ -1,6 +1,5 @@
 """What is wrong with a copy of a data set, before hours of work."""
 
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.datasets.images import SUFFIXES, is_leftover, list_images, read_image
+from common.datasets.images import SUFFIXES, digest_of, is_leftover, list_images
 from common.datasets.person_reid import BOX_NAME, OFFICIAL_COUNTS, SPLITS
 
 # Images of VERI-Wild and CompCars as their lists count them: training, test (VERI-Wild's largest of three).
@@ -200,7 +199,7 @@ def _contents(sides: dict[str, list[str]]) -> Iterable[Finding]:
     """Images that cannot be decoded, and equal bytes."""
     side_of = [(side, path) for side, paths in sides.items() for path in paths if os.path.isfile(path)]
     with ThreadPool(8) as pool:
-        made = pool.imap(_digest, [path for _, path in side_of], chunksize=16)
+        made = pool.imap(digest_of, [path for _, path in side_of], chunksize=16)
         digests = list(tqdm(made, "images", len(side_of), unit="image", delay=2, leave=False))
     damaged = [path for (_, path), digest in zip(side_of, digests) if digest is None]
     yield from _say(damaged, "image(s) cannot be read; fetch them again, or remove them", True)
@@ -220,14 +219,6 @@ def _contents(sides: dict[str, list[str]]) -> Iterable[Finding]:
             )
     within = [picture[1][1] for names, pictures in copies.items() if len(names) == 1 for picture in pictures]
     yield from _say(within, "image(s) equal another one of their side, byte for byte")
-
-
-def _digest(path: str) -> bytes | None:
-    try:
-        read_image(path)
-        return hashlib.sha256(Path(path).read_bytes()).digest()
-    except (ValueError, OSError):
-        return None
 
 
 def _counts(layout: Layout, sides: dict[str, list[str]]) -> Iterable[Finding]:

@@ -1,5 +1,6 @@
 """Image files: which there are, and their pixels, decoded by OpenCV, whole or cut to a box."""
 
+import hashlib
 import os
 import warnings
 from collections import Counter
@@ -70,17 +71,12 @@ def read_image(
         ValueError: the file is missing, truncated, or no image, or the box is empty or not inside it; the sentence
             names it.
     """
-    data, image, reason = b"", None, ""
+    image, reason = None, ""
     try:
-        data = Path(path).read_bytes()
-        image = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_COLOR_RGB)
+        image = _decoded(Path(path).read_bytes())
     except OSError as error:
         reason = f" ({error.strerror})"
-    except cv2.error:  # no bytes
-        pass
-    # OpenCV fills what a truncated JPEG lacks with gray. A whole one ends with a marker, and so does its thumbnail,
-    # which stands before the start of the image's own scan.
-    if image is None or (data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")):
+    if image is None:
         raise ValueError(f"The image {path} cannot be read{reason}; it is missing or damaged. Fetch it again.")
     if box is not None:
         (left, top, right, bottom), (height, width) = box, image.shape[:2]
@@ -91,6 +87,27 @@ def read_image(
             )
         image = image[top:bottom, left:right]
     return image if image_size is None else cv2.resize(image, image_size[::-1], out, interpolation=cv2.INTER_LINEAR)
+
+
+def _decoded(data: bytes) -> np.ndarray | None:
+    """The image (H, W, 3) uint8 of a file's bytes; None if it is damaged, or none."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # no bytes
+        return None
+    # OpenCV fills what a truncated JPEG lacks with gray. A whole one ends with a marker, and so does its thumbnail,
+    # which stands before the start of the image's own scan.
+    is_cut = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return None if is_cut else image
+
+
+def digest_of(path: str | Path) -> bytes | None:
+    """SHA-256 of an image file; None if it cannot be read and decoded."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return None
+    return None if _decoded(data) is None else hashlib.sha256(data).digest()
 
 
 def boxes_of(table: pd.DataFrame) -> np.ndarray | None:

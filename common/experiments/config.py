@@ -86,6 +86,7 @@ class ImageTrainingConfig(RunConfig):
     backbone: str = "resnet50"  # see common/backbones
     weights: str = "imagenet"  # of the backbone: ImageNet's, the path of a file, or "none"
     image_size: tuple[int, int] = (384, 128)  # height and width that images are resized to
+    skip_damaged: bool = False  # leave out pictures of your own that cannot be read, with a warning that names them
     epochs: int = 200  # epochs in which all layers are trained
     steps_per_epoch: int = 200  # batches in an epoch
     learning_rate: float = 2e-4  # of Adam after the warm-up; begins and ends at a hundredth of it
@@ -121,9 +122,11 @@ REID_ON_CPU: dict[str, Any] = {
 class ReIDConfig(ImageTrainingConfig):
     """Fields of trainings of re-identification networks (Publications I and II)."""
 
-    dataset: Literal["synthetic", "market1501", "duke", "msmt17"] = "market1501"  # images to read, section 2.1.1
+    # Images to read, section 2.1.1; "own" is a folder with a folder per identity, or a CSV file, at data_dir.
+    dataset: Literal["synthetic", "market1501", "duke", "msmt17", "own"] = "market1501"
     people: int = 200  # how many identities the synthetic set has
-    held_out: int = 0  # training identities that are the test set instead of the set's own, to choose settings by
+    # Training identities that are the test set instead of the set's own, to choose settings by; of "own" 0 is a fifth.
+    held_out: int = 0
     regional_branches: bool = True  # two branches on the upper and the lower half
     identities_per_batch: int = 16  # different people in a batch
     images_per_identity: int = 4  # images of each of them

@@ -21,10 +21,8 @@ deployer's to decide: no cipher keeps a user from attacking the model with image
 import asyncio
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +41,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.bit_permutation import checked_key
 from common.experiments.config import run_command
 from common.experiments.run_folder import newest_run
+from common.service.admission import Admission, Limits, Work
+from common.service.connection import listen, serving_app, settings, url_of
+from common.service.images import check_sizes, decode, refused
 
 from ..attacks.victim import restore_embedder
-from .admission import Admission, Limits, Work
-from .connection import listen, settings, url_of
 from .encrypted_model import EncryptedEmbedder, load_saved_model
-from .images import check_sizes, decode, read_form, refused
+from .images import read_form
 from .protocol import SEALED, SHUFFLEBITS, CipherName, is_loopback
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -155,29 +154,15 @@ async def _failure(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": "The server failed; its log says where."}, 500)
 
 
-@contextmanager
 def serving(
     embedder: EncryptedEmbedder,
     limits: Limits = Limits(),  # noqa: B008
-) -> Iterator[str]:
+) -> AbstractContextManager[str]:
     """A server in a thread of this process, on a free port of the loopback interface; yields its URL.
 
     Args are those of `create_app`.
     """
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(settings(create_app(embedder, limits), limits, log_config=None))  # logging is the process's
-    thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            if not thread.is_alive():
-                raise RuntimeError("The server did not start; the log says why.")
-            time.sleep(0.01)
-        yield url_of(listener)
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    return serving_app(create_app(embedder, limits), limits)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from vehicle_attributes.data import read
 from vehicle_attributes.differences import CORRECT
 from vehicle_attributes.evaluate import METRICS, NEIGHBORS, evaluate
 from vehicle_attributes.export import export
-from vehicle_attributes.recognition import choose_gallery
+from vehicle_attributes.gallery.voting import choose_gallery
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
+from vehicle_attributes.gallery.voting import choose_gallery
 from vehicle_attributes.recognition import (
     accuracy,
-    choose_gallery,
     class_accuracies,
     majority,
     nearest_class_means,

@@ -20,7 +20,7 @@ from vehicle_attributes import arcface, recognizer
 from vehicle_attributes.arcface import CosineDense
 from vehicle_attributes.export import graphs
 from vehicle_attributes.gallery import Gallery
-from vehicle_attributes.recognizer import CLASSES, NETWORK, Recognizer
+from vehicle_attributes.recognizer import CLASSES, INPUT, NETWORK, Recognizer
 
 
 def network(height=6, width=8):
@@ -83,7 +83,7 @@ def test_the_network_comes_last_as_it_says_that_the_training_is_finished(trained
     before = (tmp_path / NETWORK).read_bytes()
     with pytest.raises(OSError, match="disk full"):
         recognizer.save(trained, tmp_path)
-    assert (tmp_path / NETWORK).read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    assert (tmp_path / NETWORK).read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
 def test_every_layer_of_a_backbone_is_known_where_none_was_built():
@@ -142,15 +142,18 @@ def test_a_recognizer_that_is_missing_or_damaged_is_refused(trained, tmp_path):
         (NETWORK, content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]),
         (CLASSES, classes[:9]),
         (CLASSES, b"\xff"),
+        (INPUT, b"{}"),
     ):
         (tmp_path / NETWORK).write_bytes(content)
         (tmp_path / CLASSES).write_bytes(classes)
+        given = (tmp_path / INPUT).read_bytes()
         (tmp_path / name).write_bytes(bad)
         with pytest.raises(ValueError, match="The recognizer in .* is damaged .* Train it again"):
             recognizer.load(tmp_path)
+        (tmp_path / INPUT).write_bytes(given)
     for name in (NETWORK, CLASSES):  # the second one is missing, then both are
         (tmp_path / name).unlink()
-        with pytest.raises(ValueError, match="has no trained recognizer: expected recognizer.keras and classes.json"):
+        with pytest.raises(ValueError, match="has no trained recognizer: expected recognizer.keras, classes.json and"):
             recognizer.load(tmp_path)
     (tmp_path / NETWORK).write_bytes(content)
     with pytest.raises(ValueError, match="has no trained recognizer"):
@@ -166,6 +169,8 @@ def test_the_readme_adds_a_class_and_asks_for_it(trained, tmp_path, monkeypatch)
         cv2.imwrite(f"{name}.jpg", np.full((6, 8, 3), color, "uint8"))
     options = {"fingerprint": trained.fingerprint, "attribute": "type"}
     Gallery.build("types.gallery", np.eye(4)[1:3], ["bus", "van"], ["bus.jpg", "van.jpg"], **options)
-    (answers,) = run_snippet("vehicle_attributes", 0)["shown"][-1:]
+    answers, (ids, labels, paths, features) = run_snippet("vehicle_attributes", 0)["shown"][-2:]
+    assert ids.tolist() == [0, 1, 2] and labels.tolist() == ["bus", "van", "tram"]
+    assert paths[2] == "tram1.jpg" and features.shape == (3, 4)
     assert answers.recognized.tolist() == ["tram"] and answers.labels.shape == (1, 3)
     assert answers.paths[0, 0] == "tram1.jpg"

@@ -23,7 +23,8 @@ from tests.vehicle_attributes.layouts import write_photographed_veri_wild
 from vehicle_attributes import model, recognizer
 from vehicle_attributes.config import LOSSES, PAPER, PRESETS, Trial
 from vehicle_attributes.data import read
-from vehicle_attributes.recognition import TEST_ACCURACY, choose_gallery
+from vehicle_attributes.gallery.voting import choose_gallery
+from vehicle_attributes.recognition import TEST_ACCURACY
 from vehicle_attributes.train import PeriodicAccuracy, pass_steps, train
 
 pytestmark = [

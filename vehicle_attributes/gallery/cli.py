@@ -2,151 +2,168 @@
 
 python -m PROJECT.gallery build GALLERY --training FOLDER --images FOLDER
 python -m PROJECT.gallery add GALLERY --training FOLDER --label NAME IMAGE...
-python -m PROJECT.gallery remove GALLERY --label NAME
 python -m PROJECT.gallery query GALLERY --training FOLDER IMAGE... [--figure answer.png]
+python -m PROJECT.gallery {info,list,calibrate,remove,relocate,export,index,push,serve} GALLERY ...
 """
 
 import json
-import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
-from common.datasets.images import SUFFIXES, read_image
+from common.datasets.images import read_image
+from common.datasets.own_pictures import read_table
 from common.report.plots import ranked_lists
 from common.report.tables import table
 
+from .engines.faiss_index import FaissIndex, Kind
+from .engines.milvus import MilvusGallery, is_milvus
 from .index import Answers, Gallery
-from .search import calibrated
-from .validation import label_list, unit
+from .ingest import building, embedded, ingest, load, pictures, readable, with_boxes
+from .maintenance import Calibrate, Export, Index, Info, List, Push, Relocate, Remove
+from .service.command import Serve
+from .validation import label_list
+from .voting import Way
 
-if TYPE_CHECKING:  # a gallery is searched without Keras
-    from ..recognizer import Recognizer
-
-_STEP = 1024  # images from one sign of life to the next
 _PIXELS = (96, 96)  # of an image in a figure
 
 
 @dataclass(frozen=True)
 class Build:
-    """Makes a gallery of a folder that has a folder of images for each class."""
+    """Makes a gallery of a folder that has a folder of images for each class, or of a CSV file.
+
+    A build that was stopped or killed goes on with the same command.
+    """
 
     gallery: tyro.conf.Positional[Path]  # file to write
     training: Path  # folder of a finished training
-    images: Path  # folder of the class folders
+    images: Path  # folder of the class folders, or a CSV file with path, label, and left, top, right, bottom of a box
     attribute: str | None = None  # what the classes are; default: what the network was trained for
     accept: float = 0.95  # share of pictures of known classes that the threshold accepts
     calibration: Path | None = None  # class folders of other pictures, to set the threshold by; default: the exemplars
+    skip_damaged: bool = False  # leave out images that cannot be read, and list them
+    whole_images: bool = False  # where a network was trained on boxes: the images show nothing but the vehicle
     overwrite: bool = False  # replace a gallery that is there
 
     def run(self) -> None:
         if self.gallery.exists() and not self.overwrite:  # before the network is loaded, which takes a while
             raise ValueError(f"{self.gallery} exists; pass --overwrite to replace it, or choose another path.")
-        paths, labels = _class_folders(self.images)
-        others = None if self.calibration is None else _class_folders(self.calibration)
-        recognizer = _load(self.training)
+        listed = read_table(self.images)
+        label_list(listed["label"].tolist(), len(listed))
+        recognizer = load(self.training)
         attribute = self.attribute or _only(list(recognizer.classes))
-        features = unit(_embed(recognizer, paths), names=paths)
+        good, outcome = readable(with_boxes(listed, recognizer, self.whole_images), self.skip_damaged)
         given = None
-        if others is not None:
-            given = unit(_embed(recognizer, others[0]), names=others[0]), np.array(others[1], object)
-        try:
-            threshold = calibrated(features, np.array(labels, object), self.accept, given)
-            limit = f"Queries farther than {threshold:.4f} are unknown."
-        except ValueError as error:
-            threshold, limit = None, f"No query is unknown, as no threshold can be set. {error}"
-        built = Gallery.build(
-            self.gallery,
-            features,
-            labels,
-            paths,
-            fingerprint=recognizer.fingerprint,
-            attribute=attribute,
-            threshold=threshold,
-            overwrite=self.overwrite,
+        if self.calibration is not None:
+            given = embedded(recognizer, read_table(self.calibration), self.whole_images, self.skip_damaged)
+        with building(self.gallery, recognizer, attribute, good) as gallery:
+            ingest(gallery, recognizer, good, outcome, self.skip_damaged)
+            try:
+                limit = gallery.calibrate(self.accept, *(given or ()))
+                threshold = f"Queries farther than {limit:.4f} are unknown."
+            except ValueError as error:
+                threshold = f"No query is unknown, as no threshold can be set. {error}"
+        outcome.write(self.gallery)
+        print(
+            f"{self.gallery}: {len(gallery)} exemplars of {len(gallery.classes)} classes ({attribute}). {threshold}",
+            outcome.text(),
+            sep="\n" * bool(outcome.text()),
         )
-        print(f"{self.gallery}: {len(built)} exemplars of {len(built.classes)} classes ({attribute}). {limit}")
 
 
 @dataclass(frozen=True)
 class Add:
-    """Adds exemplars of a class, known or new, without training anything."""
+    """Adds exemplars of a class, known or new, without training anything; those that are there already stay."""
 
     gallery: tyro.conf.Positional[Path]  # file that build wrote
-    images: tyro.conf.Positional[tuple[Path, ...]]  # image files, or folders of them
+    images: tyro.conf.Positional[tuple[Path, ...]]  # image files, folders of them, or CSV files, which have labels
     training: Path  # folder of the training that it was built with
-    label: str  # their class
+    label: str | None = None  # their class; not needed of CSV files
+    calibrate: bool = True  # set a threshold that was set by the exemplars anew
+    skip_damaged: bool = False  # leave out images that cannot be read, and list them
+    whole_images: bool = False  # where a network was trained on boxes: the images show nothing but the vehicle
 
     def run(self) -> None:
-        paths = _pictures(self.images)
-        label_list(self.label, 1)  # before the network is loaded
-        recognizer = _load(self.training)
+        listed = pictures(self.images, self.label)
+        if (listed["label"] == "").any() and self.label is None:
+            raise ValueError("Images need a class; pass --label, or a CSV file with the columns path and label.")
+        label_list(listed["label"].tolist(), len(listed))  # before the network is loaded
+        recognizer = load(self.training)
         gallery = Gallery(self.gallery, recognizer.fingerprint)
         begin = time.perf_counter()
-        features = _embed(recognizer, paths)
-        embedded = time.perf_counter()
-        gallery.add(features, self.label, paths)
-        stored = time.perf_counter()
+        good, outcome = readable(with_boxes(listed, recognizer, self.whole_images), self.skip_damaged)
+        ingest(gallery, recognizer, good, outcome, self.skip_damaged)
+        spent = time.perf_counter() - begin
+        outcome.write(self.gallery)
+        labels = ", ".join(repr(name) for name in dict.fromkeys(listed["label"]))
         print(
-            f"{self.gallery}: added {len(paths)} exemplars of {self.label!r}; embedding took "
-            f"{1e3 * (embedded - begin):.0f} ms, storing {1e3 * (stored - embedded):.1f} ms. It has {len(gallery)} of "
-            f"{len(gallery.classes)} classes."
+            f"{self.gallery}: added {outcome.added} exemplars of {labels} in {spent:.1f} s. It has {len(gallery)} of "
+            f"{len(gallery.classes)} classes.{_threshold_after(gallery, self.calibrate)}",
+            outcome.text(),
+            sep="\n" * bool(outcome.text()),
         )
 
 
-@dataclass(frozen=True)
-class Remove:
-    """Removes a class, or the exemplar of one image."""
-
-    gallery: tyro.conf.Positional[Path]  # file that build wrote
-    label: str | None = None  # class to remove
-    image: Path | None = None  # image to remove
-
-    def run(self) -> None:
-        if (self.label is None) == (self.image is None):
-            raise ValueError("remove takes either --label or --image, got both or neither; pass one.")
-        gallery = Gallery(self.gallery)
-        path = None if self.image is None else os.path.abspath(self.image)
-        count = gallery.remove(label=self.label, path=path)
-        print(f"{self.gallery}: removed {count} exemplar(s). It has {len(gallery)} of {len(gallery.classes)} classes.")
+def _threshold_after(gallery: Gallery, calibrate: bool) -> str:
+    """Sets the threshold of a gallery that has changed anew if it can, and says what it is."""
+    if not gallery.head.is_stale:
+        return ""
+    if calibrate and gallery.head.by_exemplars and gallery.head.accept is not None:
+        try:
+            return f" Queries farther than {gallery.calibrate(gallery.head.accept):.4f} are unknown now."
+        except ValueError:  # too few of a class, where there were more
+            pass
+    return " The threshold was set before that and is stale: set it anew with calibrate."
 
 
 @dataclass(frozen=True)
 class Query:
     """Recognizes images by their nearest exemplars."""
 
-    gallery: tyro.conf.Positional[Path]  # file that build wrote
-    images: tyro.conf.Positional[tuple[Path, ...]]  # image files, or folders of them
+    gallery: tyro.conf.Positional[str]  # file that build wrote, or a place of Milvus
+    images: tyro.conf.Positional[tuple[Path, ...]]  # image files, folders of them, or a CSV file with boxes
     training: Path  # folder of the training that it was built with
     k: int = 5  # nearest exemplars to show
-    by_means: bool = False  # compare with the mean of each class, for classes of few exemplars; nothing is unknown then
+    by: Way = "nearest"  # what decides: exemplars, as many of each class, votes of equal priors, or means of classes
+    index: Kind | None = None  # that index made of the gallery: faster, and may miss some; default: all are compared
+    whole_images: bool = False  # where a network was trained on boxes: the images show nothing but the vehicle
     figure: Path | None = None  # PNG to draw: images and their nearest exemplars, green where these are of the class
     json: bool = False  # print JSON in place of a table
 
     def run(self) -> None:
-        if self.by_means and self.figure is not None:
+        if self.by == "class_means" and self.figure is not None:
             raise ValueError(
-                "A figure shows the nearest exemplars, and means have no image; drop --figure or --by-means."
+                "A figure shows the nearest exemplars, and means have no image; drop --figure or --by class_means."
             )
-        paths = _pictures(self.images)
-        recognizer = _load(self.training)
-        gallery = Gallery(self.gallery, recognizer.fingerprint)
-        answers = gallery.query(unit(_embed(recognizer, paths), names=paths), self.k, by_means=self.by_means)
-        limit = None if self.by_means else gallery.threshold
+        listed = pictures(self.images)
+        recognizer = load(self.training)
+        gallery: Gallery | MilvusGallery
+        if is_milvus(self.gallery):
+            gallery, options = MilvusGallery(self.gallery, recognizer.fingerprint), {}
+        else:
+            gallery = Gallery(self.gallery, recognizer.fingerprint)
+            options = {"index": None if self.index is None else FaissIndex(gallery, self.index)}
+        features, _ = embedded(recognizer, listed, self.whole_images)
+        paths = listed["path"].tolist()
+        answers = gallery.query(features, self.k, by=self.by, **options)
+        limit = None if self.by == "class_means" else gallery.threshold
+        stale = gallery.head.is_stale and limit is not None
         show = _as_json if self.json else _as_table
-        print(show(gallery.attribute, limit, paths, answers))
+        print(show(gallery.attribute, limit, stale, paths, answers))
+        if stale:
+            print("The gallery has changed since its threshold was set; set it anew with calibrate.", file=sys.stderr)
         if self.figure is not None:
             _draw(self.figure, paths, answers)
 
 
-def _as_table(attribute: str, threshold: float | None, paths: Sequence[str], answers: Answers) -> str:
-    limit = None if threshold is None else f"{threshold:.4f}"
+def _as_table(attribute: str, threshold: float | None, stale: bool, paths: Sequence[str], answers: Answers) -> str:
+    limit = None if threshold is None else f"{threshold:.4f}{' (stale)' * stale}"
     rows = []
     for i, path in enumerate(paths):
         names = (f"{a} {b:.4f} {Path(c).name}".rstrip() for a, b, c in zip(*_neighbors(answers, i)))
@@ -154,8 +171,14 @@ def _as_table(attribute: str, threshold: float | None, paths: Sequence[str], ans
     return table(["image", attribute, "distance", "threshold", "nearest"], rows)
 
 
-def _as_json(attribute: str, threshold: float | None, paths: Sequence[str], answers: Answers) -> str:
-    images = [
+def _as_json(attribute: str, threshold: float | None, stale: bool, paths: Sequence[str], answers: Answers) -> str:
+    limit = {"threshold": threshold, "threshold_is_stale": stale}
+    return json.dumps({"attribute": attribute, **limit, "images": as_records(paths, answers)}, indent=2)
+
+
+def as_records(paths: Sequence[str], answers: Answers) -> list[dict[str, Any]]:
+    """Answers as JSON values."""
+    return [
         {
             "image": path,
             "label": str(answers.recognized[i]),
@@ -164,7 +187,6 @@ def _as_json(attribute: str, threshold: float | None, paths: Sequence[str], answ
         }
         for i, path in enumerate(paths)
     ]
-    return json.dumps({"attribute": attribute, "threshold": threshold, "images": images}, indent=2)
 
 
 def _neighbors(answers: Answers, i: int) -> tuple[list[str], list[float], list[str]]:
@@ -177,18 +199,6 @@ def _draw(path: Path, paths: Sequence[str], answers: Answers) -> None:
     ranked_lists(path, rows, answers.labels == answers.recognized[:, np.newaxis])
 
 
-def _load(training: Path) -> "Recognizer":
-    from .. import recognizer
-
-    return recognizer.load(training)
-
-
-def _embed(recognizer: "Recognizer", paths: Sequence[str]) -> np.ndarray:
-    """(N, D) float32."""
-    steps = tqdm(range(0, len(paths), _STEP), "embed", unit_scale=_STEP, unit="image", delay=2, leave=False)
-    return np.concatenate([recognizer.embed(paths[start : start + _STEP])["embedding"] for start in steps])
-
-
 def _only(attributes: list[str]) -> str:
     if len(attributes) != 1:
         raise ValueError(
@@ -197,37 +207,6 @@ def _only(attributes: list[str]) -> str:
     return attributes[0]
 
 
-def _class_folders(root: Path) -> tuple[list[str], list[str]]:
-    """Absolute paths of the images in the folders of a folder, and the folders' names, in the order of names."""
-    if not root.is_dir():
-        raise ValueError(f"The folder {root} does not exist; pass one that has a folder of images for each class.")
-    paths, labels = [], []
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        pictures = _pictures([folder])
-        paths, labels = paths + pictures, labels + [folder.name] * len(pictures)
-    if not paths:
-        raise ValueError(f"{root} has no folders; expected one of images for each class, named as the class.")
-    label_list(labels, len(paths))  # before anything is embedded
-    return paths, labels
-
-
-def _pictures(images: Sequence[Path]) -> list[str]:
-    """Absolute paths of image files, and of those in folders in the order of names."""
-    paths = []
-    for path in images:
-        files = [path]
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if not files:
-                raise ValueError(f"The folder {path} has no images ({', '.join(SUFFIXES)}); add some, or remove it.")
-        elif not path.exists():
-            raise ValueError(f"The image {path} does not exist; check its path.")
-        paths += [os.path.abspath(file) for file in files]
-    if not paths:
-        raise ValueError("There must be one image or more, got none; pass image files or folders of them.")
-    return list(dict.fromkeys(paths))
-
-
 def main() -> None:
     """Command line."""
-    tyro.cli(Build | Add | Remove | Query).run()
+    tyro.cli(Build | Add | Query | Info | List | Calibrate | Remove | Relocate | Export | Index | Push | Serve).run()

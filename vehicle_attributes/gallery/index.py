@@ -1,10 +1,7 @@
 """A gallery in memory and on the disk: exemplars are added, removed and queried, and nothing is trained."""
 
-import contextlib
 import sqlite3
-import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import storage, validation
-from .search import calibrated, class_means, nearest
+from .memory import OpenGallery
+from .search import Index, nearest, reranked
+from .thresholds import calibrated, no_exemplar
 from .validation import UNKNOWN
+from .voting import VOTERS, WAYS, Way, choose_gallery, means_of, prior_corrected_vote
 
 _SHOWN = 20  # labels that an error message lists
-_ROWS = 2**14  # that a removal moves at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,23 +23,26 @@ class Answers:
     """The nearest exemplars of Q queries, nearest first.
 
     Attributes:
-        recognized: (Q,) label of the nearest exemplar, or `UNKNOWN` if that one is farther than the threshold.
+        recognized: (Q,) label by the way of the query, or `UNKNOWN` if the nearest exemplar is beyond the threshold.
         labels: (Q, k) of the exemplars.
         distances: (Q, k) float32, 1 - cosine.
         paths: (Q, k) of the exemplars' images; "" for the means of classes.
+        ids: (Q, k) int64 of the exemplars; -1 for the means of classes.
     """
 
     recognized: np.ndarray
     labels: np.ndarray
     distances: np.ndarray
     paths: np.ndarray
+    ids: np.ndarray
 
 
-class Gallery:
+class Gallery(OpenGallery):
     """The exemplars of a gallery file; one thread at a time.
 
-    Each call sees what other processes have written to the file. Features are stored at unit length, float32, and once
-    more in memory; whatever is refused leaves file and memory as they were.
+    Each call sees what other processes have written to the file. Features are stored at unit length, float32; memory
+    holds copies in half precision, and the few exact ones that a query needs are read. Whatever is refused leaves file
+    and memory as they were.
 
     Args:
         path: a file that `build` wrote.
@@ -49,12 +51,6 @@ class Gallery:
     Raises:
         ValueError: the file is missing, foreign, damaged, of another version, or of another network.
     """
-
-    def __init__(self, path: str | Path, fingerprint: str | None = None) -> None:
-        self._path, self._head = Path(path), None
-        with storage.transaction(self._path) as connection:
-            storage.check(self._path, connection)
-            self._refresh(connection, fingerprint)
 
     @classmethod
     def build(
@@ -66,6 +62,7 @@ class Gallery:
         *,
         fingerprint: str,
         attribute: str,
+        digests: Sequence[bytes] | None = None,
         threshold: float | None = None,
         overwrite: bool = False,
     ) -> "Gallery":
@@ -78,76 +75,124 @@ class Gallery:
             paths: N different ones, of the images.
             fingerprint: of the network.
             attribute: what the labels are, such as `make`.
+            digests: as of `add`.
             threshold: see `calibrate`; None rejects nothing.
             overwrite: whether a file that is there may be replaced.
 
         Raises:
             ValueError: as `add`, or there is such a file.
         """
-        features, labels, paths = validation.exemplars(features, labels, paths, None)
+        features, *names = validation.exemplars(features, labels, paths, digests, None)
         head = storage.Head(attribute, fingerprint, features.shape[1], threshold=validation.distance(threshold))
-        storage.create(Path(path), head, labels, paths, features, overwrite)
+        storage.create(Path(path), head, *names, features, overwrite)
         return cls(path, fingerprint)
 
-    def __len__(self) -> int:
-        return self._head.exemplars
+    def query(
+        self, features: Any, k: int = 1, *, by: Way = "nearest", voters: int = VOTERS, index: Index | None = None
+    ) -> Answers:
+        """The k nearest exemplars of Q queries, exactly, equally distant ones in order of adding, and what they say.
 
-    def __repr__(self) -> str:
-        return f"Gallery({str(self._path)!r}, {len(self)} exemplars of {len(self.classes)} classes)"
+        By "nearest", the nearest exemplar says the class. By "balanced", that among as many exemplars of each class as
+        the smallest one has, always the same ones (`voting.choose_gallery`). By "votes", the nearest `voters`, each of
+        weight 1 / exemplars of its class (`voting.prior_corrected_vote`). By "class_means", the nearest mean of a class
+        stands for its exemplars (`voting.class_means`), and nothing is unknown: the threshold is one of exemplars.
 
-    @property
-    def classes(self) -> dict[str, int]:
-        """Label -> number of its exemplars, in alphabetical order."""
-        counts = Counter(self._labels[: len(self)].tolist())
-        return {name: counts[name] for name in sorted(counts)}
+        Args:
+            features: (Q, D).
+            k: how many; of fewer exemplars all are returned.
+            by: see above.
+            voters: as of "votes".
+            index: that names exemplars, of which the nearest are chosen exactly; None compares with all.
 
-    @property
-    def attribute(self) -> str:
-        return self._head.attribute
+        Raises:
+            ValueError: the gallery has no exemplars, or features, k, by or voters are none.
+        """
+        if min(k, voters) < 1:
+            raise ValueError(f"{'k' if k < 1 else 'voters'} must be one or more, got {min(k, voters)}.")
+        if by not in WAYS:
+            raise ValueError(f"by must be one of {', '.join(WAYS)}, got {by!r}.")
+        with storage.transaction(self._path) as connection:
+            self._refresh(connection, self._head.fingerprint)
+            queries = validation.unit(features, self._head.dimensions)
+            if not len(self):
+                raise ValueError(f"The gallery {self._path} has no exemplars; add some first.")
+            if by == "class_means":
+                return self._by_means(connection, queries, k)
+            if index is not None and index.state != self._head.state:
+                raise ValueError(f"The gallery {self._path} has changed since its index was made; make it again.")
+            return self._by_exemplars(connection, queries, k, by, voters, index)
 
-    @property
-    def fingerprint(self) -> str:
-        return self._head.fingerprint
+    def _by_exemplars(
+        self, connection: sqlite3.Connection, queries: np.ndarray, k: int, by: str, voters: int, index: Index | None
+    ) -> Answers:
+        memory, pool = self._memory, self._pool(connection)
+        wanted = max(k, voters) if by == "votes" else k
+        if index is None:
+            indices, distances = nearest(queries, pool, wanted)
+        else:
+            indices, distances = reranked(queries, pool, index.search(queries, wanted), wanted)
+        farthest = distances[:, 0]
+        if by == "balanced":
+            rows = choose_gallery(memory.codes, min(self.classes.values()), 0)
+            chosen, distances = nearest(queries, pool.take(rows), k)
+            indices = rows[chosen]
+        codes = (
+            prior_corrected_vote(indices[:, :voters], memory.codes) if by == "votes" else memory.codes[indices[:, 0]]
+        )
+        limit = np.inf if self.threshold is None else self.threshold
+        recognized = np.where(farthest > limit, UNKNOWN, memory.labels(codes).astype(str))
+        indices, distances = indices[:, :k], distances[:, :k]
+        labels, paths = memory.labels(memory.codes[indices]), self._paths_of(connection, indices)
+        return Answers(recognized, labels.astype(str), distances, paths.astype(str), memory.ids[indices])
 
-    @property
-    def threshold(self) -> float | None:
-        return self._head.threshold
+    def _by_means(self, connection: sqlite3.Connection, queries: np.ndarray, k: int) -> Answers:
+        blocks = storage.read_blocks(self._path, connection, self._head.dimensions)
+        means, names = means_of((block.features, np.array(block.labels, object)) for block in blocks)
+        indices, distances = nearest(queries, means, k)
+        labels = names[indices].astype(str).reshape(indices.shape)
+        return Answers(labels[:, 0], labels, distances, np.full(labels.shape, ""), np.full(labels.shape, -1))
 
-    @property
-    def features(self) -> np.ndarray:
-        """(N, D) float32 of unit length, in order of adding; not to be changed, and gone with the next call."""
-        features = self._features[: len(self)]
-        features.flags.writeable = False
-        return features
-
-    def add(self, features: Any, labels: str | Sequence[str], paths: Sequence[str | Path]) -> int:
-        """Adds n exemplars, of known classes or of new ones; returns n. The threshold stays.
+    def add(
+        self,
+        features: Any,
+        labels: str | Sequence[str],
+        paths: Sequence[str | Path],
+        digests: Sequence[bytes] | None = None,
+    ) -> int:
+        """Adds n exemplars, of known classes or of new ones; returns n. A threshold stays, and is stale from then on.
 
         Args:
             features: (n, D).
             labels: n names, or one for all.
             paths: n different ones, none of them in the gallery.
+            digests: SHA-256 of each picture, by which equal ones are refused; b"" or None where it is not known.
 
         Raises:
             ValueError: shapes do not fit, features are zero, infinite or not a number, a label is empty or `UNKNOWN`, a
-                path is there already, or the file cannot be written.
+                path or a picture is there already, or the file cannot be written.
         """
-        features, labels, paths = validation.exemplars(features, labels, paths, self._head.dimensions)
+        features, labels, paths, digests = validation.exemplars(features, labels, paths, digests, self._head.dimensions)
         with self._writing() as connection:
-            repeated = self._known.intersection(paths)
+            known = self._pictures(connection)
+            repeated = [path for path in paths if path in known]
+            pictures = set(filter(None, known.values())) if any(digests) else set()
+            repeated += [path for path, digest in zip(paths, digests) if digest in pictures and path not in known]
             if repeated:
                 raise ValueError(
                     f"The image {min(repeated)} is in the gallery already ({len(repeated)} of {len(paths)} are); leave "
                     "it out, or remove it first."
                 )
-            blocks = storage.append(connection, labels, paths, features)
-            head = storage.write_head(connection, replace(self._head, exemplars=len(self) + len(paths)))
-        self._extend(features, labels, paths, blocks)
+            ids = np.arange(self._head.next_id, self._head.next_id + len(paths))
+            blocks = storage.append(connection, ids, labels, paths, digests, features)
+            head = self._changed(exemplars=len(self) + len(paths), next_id=self._head.next_id + len(paths))
+            head = storage.write_head(connection, head)
+        self._memory.extend(features, ids, labels, np.repeat(*np.array(blocks, np.int64).reshape(-1, 2).T))
+        known.update(zip(paths, digests))
         self._head = head
         return len(paths)
 
     def remove(self, *, label: str | None = None, path: str | Path | None = None) -> int:
-        """Removes the exemplars of a label, or that of an image; returns how many. The threshold stays.
+        """Removes the exemplars of a label, or that of an image; returns how many. A threshold is stale from then on.
 
         Raises:
             ValueError: there is none, or not one of both is given.
@@ -155,52 +200,49 @@ class Gallery:
         if (label is None) == (path is None):
             raise ValueError(f"remove takes a label or a path, got label={label!r} and path={path!r}; pass one.")
         with self._writing() as connection:
-            names, wanted = (self._paths, str(path)) if label is None else (self._labels, label)
-            gone = names[: len(self)] == wanted
+            memory = self._memory
+            if label is None:
+                places = [i for i, known in enumerate(self._pictures(connection)) if known == str(path)]
+                gone = np.isin(np.arange(len(self)), places)
+            else:
+                gone = memory.codes == memory.numbers_of([label])[0]
             if not gone.any():
-                raise ValueError(self._no_such(label, path))
-            for number in np.unique(self._blocks[: len(self)][gone]):
-                rows = np.flatnonzero((self._blocks[: len(self)] == number) & ~gone)
-                parts = self._labels[rows].tolist(), self._paths[rows].tolist(), self._features[rows]
-                storage.write_block(connection, storage.Block(int(number), *parts))
+                raise self.no_such(label, path)
+            numbers = np.unique(memory.blocks[gone])
+            for block in storage.read_blocks(self._path, connection, self._head.dimensions, numbers):
+                rows = np.flatnonzero(~gone[memory.blocks == block.number])
+                names = ([part[i] for i in rows] for part in (block.labels, block.paths, block.digests))
+                smaller = storage.Block(block.number, block.ids[rows], *names, block.features[rows])
+                storage.write_block(connection, smaller)
             remaining = np.flatnonzero(~gone)
-            head = storage.write_head(connection, replace(self._head, exemplars=len(remaining)))
-        self._known.difference_update(self._paths[: len(self)][gone].tolist())
-        for array in (self._features, self._labels, self._paths, self._blocks):
-            # In place: rows only move forward, and a piece is read before it is written.
-            for start in range(int(np.argmax(gone)), len(remaining), _ROWS):
-                array[start : start + _ROWS][: len(remaining) - start] = array[remaining[start : start + _ROWS]]
-        self._head = head
+            head = storage.write_head(connection, self._changed(exemplars=len(remaining)))
+        self._memory.keep(remaining)
+        self._known, self._head = None, head
         return int(gone.sum())
 
-    def query(self, features: Any, k: int = 1, *, by_means: bool = False) -> Answers:
-        """The k nearest exemplars of Q queries, exactly, equally distant ones in order of adding.
-
-        Args:
-            features: (Q, D).
-            k: how many; of fewer exemplars all are returned.
-            by_means: whether the mean of each class (`search.class_means`) stands for its exemplars. Nothing is unknown
-                then: the threshold is one of exemplars.
+    def relocate(self, old: str | Path, new: str | Path) -> int:
+        """Paths in the folder `old` are in the folder `new` from then on; returns how many. Files are not looked at.
 
         Raises:
-            ValueError: the gallery has no exemplars, or features or k are none.
+            ValueError: there is none, or two would be one.
         """
-        if k < 1:
-            raise ValueError(f"k must be one or more, got {k}.")
-        with storage.transaction(self._path) as connection:
-            self._refresh(connection, self._head.fingerprint)
-        queries = validation.unit(features, self._head.dimensions)
-        if not len(self):
-            raise ValueError(f"The gallery {self._path} has no exemplars; add some first.")
-        pool, labels, paths = (part[: len(self)] for part in (self._features, self._labels, self._paths))
-        if by_means:
-            pool, labels = class_means(pool, labels)
-            paths = np.full(len(labels), "", object)
-        indices, distances = nearest(queries, pool, k)
-        labels, paths = (names[indices].astype(str).reshape(indices.shape) for names in (labels, paths))
-        limit = np.inf if self.threshold is None or by_means else self.threshold
-        recognized = np.where(distances[:, 0] > limit, UNKNOWN, labels[:, 0])
-        return Answers(recognized, labels, distances, paths)
+        old, new, count = str(old).rstrip("/"), str(new).rstrip("/"), 0
+        with self._writing() as connection:
+            moved = {path: _moved(path, old, new) for path in self._pictures(connection)}
+            if len(set(moved.values())) < len(moved):
+                raise ValueError(f"Images in {new} are in the gallery already; remove them first, or move to another.")
+            for block in storage.read_blocks(self._path, connection, self._head.dimensions):
+                paths = [moved[path] for path in block.paths]
+                if paths != block.paths:
+                    count += sum(before != after for before, after in zip(block.paths, paths))
+                    storage.write_block(connection, replace(block, paths=paths))
+            if not count:
+                raise ValueError(
+                    f"The gallery {self._path} has no image in the folder {old}; pass a part of its paths."
+                )
+            head = storage.write_head(connection, self._head)
+        self._known, self._head = None, head
+        return count
 
     def calibrate(self, accept: float = 0.95, features: Any = None, labels: str | Sequence[str] | None = None) -> float:
         """Sets, stores and returns the threshold that accepts the share `accept` of pictures of known classes.
@@ -225,63 +267,28 @@ class Gallery:
             given = None
             if features is not None:
                 queries = validation.unit(features, self._head.dimensions)
-                given = queries, np.array(validation.label_list(labels, len(queries)), object)
-            limit = calibrated(self._features[: len(self)], self._labels[: len(self)], accept, given)
-            head = storage.write_head(connection, replace(self._head, threshold=limit))
+                labels = validation.label_list(labels, len(queries))
+                if missing := sorted(set(labels) - set(self.classes)):
+                    raise no_exemplar(missing[0])
+                given = queries, self._memory.numbers_of(labels)
+            limit = calibrated(self._pool(connection), self._memory.codes, accept, given)
+            how = {"accept": accept, "by_exemplars": given is None, "is_stale": False}
+            head = storage.write_head(connection, replace(self._head, threshold=limit, **how))
         self._head = head
         return limit
 
-    def _no_such(self, label: str | None, path: str | Path | None) -> str:
+    def no_such(self, label: str | None, path: str | Path | None) -> ValueError:
+        """The error to raise for a label, or else a path, that the gallery lacks."""
         if label is None:
-            return f"The gallery {self._path} has no image {path}; pass its path as query shows it."
+            return ValueError(f"The gallery {self._path} has no image {path}; pass its path as query shows it.")
         known = list(self.classes)
         more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
         names = ", ".join(repr(name) for name in known[:_SHOWN]) or "none"
-        return f"The gallery {self._path} has no label {label!r}; known are {names}{more}."
+        return ValueError(f"The gallery {self._path} has no label {label!r}; known are {names}{more}.")
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that begins with memory as the file is."""
-        with storage.transaction(self._path, writing=True) as connection:
-            self._refresh(connection, self._head.fingerprint)
-            yield connection
+    def _changed(self, **fields: int) -> storage.Head:
+        return replace(self._head, is_stale=self._head.threshold is not None, **fields)
 
-    def _refresh(self, connection: sqlite3.Connection, fingerprint: str | None) -> None:
-        """Reads the file unless it is as it was."""
-        head = storage.read_head(self._path, connection)
-        if fingerprint is not None and head.fingerprint != fingerprint:
-            raise ValueError(
-                f"The gallery {self._path} was made with another network ({head.fingerprint[:12]}…, this one is "
-                f"{fingerprint[:12]}…), so distances would mean nothing; pass the training it was built with, or build "
-                "it again."
-            )
-        if self._head is not None and self._head.state == head.state:
-            return
-        # Room to add to costs nothing before it is used.
-        room = head.exemplars + head.exemplars // 8 + _ROWS
-        self._features = np.empty((room, head.dimensions), np.float32)
-        self._labels, self._paths, self._blocks = (np.empty(room, kind) for kind in (object, object, np.int64))
-        self._known, self._head = set(), replace(head, exemplars=0)
-        for block in storage.read_blocks(self._path, connection, head.dimensions):
-            self._extend(block.features, block.labels, block.paths, [(block.number, len(block.labels))])
-            self._head = replace(head, exemplars=len(self) + len(block.labels), state="")
-        if len(self) != head.exemplars:
-            raise storage.damaged(self._path, f"it has {len(self)} exemplars of {head.exemplars}")
-        self._head = head
 
-    def _extend(
-        self, features: np.ndarray, labels: Sequence[str], paths: Sequence[str], blocks: list[tuple[int, int]]
-    ) -> None:
-        """Copies exemplars behind the last one."""
-        start, stop = len(self), len(self) + len(features)
-        if stop > len(self._features):
-            for name in ("_features", "_labels", "_paths", "_blocks"):
-                old = getattr(self, name)
-                grown = np.empty((stop + stop // 8 + _ROWS, *old.shape[1:]), old.dtype)
-                grown[:start] = old[:start]
-                setattr(self, name, grown)
-        self._features[start:stop] = features
-        self._labels[start:stop] = [sys.intern(label) for label in labels]  # a class has one text, however large
-        self._paths[start:stop] = paths
-        self._blocks[start:stop] = np.repeat(*np.array(blocks, np.int64).reshape(-1, 2).T)
-        self._known.update(paths)
+def _moved(path: str, old: str, new: str) -> str:
+    return new + path[len(old) :] if path == old or path.startswith(f"{old}/") else path

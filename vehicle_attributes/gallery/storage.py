@@ -1,8 +1,8 @@
 """The file of a gallery: an SQLite database, of which a process that is killed at any moment leaves the old or the new.
 
 Rewriting an npz file of a million exemplars of 256 dimensions takes 1.5 s for each addition, and as much room again; a
-transaction that adds 100 takes 2 ms, and reading all of them 0.5 s either way. Exemplars are stored in blocks, as a row
-for each takes three times as long to read. SQLite does not notice a flipped bit, so that each block has a checksum.
+transaction that adds 100 takes 2 ms, and reading all of them 0.5 s either way. Exemplars are stored in small blocks,
+which few rows can be read from. SQLite does not notice a flipped bit, so that each block has a checksum.
 """
 
 import contextlib
@@ -18,10 +18,11 @@ import numpy as np
 
 from common.files import replacing
 
-APPLICATION, VERSION = 0x76A6A11E, 1  # in SQLite's header, which galleries are recognized by
-_BLOCK_BYTES = 2**20  # of features; a removal writes the blocks anew that it touches
+APPLICATION, VERSION = 0x76A6A11E, 2  # in SQLite's header, which galleries are recognized by
+_BLOCK_BYTES = 2**18  # of features; a removal writes the blocks anew that it touches
+_DIGEST = 32  # bytes; zeros where it is not known
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_OUTER = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_OUTER = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,11 @@ class Head:
         fingerprint: of the network that made the features.
         dimensions: D.
         exemplars: N.
+        next_id: number of the exemplar that is added next; none is given twice.
         threshold: cosine distance beyond which a query is of no known class; None rejects nothing.
+        accept: the share of known ones that the threshold was set for; None: it was given as a number.
+        by_exemplars: whether it was set by the exemplars' distances to each other.
+        is_stale: whether exemplars were added or removed since.
         state: random, another one after each change, so that equal states mean equal contents.
     """
 
@@ -41,34 +46,46 @@ class Head:
     fingerprint: str
     dimensions: int
     exemplars: int = 0
+    next_id: int = 0
     threshold: float | None = None
+    accept: float | None = None
+    by_exemplars: bool = False
+    is_stale: bool = False
     state: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some exemplars: `labels`, `paths`, features (n, D) float32, and the block's number."""
+    """Some exemplars: `ids` (n,) int64, `labels`, `paths`, `digests` of 32 bytes or none, features (n, D) float32."""
 
     number: int
+    ids: np.ndarray
     labels: list[str]
     paths: list[str]
+    digests: list[bytes]
     features: np.ndarray
 
 
 def create(
-    path: Path, head: Head, labels: Sequence[str], paths: Sequence[str], features: np.ndarray, overwrite: bool
+    path: Path,
+    head: Head,
+    labels: Sequence[str],
+    paths: Sequence[str],
+    digests: Sequence[bytes],
+    features: np.ndarray,
+    overwrite: bool,
 ) -> None:
     """Writes a gallery in one rename.
 
     Raises:
-        ValueError: there is a file, and it is not to be overwritten.
+        ValueError: there is a file, and it is not to be overwritten; or the disk is full.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists; pass overwrite to replace it, or choose another path.")
     if not path.parent.is_dir():
         raise ValueError(f"The folder {path.parent} of the gallery does not exist; make it, or choose another path.")
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, _explaining(path):
         temporary.unlink(missing_ok=True)  # left by a process that was killed
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             # Nobody sees the file before it is whole, so a journal of it is of no use.
@@ -79,18 +96,30 @@ def create(
             connection.execute("BEGIN")
             connection.execute("CREATE TABLE head (content BLOB, checksum INTEGER)")
             connection.execute(
-                "CREATE TABLE blocks (number INTEGER PRIMARY KEY, size INTEGER, labels BLOB, paths BLOB, "
-                "features BLOB, checksum INTEGER)"
+                "CREATE TABLE blocks (number INTEGER PRIMARY KEY, size INTEGER, ids BLOB, labels BLOB, paths BLOB, "
+                "digests BLOB, features BLOB, checksum INTEGER)"
             )
             connection.execute("INSERT INTO head VALUES (NULL, NULL)")
-            append(connection, labels, paths, features)
-            write_head(connection, replace(head, exemplars=len(features)))
+            append(connection, np.arange(len(features)), labels, paths, digests, features)
+            write_head(connection, replace(head, exemplars=len(features), next_id=len(features)))
             connection.execute("COMMIT")
-        if path.exists():
-            with contextlib.suppress(ValueError), transaction(path):  # takes back what a killed process left half-done
-                pass
-        # SQLite would take a journal of an earlier file of this name for one of the new file, and apply it.
-        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+        _forget_journal(path)
+
+
+def move(part: Path, path: Path) -> None:
+    """Puts the gallery of one file in the place of another one, in one rename."""
+    with transaction(part, writing=True):  # nobody else is at it, and nothing half-done is left
+        pass
+    _forget_journal(path)
+    part.replace(path)
+
+
+def _forget_journal(path: Path) -> None:
+    """SQLite would take a journal of an earlier file of this name for one of the new file, and apply it."""
+    if path.exists():
+        with contextlib.suppress(ValueError), transaction(path):  # takes back what a killed process left half-done
+            pass
+    path.with_name(path.name + "-journal").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -103,7 +132,7 @@ def transaction(path: Path, writing: bool = False) -> Iterator[sqlite3.Connectio
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no gallery {path}; build one first.")
-    try:
+    with _explaining(path):
         # A connection for each transaction: it holds nothing between them, and works from any thread or process.
         address = f"{path.absolute().as_uri()}?mode=rw"
         with contextlib.closing(sqlite3.connect(address, 30, uri=True, isolation_level=None)) as connection:
@@ -112,6 +141,12 @@ def transaction(path: Path, writing: bool = False) -> Iterator[sqlite3.Connectio
             _check_kind(path, connection)
             yield connection
             connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    try:
+        yield
     except sqlite3.Error as error:
         raise _explained(path, error) from error
 
@@ -136,6 +171,11 @@ def _explained(path: Path, error: sqlite3.Error) -> ValueError:
         return ValueError(f"{path} is no gallery; pass a file that build wrote.")
     if code in _BUSY:
         return ValueError(f"The gallery {path} is in use by another process ({error}); try again when that is done.")
+    if code == sqlite3.SQLITE_FULL:
+        return ValueError(
+            f"The gallery {path} could not be written: the disk is full. What was committed is there; make "
+            "room, and give the same command again."
+        )
     if code in _OUTER:
         return ValueError(
             f"The gallery {path} cannot be read or written ({error}); check its permissions and the room on the disk."
@@ -175,32 +215,65 @@ def write_head(connection: sqlite3.Connection, head: Head) -> Head:
     return head
 
 
-def read_blocks(path: Path, connection: sqlite3.Connection, dimensions: int) -> Iterator[Block]:
-    """All blocks in order of adding.
+def read_blocks(
+    path: Path, connection: sqlite3.Connection, dimensions: int, numbers: Sequence[int] | None = None
+) -> Iterator[Block]:
+    """Blocks in order of adding: those of the numbers, or all.
 
     Raises:
         ValueError: one is damaged.
     """
-    for number, size, *parts, checksum in connection.execute("SELECT * FROM blocks ORDER BY number"):
+    chosen = [(int(number), int(number)) for number in numbers] if numbers is not None else [(0, 2**62)]
+    query = "SELECT * FROM blocks WHERE number BETWEEN ? AND ? ORDER BY number"
+    for number, size, *parts, checksum in (row for pair in chosen for row in connection.execute(query, pair)):
         try:
             if _checksum(number, size, *parts) != checksum:
                 raise ValueError("its checksum is another one")
-            labels, paths = json.loads(parts[0]), json.loads(parts[1])
-            features = np.frombuffer(parts[2], "<f4").reshape(size, dimensions)
-            yield Block(number, labels, paths, features)
+            digests = [parts[3][i * _DIGEST : (i + 1) * _DIGEST] for i in range(size)]
+            digests = [digest if any(digest) else b"" for digest in digests]
+            features = np.frombuffer(parts[4], "<f4").reshape(size, dimensions)
+            names = json.loads(parts[1]), json.loads(parts[2])
+            yield Block(number, np.frombuffer(parts[0], "<i8"), *names, digests, features)
         except (TypeError, ValueError) as error:
             raise damaged(path, f"block {number} cannot be read: {error}") from error
 
 
+def read_rows(connection: sqlite3.Connection, number: int, places: np.ndarray, dimensions: int) -> np.ndarray:
+    """Features (R, D) float32 of some places in a block, without its checksum."""
+    rows = np.empty((len(places), dimensions), np.float32)
+    with connection.blobopen("blocks", "features", number, readonly=True) as blob:
+        if 4 * len(places) >= len(blob) // (4 * dimensions):  # many of them: at once
+            return np.frombuffer(blob.read(), "<f4").reshape(-1, dimensions)[places]
+        for row, place in zip(rows, places):
+            blob.seek(4 * dimensions * int(place))
+            row[:] = np.frombuffer(blob.read(4 * dimensions), "<f4")
+    return rows
+
+
+def read_paths(path: Path, connection: sqlite3.Connection, number: int) -> list[str]:
+    """The paths of a block."""
+    (content,) = connection.execute("SELECT paths FROM blocks WHERE number = ?", (number,)).fetchone()
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise damaged(path, f"block {number} cannot be read: {error}") from error
+
+
 def append(
-    connection: sqlite3.Connection, labels: Sequence[str], paths: Sequence[str], features: np.ndarray
+    connection: sqlite3.Connection,
+    ids: np.ndarray,
+    labels: Sequence[str],
+    paths: Sequence[str],
+    digests: Sequence[bytes],
+    features: np.ndarray,
 ) -> list[tuple[int, int]]:
     """Adds exemplars in new blocks; returns number and size of each."""
     last = connection.execute("SELECT max(number) FROM blocks").fetchone()[0] or 0
     step, added = max(1, _BLOCK_BYTES // (4 * features.shape[1])), []
     for start in range(0, len(features), step):
         rows = slice(start, start + step)
-        block = Block(last + len(added) + 1, list(labels[rows]), list(paths[rows]), features[rows])
+        names = (list(part[rows]) for part in (labels, paths, digests))
+        block = Block(last + len(added) + 1, ids[rows], *names, features[rows])
         write_block(connection, block)
         added.append((block.number, len(block.labels)))
     return added
@@ -213,13 +286,15 @@ def write_block(connection: sqlite3.Connection, block: Block) -> None:
         return
     # As bytes, which SQLite hands back whatever has become of them.
     labels, paths = (json.dumps(names).encode() for names in (block.labels, block.paths))
-    row = block.number, len(block.labels), labels, paths, np.ascontiguousarray(block.features, "<f4").tobytes()
-    connection.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?)", (*row, _checksum(*row)))
+    ids, features = (np.ascontiguousarray(array, kind) for array, kind in ((block.ids, "<i8"), (block.features, "<f4")))
+    digests = b"".join(digest or bytes(_DIGEST) for digest in block.digests)
+    row = block.number, len(block.labels), ids.tobytes(), labels, paths, digests, features.tobytes()
+    connection.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, _checksum(*row)))
 
 
-def _checksum(number: int, size: int, labels: bytes, paths: bytes, features: bytes) -> int:
+def _checksum(number: int, size: int, *parts: bytes) -> int:
     # With the lengths, or bytes could go from one part to the next unnoticed.
-    checksum = zlib.crc32(f"{number} {size} {len(labels)} {len(paths)}".encode())
-    for part in (labels, paths, features):
+    checksum = zlib.crc32(f"{number} {size} {[len(part) for part in parts]}".encode())
+    for part in parts:
         checksum = zlib.crc32(part, checksum)
     return checksum

@@ -67,12 +67,16 @@ def label_list(labels: str | Sequence[str], number: int) -> list[str]:
 
 
 def exemplars(
-    features: Any, labels: str | Sequence[str], paths: Sequence[str | Path], dimensions: int | None
-) -> tuple[np.ndarray, list[str], list[str]]:
-    """Features of length one, labels and paths of n exemplars.
+    features: Any,
+    labels: str | Sequence[str],
+    paths: Sequence[str | Path],
+    digests: Sequence[bytes] | None,
+    dimensions: int | None,
+) -> tuple[np.ndarray, list[str], list[str], list[bytes]]:
+    """Features of length one, labels, paths and digests of n exemplars.
 
     Raises:
-        ValueError: as `unit` and `label_list`, or paths are not n different ones.
+        ValueError: as `unit` and `label_list`, or paths or known digests are not n different ones.
     """
     if isinstance(paths, (str, Path)):
         raise ValueError(f"paths must be a list with one for each of the features, got {paths!r}; put it into a list.")
@@ -84,7 +88,17 @@ def exemplars(
     if len(set(paths)) < len(paths):
         path, count = Counter(paths).most_common(1)[0]
         raise ValueError(f"Each path must be there once, got {path} {count} times; leave the others out.")
-    return unit(features, dimensions, paths), label_list(labels, len(paths)), paths
+    digests = [b""] * len(paths) if digests is None else list(digests)
+    if len(digests) != len(paths) or any(len(digest) not in (0, 32) for digest in digests):
+        raise ValueError(
+            f"There must be a SHA-256 of 32 bytes, or none, for each of {len(paths)} images, got {len(digests)}; pass "
+            "hashlib.sha256(...).digest() of each file."
+        )
+    repeated = [digest for digest, count in Counter(filter(None, digests)).items() if count > 1]
+    if repeated:
+        one, other = [path for path, digest in zip(paths, digests) if digest == repeated[0]][:2]
+        raise ValueError(f"Each picture must be there once, but {one} and {other} are equal; leave one of them out.")
+    return unit(features, dimensions, paths), label_list(labels, len(paths)), paths, digests
 
 
 def distance(threshold: float | None) -> float | None:

@@ -16,13 +16,14 @@ from common.datasets.image_folder import LabeledImages
 from common.datasets.images import boxes_of
 
 from ..config import Config, Trial
-from ..gallery.search import class_means, distances_within, nearest, prior_corrected_vote, threshold
+from ..gallery.search import nearest
+from ..gallery.thresholds import distances_within, threshold
 from ..gallery.validation import unit
+from ..gallery.voting import VOTERS, class_means, prior_corrected_vote
 from ..recognizer import Recognizer
 from .split import balanced_rows, gallery_rows, held_out_classes
 
 ACCEPT = 0.95  # share of vehicles of known classes that the threshold is to accept
-VOTERS = 20  # nearest exemplars with a prior-corrected vote
 # NOTE(paper): the text appends exemplars to a gallery that has 100 of each old class, which is the way "gallery". Where
 # the nearest exemplar decides, a class of a few competes there with classes of a hundred, so what is measured is the
 # numbers as much as the embedding. The other ways let all classes compete alike.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import Config, Trial
-from ..recognition import choose_gallery
+from ..gallery.voting import choose_gallery
 
 
 def held_out_classes(config: Config, seed: int, classes: np.ndarray) -> list[str]:

@@ -143,6 +143,13 @@ def _read_types(folder: Path) -> dict[int, str]:
     return model_types
 
 
+def box_of(image: str) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of an image of the part from the web, from its label file; None if it has none."""
+    before, folder, behind = image.rpartition("/image/")
+    path = Path(before) / "label" / Path(behind).with_suffix(".txt")
+    return _read_label(path)[1:] if folder and path.is_file() else None
+
+
 def _read_label(path: Path) -> tuple[int, int, int, int, int]:
     """Viewpoint, left, top, right and bottom; the file has the viewpoint, how many boxes there are, and the box."""
     lines = [line for _, line in read_lines(path)]

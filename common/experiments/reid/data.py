@@ -6,6 +6,7 @@ from typing import Literal
 
 from common import distribution
 from common.datasets import person_reid, sampler
+from common.datasets.own_reid import read_own
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, check_stamps
 from common.experiments.config import ReIDConfig, to_json
@@ -22,14 +23,19 @@ class Arguments(entry.Arguments):
 
 def read(config: ReIDConfig) -> person_reid.ReIDData:
     """The data set of a run."""
+    if config.dataset == "own":
+        if config.data_dir is None:
+            raise ValueError("Your own pictures are read from a folder or a CSV file: pass --data-dir.")
+        return read_own(config.data_dir, config.held_out, config.skip_damaged)
     data = person_reid.read(config.dataset, config.data_dir, identities=config.people)
     return person_reid.hold_out(data, config.held_out) if config.held_out else data
 
 
 def describe(config: ReIDConfig, data: person_reid.ReIDData) -> str:
     """What and how much is trained on."""
+    who = "identities" if config.dataset == "own" else "people"
     return (
-        f"{config.dataset}, {len(data.train):,} images of {data.train.identity.nunique():,} people, "
+        f"{config.dataset}, {len(data.train):,} images of {data.train.identity.nunique():,} {who}, "
         f"{len(data.query):,} queries, {len(data.gallery):,} in the gallery, {config.frozen_epochs} + {config.epochs} "
         "epochs"
     )

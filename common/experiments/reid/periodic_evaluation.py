@@ -9,8 +9,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from common.datasets import person_reid, pipeline
+from common.datasets.images import boxes_of
 from common.experiments.checkpoint import is_due
 from common.experiments.config import ReIDConfig
+from common.experiments.reid.scores import as_embeddings, protocol_of
 from common.retrieval import Embeddings, score
 
 TEST_MAP = "test_mAP"
@@ -45,15 +47,19 @@ class PeriodicEvaluation(keras.callbacks.Callback):
             return
         with tqdm(desc="test images", total=len(self.query) + len(self.gallery), leave=False, disable=None) as bar:
             query, gallery = (self._embed(table, bar) for table in (self.query, self.gallery))
-        logs[TEST_MAP] = score(query, gallery).mean_average_precision
+        logs[TEST_MAP] = score(query, gallery, protocol=protocol_of(query)).mean_average_precision
         logs |= clipped_shares(gallery.features, self.config.regional_branches)
         tqdm.write(f"{self.label}, epoch {epoch + 1}: mAP {100 * logs[TEST_MAP]:.1f} % on the test images")
 
     def _embed(self, table: pd.DataFrame, bar: tqdm) -> Embeddings:
         features = pipeline.predict(
-            self.embedder, table.path, image_size=self.config.image_size, callbacks=[_Progress(bar)]
+            self.embedder,
+            table.path,
+            boxes=boxes_of(table),
+            image_size=self.config.image_size,
+            callbacks=[_Progress(bar)],
         )
-        return Embeddings(features, table.identity.to_numpy(), table.camera.to_numpy())
+        return as_embeddings(features, table)
 
 
 def check_branches(log: pd.DataFrame, folder: Path) -> None:

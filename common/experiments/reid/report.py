@@ -9,6 +9,7 @@ import numpy as np
 from common.datasets import images, person_reid
 from common.experiments import entry
 from common.experiments.config import RunConfig
+from common.experiments.reid.scores import protocol_of
 from common.report import plots, tables
 from common.retrieval import (
     Embeddings,
@@ -41,7 +42,8 @@ def reid_report(
     sections = {results.heading: table}
     if differences:
         sections["Differences, with 95 % intervals over test identities and seeds"] = differences
-    sections[f"mAP (%) per camera pair, double images, {last}"] = camera_table(query, gallery)
+    if query.cameras is not None:
+        sections[f"mAP (%) per camera pair, double images, {last}"] = camera_table(query, gallery)
     captions = {**captions, RANKED_LISTS: lists}
     if results.records[0]["curve"]:
         looks = {trial.name: record["curve"] for trial, record in zip(results.trials, results.records)}
@@ -88,7 +90,9 @@ def draw_ranked_lists(
     """Draws queries spread over the test identities, each with its nearest images of other cameras or identities."""
     chosen = np.linspace(0, len(query) - 1, count).astype(int)
     rows, matches = [], []
-    for i, nearest in zip(chosen, search(query.take(chosen), gallery, min(depth, len(gallery))).indices):
+    for i, nearest in zip(
+        chosen, search(query.take(chosen), gallery, min(depth, len(gallery)), protocol=protocol_of(query)).indices
+    ):
         nearest = nearest[nearest >= 0]
         paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]
         rows.append([images.read_image(path, (128, 64)) for path in paths])

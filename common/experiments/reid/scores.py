@@ -7,9 +7,11 @@ import keras
 import pandas as pd
 
 from common.datasets import pipeline
+from common.datasets.images import boxes_of
 from common.report import tables
 from common.retrieval import (
     Embeddings,
+    Protocol,
     Scores,
     confidence_interval,
 )
@@ -22,12 +24,22 @@ def embed(model: keras.Model, table: pd.DataFrame, image_size: tuple[int, int]) 
 
     Args:
         model: images (B, H, W, 3) uint8 -> embeddings (B, D), or a dictionary of such.
-        table: N rows with columns path, identity and camera.
+        table: N rows with columns path and identity, and those of camera and of boxes that there are.
         image_size: (H, W).
     """
-    outputs = pipeline.predict(model, table.path, image_size=image_size)
-    identities, cameras = table.identity.to_numpy(), table.camera.to_numpy()
-    return keras.tree.map_structure(lambda features: Embeddings(features, identities, cameras), outputs)
+    outputs = pipeline.predict(model, table.path, boxes=boxes_of(table), image_size=image_size)
+    return keras.tree.map_structure(lambda features: as_embeddings(features, table), outputs)
+
+
+def as_embeddings(features: Any, table: pd.DataFrame) -> Embeddings:
+    """Features (N, D) with the identities of a table's rows, and their cameras where it has such a column."""
+    cameras = table["camera"].to_numpy() if "camera" in table else None
+    return Embeddings(features, table["identity"].to_numpy(), cameras)
+
+
+def protocol_of(images: Embeddings) -> Protocol:
+    """That of person re-identification; where there are no cameras, all images of other files count."""
+    return Protocol(same_camera=images.cameras is None)
 
 
 def score_record(scores: Scores, query: Embeddings, prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from common.experiments import entry
 from common.experiments.config import ReIDConfig
 from common.experiments.identity import cached_json
 from common.experiments.reid.report import UNTRAINED
-from common.experiments.reid.scores import embed, score_record
+from common.experiments.reid.scores import embed, protocol_of, score_record
 from common.report import tables
 from common.retrieval import score
 from common.statistics import Interval, paired_difference
@@ -28,7 +28,7 @@ def untrained_record(config: ReIDConfig, data: person_reid.ReIDData) -> dict[str
     maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, C)
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D(dtype="float32")(maps))
     query, gallery = (embed(model, table, config.image_size) for table in (data.query, data.gallery))
-    return score_record(score(query, gallery), query)
+    return score_record(score(query, gallery, protocol=protocol_of(query)), query)
 
 
 def untrained(results: entry.Results) -> dict[str, Any]:

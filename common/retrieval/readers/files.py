@@ -1,5 +1,6 @@
 """Arrays by name from npz, npy, csv, Parquet, PyTorch's and MATLAB's files."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def read_files(path: Path) -> dict[str, Any]:
 def _read_folder(folder: Path) -> dict[str, Any]:
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     arrays = {file.stem: _read_npy(file) for file in files if file.suffix == ".npy"}
-    tables = [file for file in files if file.suffix.lower() in _TABLES]
+    tables = _of_a_job(folder, [file for file in files if file.suffix.lower() in _TABLES])
     if arrays:
         return arrays
     if {file.stem for file in tables} == {"query", "gallery"}:
@@ -53,6 +54,24 @@ def _read_folder(folder: Path) -> dict[str, Any]:
             f"The folder {folder} has no npy, csv or Parquet files; expected query_features.npy and others."
         )
     return _read_tables(*tables)
+
+
+def _of_a_job(folder: Path, files: list[Path]) -> list[Path]:
+    """The files, without empty ones of a job that embedded pictures in shards; of such a job all must be there."""
+    names = [re.fullmatch(r"shard-(\d+)-of-(\d+)-part-(\d+)-of-(\d+)\.parquet", file.name) for file in files]
+    parts = [tuple(map(int, match.groups())) for match in names if match is not None]
+    if len(parts) < len(files) or not parts:
+        return files
+    shards = {number: count for number, _, _, count in parts}
+    missing = [f"shard {i} of {parts[0][1]}" for i in range(1, parts[0][1] + 1) if i not in shards]
+    for number, count in shards.items():
+        there = {part[2] for part in parts if part[0] == number}
+        missing += [f"part {i} of shard {number}" for i in range(1, count + 1) if i not in there]
+    if missing or len({part[1] for part in parts}) > 1:
+        raise ValueError(f"{folder} has not all of a job's embeddings: {', '.join(missing[:5])} lack; finish the job.")
+    import pyarrow.parquet as pq
+
+    return [file for file in files if pq.read_metadata(file).num_rows]
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -97,7 +116,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _columns(path: Path, table: pd.DataFrame) -> dict[str, Any]:
-    """The columns; those of numbers that have no name of their own are the features."""
+    """The columns; those of numbers that have no name of their own are the features, if there is no column of such."""
     arrays = {name: table[name].to_numpy() for name in table.columns if name.lower() in _META}
     rest = [name for name in table.columns if name not in arrays]
     for name, array in arrays.items():
@@ -107,6 +126,8 @@ def _columns(path: Path, table: pd.DataFrame) -> dict[str, Any]:
                     f"{path} has rows of several lengths in its column {name}; expected D numbers in each."
                 )
             arrays[name] = np.stack(array)
+    if any(array.ndim == 2 for array in arrays.values()):
+        return arrays
     words = [name for name in rest if not pd.api.types.is_numeric_dtype(table[name])]
     if words:
         raise ValueError(

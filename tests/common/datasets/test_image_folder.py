@@ -2,6 +2,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from common.datasets.image_folder import read_folders
@@ -10,8 +12,13 @@ from common.datasets.image_folder import read_folders
 NAMES = ["a.jpg", "b.JPG", "c.jpeg", "d.png", "e.PNG", "f.bmp", "g.webp", "h.jpg", "i.jpg", "j.jpg"]
 
 
+def picture(name):
+    random = np.random.default_rng(list(name.encode()))
+    return cv2.imencode(".png", random.integers(0, 256, (3, 4, 3), "uint8"))[1].tobytes()
+
+
 def pictures(name, count=10):
-    return [f"{name} {i}".encode() for i in range(count)]
+    return [picture(f"{name} {i}") for i in range(count)]
 
 
 def write_classes(root, classes=("bus", "car", "truck")):
@@ -60,7 +67,7 @@ def test_share_of_the_test(tmp_path, share, test):
 def test_two_pictures_are_enough_for_a_class(tmp_path):
     (tmp_path / "bus").mkdir()
     for name in "ab":
-        (tmp_path / f"bus/{name}.jpg").write_bytes(name.encode())
+        (tmp_path / f"bus/{name}.jpg").write_bytes(picture(name))
     assert [len(part) for part in (read_folders(tmp_path).train, read_folders(tmp_path).test)] == [1, 1]
 
 
@@ -97,7 +104,10 @@ def test_duplicates_are_on_no_two_sides(tmp_path):
     before = read_folders(tmp_path)
     for name in ("0.jpg", "z.jpg"):  # the first by name, and the last
         shutil.copy(tmp_path / "bus/c.jpeg", tmp_path / "bus" / name)
-    with pytest.warns(UserWarning, match=r"2 image\(s\) of .* equal another one of their class and are left out"):
+    with pytest.warns(
+        UserWarning,
+        match=r"^2 image\(s\) equal another one of their class, byte .* such as .*c.jpeg",
+    ):
         data = read_folders(tmp_path)
     assert contents(data.train) == contents(before.train) and contents(data.test) == contents(before.test)
     paths = [*data.train["path"], *data.test["path"]]
@@ -107,7 +117,7 @@ def test_duplicates_are_on_no_two_sides(tmp_path):
 def test_pictures_of_two_classes_are_left_out_of_both(tmp_path):
     write_classes(tmp_path)
     shutil.copy(tmp_path / "bus/c.jpeg", tmp_path / "car/another.jpg")
-    with pytest.warns(UserWarning, match=r"^1 image\(s\) of .* are in several classes each and are left out of all"):
+    with pytest.warns(UserWarning, match=r"^2 image\(s\) are in several classes, byte for byte, and are left out"):
         data = read_folders(tmp_path)
     left = [content for content, _ in contents(data.train) + contents(data.test)]
     assert len(left) == len(set(left)) == 29 and (tmp_path / "bus/c.jpeg").read_bytes() not in left
@@ -123,6 +133,18 @@ def copies(root):
     shutil.copy(root / "bus/a.jpg", root / "bus/b.jpg")
 
 
+def damage(root):
+    (root / "car/a.jpg").write_bytes(b"")
+    (root / "bus/b.JPG").write_bytes(picture("whole")[:-30])
+
+
+def test_damaged_images_are_left_out_where_that_is_requested(tmp_path):
+    damage(write_classes(tmp_path))
+    with pytest.warns(UserWarning, match="^2 of 30 images cannot .*bus/b.JPG, .*car/a.jpg. They are left out"):
+        data = read_folders(tmp_path, skip_damaged=True)
+    assert len(data.train) + len(data.test) == 28
+
+
 @pytest.mark.filterwarnings("ignore:.* equal another one:UserWarning")
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -136,9 +158,12 @@ def copies(root):
             lambda root: leave(root / "bus", 0),
             r"The class 'bus' of .* has no images \(.jpg, .jpeg, .png, .bmp, .webp\)",
         ),
-        (lambda root: (root / "car/a.jpg").write_bytes(b""), "The image .*a.jpg has no bytes. Fetch it again, or rem"),
+        (
+            damage,
+            "^2 of 30 images cannot be read, they are missing or damaged: .*bus/b.JPG, .*car/a.jpg. Fetch",
+        ),
         (lambda root: [shutil.rmtree(folder) for folder in root.iterdir()], "has no folders; expected one per class"),
-        (lambda root: shutil.rmtree(root), "The data folder .* does not exist. Check --data-dir"),
+        (lambda root: shutil.rmtree(root), "There are no pictures at .*; expected a folder with a folder per"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, change, message):

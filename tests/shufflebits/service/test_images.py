@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import requests
 
-from shufflebits.service import images as module
-from shufflebits.service.admission import Limits
+from common.service import images as module
+from common.service.admission import Limits
+from common.service.images import check_sizes, decode
 from shufflebits.service.encrypted_model import EncryptedEmbedder
-from shufflebits.service.images import check_sizes, decode
 from shufflebits.service.server import serving
 from tests.shufflebits.service.tiny_server import (  # fmt: skip
     IMAGE,

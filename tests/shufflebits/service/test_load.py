@@ -16,8 +16,8 @@ import requests
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from shufflebits.service import admission, connection
-from shufflebits.service.admission import Limits, Work
+from common.service import admission, connection
+from common.service.admission import Limits, Work
 from shufflebits.service.client import Client
 from shufflebits.service.encrypted_model import EncryptedEmbedder
 from shufflebits.service.server import serving

@@ -12,9 +12,9 @@ import requests
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from common.datasets.images import read_image
+from common.service import connection
+from common.service.admission import Limits
 from shufflebits.cipher.sealed import open_features
-from shufflebits.service import connection
-from shufflebits.service.admission import Limits
 from shufflebits.service.client import Client
 from shufflebits.service.encrypted_model import EncryptedEmbedder
 from shufflebits.service.protocol import is_loopback

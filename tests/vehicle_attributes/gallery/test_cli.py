@@ -42,6 +42,7 @@ def training(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.filterwarnings("ignore:1 file.* are no images and are left out:UserWarning")
 def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
@@ -68,8 +69,8 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
     with pytest.raises(ValueError, match="exists; pass --overwrite to replace it"):
         run("build", path, *model, "--images", tmp_path / "images")
     out = run("add", path, *draw(tmp_path / "blue", "blue", 4, 20), *model, "--label", "blue")
-    assert out.startswith(f"{path}: added 4 exemplars of 'blue'; embedding took ") and out.endswith(
-        "28 of 3 classes.\n"
+    assert re.fullmatch(
+        rf"{path}: added 4 exemplars of 'blue' in .* s. It has 28 of 3 classes. Queries farther than .* now.\n", out
     )
     plotted = []
     monkeypatch.setattr(cli, "ranked_lists", lambda *arguments: plotted.append(arguments))
@@ -84,14 +85,17 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
     for row, paths in zip(rows, shown):
         for image, picture in zip(row, paths):
             np.testing.assert_array_equal(image, read_image(picture, (96, 96)))
-    answer = json.loads(run("query", path, red, blue, *model, "--by-means", "--json"))
+    answer = json.loads(run("query", path, red, blue, *model, "--by", "class_means", "--json"))
     assert [image["label"] for image in answer["images"]] == ["red", "blue"] and answer["threshold"] is None
     near_red = [near["label"] for near in answer["images"][0]["nearest"]]
     assert near_red[0] == "red" and sorted(near_red) == ["blue", "green", "red"]
-    assert re.search(r"\| blue +\| 0\.\d{4} +\| – +\| blue 0\.\d{4}, ", run("query", path, blue, *model, "--by-means"))
+    assert re.search(
+        r"\| blue +\| 0\.\d{4} +\| – +\| blue 0\.\d{4}, ", run("query", path, blue, *model, "--by", "class_means")
+    )
+    stale = " Its threshold is stale: set it anew with calibrate."
     gone = os.path.relpath(tmp_path / "blue/20.png")
-    assert run("remove", path, "--image", gone) == f"{path}: removed 1 exemplar(s). It has 27 of 3 classes.\n"
-    assert run("remove", path, "--label", "blue") == f"{path}: removed 3 exemplar(s). It has 24 of 2 classes.\n"
+    assert run("remove", path, "--image", gone) == f"{path}: removed 1 exemplar(s). It has 27 of 3 classes.{stale}\n"
+    assert run("remove", path, "--label", "blue") == f"{path}: removed 3 exemplar(s). It has 24 of 2 classes.{stale}\n"
     with pytest.raises(ValueError, match="no label 'blue'; known are 'green', 'red'"):
         run("remove", path, "--label", "blue")
     with pytest.raises(ValueError, match="either --label or --image"):
@@ -118,18 +122,20 @@ def test_command_line_refuses(training, tmp_path, monkeypatch):
     path, model = tmp_path / "g", ("--training", training)
     (red,) = draw(tmp_path / "images/red", "red", 1)
     (tmp_path / "empty/class").mkdir(parents=True)
-    assert "missing does not exist; pass one that has a folder" in refused(
+    assert "missing; expected a folder with a folder per class" in refused(
         "build", path, *model, "--images", tmp_path / "missing"
     )
-    assert "red has no folders; expected one of images for each class" in refused(
+    assert "red has no folders; expected one per class with images in it" in refused(
         "build", path, *model, "--images", tmp_path / "images/red"
     )
-    assert "class has no images (.jpg, " in refused("build", path, *model, "--images", tmp_path / "empty")
+    assert "The class 'class' of" in refused("build", path, *model, "--images", tmp_path / "empty")
     assert "has no trained recognizer" in refused("query", path, red, "--training", tmp_path)
     assert "There is no gallery" in refused("query", path, red, *model)
     assert "no.png does not exist; check its path" in refused("query", path, tmp_path / "no.png", *model)
     assert "got none; pass image files or folders" in refused("query", path, *model)
-    assert "drop --figure or --by-means" in refused("query", path, red, *model, "--by-means", "--figure", "a.png")
+    assert "drop --figure or --by class_means" in refused(
+        "query", path, red, *model, "--by", "class_means", "--figure", "a.png"
+    )
     build(path, np.ones((1, 3)))
     assert "made with another network" in refused("query", path, red, *model)
     assert "A label must be a text" in refused("add", path, red, *model, "--label", "unknown")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.vehicle_attributes.gallery.small_gallery import MODEL, angles, build, contents
-from vehicle_attributes.gallery import Gallery, index, storage
+from vehicle_attributes.gallery import Gallery, memory, storage
 from vehicle_attributes.gallery.validation import unit
 
 
@@ -64,7 +64,7 @@ def test_file_and_memory_stay_in_step(seed, tmp_path_factory):
 
 
 def test_memory_grows_and_moves_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(index, "_ROWS", 3)
+    monkeypatch.setattr(memory, "_ROWS", 3)
     features = np.random.default_rng(0).normal(size=(500, 4))
     gallery = build(tmp_path / "g", features[:10])
     for i in range(10, 500, 49):

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from tests.vehicle_attributes.gallery.small_gallery import angles, build
 from vehicle_attributes.gallery import Gallery, search
-from vehicle_attributes.gallery.search import class_means, distances_within, nearest, prior_corrected_vote, threshold
+from vehicle_attributes.gallery.search import HalfFeatures, compressed, nearest
+from vehicle_attributes.gallery.thresholds import distances_within, threshold
 from vehicle_attributes.gallery.validation import unit
+from vehicle_attributes.gallery.voting import class_means, prior_corrected_vote
 from vehicle_attributes.recognition import majority
 
 
@@ -108,12 +110,12 @@ def test_class_means_by_hand(tmp_path):
     gallery = build(tmp_path / "g", angles(0, 50, 60) * [[3], [2], [1]], ["a", "b", "a"], threshold=1e-6)
     assert gallery.query(angles(38)).recognized.tolist() == ["unknown"]
     assert gallery.query(angles(38)).labels.tolist() == [["b"]]
-    answers = gallery.query(angles(38, 45), 5, by_means=True)
+    answers = gallery.query(angles(38, 45), 5, by="class_means")
     assert answers.recognized.tolist() == ["a", "b"] and answers.labels.tolist() == [["a", "b"], ["b", "a"]]
     np.testing.assert_allclose(answers.distances, 1 - np.cos(np.radians([[8, 12], [5, 15]])), rtol=1e-5)
     assert answers.paths.tolist() == [["", ""], ["", ""]]
     gallery.add(angles(40), "b", ["later"])  # the mean of b moves to 45°
-    np.testing.assert_allclose(gallery.query(angles(45), by_means=True).distances, [[0]], atol=1e-7)
+    np.testing.assert_allclose(gallery.query(angles(45), by="class_means").distances, [[0]], atol=1e-7)
 
 
 def test_class_means_of_many_exemplars_are_summed_in_float64():
@@ -142,6 +144,57 @@ def test_equal_classes_vote_as_a_majority_and_all_exemplars_as_the_nearest(seed)
     indices = np.stack([random.permutation(12) for _ in range(5)])
     assert prior_corrected_vote(indices[:, :5], labels).tolist() == majority(labels[indices[:, :5]]).tolist()
     assert prior_corrected_vote(indices, labels).tolist() == labels[indices[:, 0]].tolist()
+
+
+def test_copies_in_half_precision_and_the_bound_of_their_error():
+    """A half-precision number has eleven digits; by 2^15, those down to 2^-29 have all of them."""
+    features = unit(np.random.default_rng(0).normal(size=(500, 33)) ** 5)
+    half, error = compressed(features)
+    copies = half.view(np.float16).astype(np.float64) / 2**15
+    errors = np.linalg.norm(features - copies, axis=1)
+    assert errors.max() <= error < errors.max() * 1.0001
+    big = np.abs(features) > 2.0**-29
+    assert np.all(np.abs(copies - features)[big] <= np.abs(features)[big] * 2.0**-11)
+    assert compressed(features[:0])[1] == 0
+    pool = HalfFeatures.of(features)
+    assert pool.half.nbytes == features.nbytes / 2 and len(pool.take(np.arange(7))) == 7
+
+
+@pytest.mark.parametrize("number", [1, 4, 5])  # queries: one by one, four together, and a remainder
+def test_half_precision_alone_would_be_wrong(number):
+    """Exemplars that are closer to each other than their copies: the nearest copy is mostly not the nearest one."""
+    random = np.random.default_rng(number)
+    queries = unit(random.normal(size=(number, 64)))
+    spread = 1e-3 * random.normal(size=(number, 400, 64))
+    exemplars = unit((queries[:, np.newaxis] + spread).reshape(-1, 64))
+    exact = 0.5 * np.square(queries[:, None].astype(float) - exemplars).sum(axis=2)
+    indices, _ = nearest(queries, exemplars, 3)
+    np.testing.assert_array_equal(np.sort(indices), np.sort(np.argsort(exact, axis=1)[:, :3]))
+    copies = compressed(exemplars)[0].view(np.float16).astype(float) / 2**15
+    rough = np.argsort(0.5 * np.square(queries[:, None] - copies).sum(axis=2), axis=1)[:, :3]
+    assert number == 1 or np.any(np.sort(rough) != np.sort(indices))
+
+
+def test_ways_by_hand(tmp_path):
+    """Nine old exemplars and a new one at 12.4°: at 11° an old one is nearest, and the votes are for the new."""
+    old = [0, 2, 4, 6, 8, 9, 10.5, 11.5, 20]
+    gallery = build(tmp_path / "g", angles(*old, 12.4), ["old"] * 9 + ["new"])
+    ways = {
+        way: gallery.query(angles(11), 3, by=way, voters=4) for way in ("nearest", "balanced", "votes", "class_means")
+    }
+    assert {way: answers.recognized[0] for way, answers in ways.items() if way != "balanced"} == {
+        "nearest": "old", "votes": "new", "class_means": "new",
+    }  # fmt: skip
+    balanced = ways["balanced"]
+    assert sorted(balanced.labels[0]) == ["new", "old"] and balanced.ids[0].tolist()[0] == 9
+    again = gallery.query(angles(11), 3, by="balanced")
+    assert again.ids.tolist() == balanced.ids.tolist()
+    assert ways["votes"].ids.tolist() == ways["nearest"].ids.tolist() and ways["class_means"].ids.tolist() == [[-1, -1]]
+    limited = build(tmp_path / "h", angles(*old, 12.4), ["old"] * 9 + ["new"], threshold=1e-6)
+    for way, answer in (("nearest", "unknown"), ("balanced", "unknown"), ("votes", "unknown"), ("class_means", "new")):
+        assert limited.query(angles(11), 3, by=way).recognized.tolist() == [answer]
+    with pytest.raises(ValueError, match="by must be one of nearest, balanced, votes, class_means, got 'most'"):
+        gallery.query(angles(1), by="most")
 
 
 def test_threshold_by_hand(tmp_path):

@@ -33,11 +33,11 @@ def test_other_files_are_refused(tmp_path):
         Gallery(tmp_path / "nothing")
     build(path, angles(0), overwrite=True)
     header = path.read_bytes()[:100]  # whose numbers SQLite documents: the version and the program of the file
-    assert (header[60:64], header[68:72]) == (b"\0\0\0\1", b"\x76\xa6\xa1\x1e")
+    assert (header[60:64], header[68:72]) == (b"\0\0\0\2", b"\x76\xa6\xa1\x1e")
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(ValueError, match="Galleries of version 1 are read, got version 2 in .*; build it again, or"):
+    with pytest.raises(ValueError, match="Galleries of version 2 are read, got version 1 in .*; build it again, or"):
         Gallery(path)
 
 
@@ -117,7 +117,8 @@ def test_readers_have_the_old_gallery_whole_until_a_change_is_done(tmp_path):
     path, features = tmp_path / "g", np.random.default_rng(0).normal(size=(90, 8))
     before = contents(build(path, features[:40]))
     with storage.transaction(path, writing=True) as connection:
-        storage.append(connection, ["van"] * 50, [f"v{i}" for i in range(50)], unit(features[40:]))
+        names = ["van"] * 50, [f"v{i}" for i in range(50)], [b""] * 50
+        storage.append(connection, np.arange(40, 90), *names, unit(features[40:]))
         assert contents(Gallery(path)) == before
         storage.write_head(connection, replace(storage.read_head(path, connection), exemplars=90))
         assert contents(Gallery(path)) == before

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.common.datasets.test_image_folder import picture
 from tests.vehicle_attributes.layouts import write_files
 from vehicle_attributes.config import Config
 from vehicle_attributes.data import read
@@ -12,8 +13,8 @@ from vehicle_attributes.readers.mio_tcd import read_mio_tcd
 def test_labels_are_in_the_folder_train_alone(tmp_path):
     root = tmp_path / "MIO-TCD-Classification"
     classes = ("background", "work_van")
-    write_files(root, {f"train/{name}/{i}.jpg": f"{name} {i}" for name in classes for i in range(10)})
-    write_files(root, {"test/100010596.jpg": "no label", "train/background/again.jpg": "background 0"})
+    write_files(root, {f"train/{name}/{i}.jpg": picture(f"{name} {i}") for name in classes for i in range(10)})
+    write_files(root, {"test/100010596.jpg": "no label", "train/background/again.jpg": picture("background 0")})
     with pytest.warns(UserWarning) as caught:
         data = read(Config(dataset="mio_tcd", data_dir=tmp_path))
     # Equal pictures are counted, as the published number does, and used once.

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 
+from tests.common.datasets.test_image_folder import picture
 from tests.vehicle_attributes.layouts import write_files
 from vehicle_attributes.config import Config
 from vehicle_attributes.data import read
@@ -45,7 +46,7 @@ def test_similar_names(name, other, similar):
 def test_similar_classes_are_named_in_a_sentence_and_stay_apart(tmp_path):
     names = ["Volkswagen", "Volkwagen", "audi", *(f"{'abcdef'[i]}-class" for i in range(6))]
     folders = [*names, *(f"{name[0]} class" for name in names[3:])]
-    write_files(tmp_path, {f"{name}/{i}.jpg": f"{name} {i}" for name in folders for i in range(2)})
+    write_files(tmp_path, {f"{name}/{i}.jpg": picture(f"{name} {i}") for name in folders for i in range(2)})
     expected = (
         "^Classes of make with almost equal names, which stay apart: 'Volkswagen' and 'Volkwagen', 'a class' and "
         "'a-class', .* and 2 more. If they are one class, give them one name in the data set.$"

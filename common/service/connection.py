@@ -7,13 +7,16 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .admission import Limits
+from common.service.admission import Limits
 
 _MOST = 512  # connections at a time; an operating system gives a process some 1,000 files
 _ENDING = 5  # seconds that requests have to end when the server does
@@ -33,7 +36,8 @@ class Connection(H11Protocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         self._await_headers()
         if len(self.connections) > _MOST:
-            opened = [each for each in self.connections if not each.transport.is_closing()]
+            connections: set[Any] = set(self.connections)  # all are of this class
+            opened = [each for each in connections if not each.transport.is_closing()]
             if len(opened) > _MOST:
                 waiting = [each for each in opened if each._is_waiting()]
                 min(waiting, key=lambda each: each._timer.when()).transport.abort()
@@ -44,7 +48,8 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _await_headers(self) -> None:
         if self._timer is not None:
@@ -107,3 +112,22 @@ def url_of(listener: socket.socket, scheme: str = "http") -> str:
     """Where a socket listens."""
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@contextlib.contextmanager
+def serving_app(app: Any, limits: Limits) -> Iterator[str]:
+    """An ASGI application in a thread of this process, on a free port of the loopback interface; yields its URL."""
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(settings(app, limits, log_config=None))  # logging is the process's
+    thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("The server did not start; the log says why.")
+            time.sleep(0.01)
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

@@ -110,7 +110,8 @@ class Admission:
             return False
         upload = min(waiting, key=lambda each: (now - each.last < _PATIENCE, each.size / (now - each.started)))
         upload.is_evicted = True
-        upload.deadline.reschedule(now)
+        if upload.deadline is not None:
+            upload.deadline.reschedule(now)
         self._uploads.discard(upload)
         return True
 
@@ -151,8 +152,9 @@ class Work:
         lane.cost += cost
         done = asyncio.get_running_loop().run_in_executor(lane.pool, work, go_on)
         gone = asyncio.ensure_future(_disconnect(request))
+        either: set[asyncio.Future] = {done, gone}
         try:
-            await asyncio.wait({done, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not done.done():
                 raise ClientDisconnect
             return done.result()

@@ -1,0 +1,80 @@
+"""Embeds pictures by a trained network into Parquet files.
+
+python -m PROJECT.embed [PICTURES] [--out FOLDER] [--shard I/N] [--method flipping_loss] [--inference double]
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from common.datasets import pipeline
+from common.datasets.images import boxes_of
+from common.datasets.own_pictures import read_table
+from common.experiments import embedding
+from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.config import run_command
+from common.experiments.identity import class_count, json_digest
+from common.experiments.run_folder import finished_trials, load_config, newest_run
+from common.files import file_digest
+
+from .config import Config, Trial, trials
+from .data import is_finished, read
+from .model import restore
+
+
+@dataclass(frozen=True)
+class Arguments(embedding.Arguments):
+    __doc__ = embedding.Arguments.__doc__
+
+    run: Path | None = None  # run folder; default: the one trained last
+    runs_dir: Path = Path("runs")  # where to look for it
+    method: str = ""  # which of its trainings; default: the last
+    seed: int | None = None  # and which seed; default: the last
+    inference: Literal["single", "double"] = "double"  # of the image alone, or of it and its mirror
+
+
+def choose(run: Path, config: Config, method: str, seed: int | None) -> Trial:
+    """A finished training of a run, the last one of those that fit.
+
+    Raises:
+        ValueError: there is none.
+    """
+    finished = finished_trials(run, list(trials(config)), lambda t: is_finished(config, t, None, run / t.name))
+    chosen = [trial for trial in finished if method in ("", trial.method) and seed in (None, trial.seed)]
+    if not chosen:
+        raise ValueError(f"{run} has no such finished training; finished are {[t.name for t in finished]}.")
+    return chosen[-1]
+
+
+def run_set(config: Config) -> pd.DataFrame:
+    """The test images of a run's own data set."""
+    data = read(config)
+    tables = [data.query.assign(split="query"), data.gallery.assign(split="gallery")]
+    table = pd.concat(tables, ignore_index=True)
+    return table if "label" in table else table.rename(columns={"identity": "label"})
+
+
+def main() -> None:
+    """Command line."""
+    arguments = tyro.cli(Arguments)
+    run = arguments.run or newest_run(arguments.runs_dir, __package__)
+    config = load_config(run, Config)
+    table = run_set(config) if arguments.pictures is None else read_table(arguments.pictures)
+    trial = choose(run, config, arguments.method, arguments.seed)
+    folder = run / trial.name
+    model = getattr(restore(config, trial, class_count(folder, "train", "identity"), folder), arguments.inference)
+
+    def embed(rows: pd.DataFrame) -> np.ndarray:
+        return pipeline.predict(model, rows["path"], boxes=boxes_of(rows), image_size=config.image_size)
+
+    fingerprint = json_digest([file_digest(folder / BEST_WEIGHTS), arguments.inference, config.image_size])
+    count = embedding.embed_pictures(table, embed, arguments, attribute="identity", fingerprint=fingerprint)
+    print(f"{trial.name}, {arguments.inference} images: embedded {count:,} pictures.")
+
+
+if __name__ == "__main__":
+    run_command(main)
