@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from common.jit import compiled
-
 from . import range_coder
 from .bit_model import PRECISION, PROBABILITIES, BitModel, signs
 from .range_coder import Decoder, concatenated, separated
@@ -252,30 +250,21 @@ def _decode_bits(
 
     The bits are those that count for neighbors, or the rest.
     """
+    from .kernels import advance
+
     own = known[rows + 1, columns + 1]
     count = model.neighbor_bits
     units = model.context_units(known[rows + 1, columns, :count], known[rows, columns + 1, :count])
     first, end = (count, model.length) if rest else (0, count)
-    # A bit that is not known yet is 0, as one of -1 in what `_advance` adds to.
+    # A bit that is not known yet is 0, as one of -1 in what `advance` adds to.
     units += model.own_units(np.where(own, own, np.int8(-1)))
     units = np.ascontiguousarray(units[:, :end])  # the others come with the rest
     ones, probabilities = np.zeros(len(own), np.int32), np.empty(len(own), np.float32)
     for k in range(first, end):
-        _advance(k, ones, units, model.columns[0], _TABLE, probabilities)
+        advance(k, ones, units, model.columns[0], _TABLE, probabilities)
         ones = decoder.decode(probabilities)
         own[:, k] = 2 * ones - 1
     known[rows + 1, columns + 1] = own
-
-
-@compiled(nogil=True)
-def _advance(k, ones, units, columns, table, probabilities):
-    """Adds the bits (0 or 1) of position k - 1 to the logits, and looks up the probabilities for position k."""
-    largest = np.int32(len(table) // 2)
-    for n in range(len(units)):
-        if ones[n]:
-            for later in range(k, units.shape[1]):
-                units[n, later] += 2 * np.int32(columns[k - 1, later])
-        probabilities[n] = table[min(max(units[n, k], -largest), largest) + largest]
 
 
 def _lengths(models: Sequence[BitModel], networks: np.ndarray) -> list[int]:

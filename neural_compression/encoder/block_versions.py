@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import keras
 import numpy as np
 
 from ..bitstream.bit_model import BitModel, signs
@@ -12,7 +11,7 @@ from ..bitstream.container import BLOCK
 from ..networks.blocks import to_blocks
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import BATCH, decode_blocks, encode_blocks, progress, run
-from .code_optimization import optimize_by_encoder, optimize_codes
+from ..networks.inference import Network
 
 Mode = Literal["context", "publication"]
 
@@ -97,7 +96,7 @@ def _difference_costs(codes: np.ndarray) -> np.ndarray:
     return -changes * np.log2(share) - (codes.shape[-1] - changes) * np.log2(1 - share)
 
 
-def _errors(decoder: keras.Model, codes: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _errors(decoder: Network, codes: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(R, C) int64 squared errors inside the image."""
     flat, original = codes.reshape(-1, codes.shape[-1]), blocks.reshape(-1, BLOCK, BLOCK, 3)
     counted, errors = inside.reshape(-1, BLOCK, BLOCK, 1), np.empty(len(flat), np.int64)
@@ -112,18 +111,20 @@ def _optimized(
     codec: TrainedCodec, network: int, blocks: np.ndarray, codes: np.ndarray, rate_weight: float, how: str
 ) -> np.ndarray:
     """(R, C, K) uint8; neighbors are taken to be of the same network, and as they were before."""
+    from .code_optimization import optimize_by_encoder, optimize_codes  # they load the framework
+
     flat, (_, left, up) = blocks.reshape(-1, BLOCK, BLOCK, 3), _signs(codes)
     optimized = np.empty((len(flat), codes.shape[-1]), np.uint8)
     for start in range(0, len(flat), _OPTIMIZED_AT_ONCE):
         part = slice(start, start + _OPTIMIZED_AT_ONCE)
         pixels = flat[part] / np.float32(255)
         if how == "encoder":
-            optimized[part], _ = optimize_by_encoder(codec, network, pixels, steps=STEPS)
+            optimized[part], _ = optimize_by_encoder(codec.in_keras, network, pixels, steps=STEPS)
             continue
         batches = range(0, len(pixels), BATCH)
         real = np.concatenate([run(codec.encoders[network], pixels[s : s + BATCH]) for s in batches])
         optimized[part], _ = optimize_codes(
-            codec, network, pixels, real, steps=STEPS, rate_weight=rate_weight, left=left[part], up=up[part]
+            codec.in_keras, network, pixels, real, steps=STEPS, rate_weight=rate_weight, left=left[part], up=up[part]
         )
     return optimized.reshape(codes.shape)
 

@@ -8,7 +8,6 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from ..bitstream import container, entropy, range_coder
-from ..evaluation.rate_distortion import dataset_psnr, squared_error
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import reconstruct
 from . import mode_decision
@@ -23,6 +22,7 @@ PSNR_TOLERANCE = 0.02  # dB
 LOG_WEIGHTS = 25.0, -5.0  # of the Lagrangian: from bits alone to errors alone
 _BLOCK_PSNRS = 0.0, 100.0  # dB, likewise
 STEPS = 12  # of a bisection; 1 / 4096 of the range
+_AIMS = 3  # at what a file is expected to take, before whole files are written in each step
 
 
 class EncodeSession:
@@ -81,7 +81,9 @@ class EncodeSession:
 
     def psnr(self, decoded: np.ndarray) -> float:
         """dB of a decoded image (H, W, 3) uint8."""
-        return dataset_psnr([squared_error(self.image, decoded)], [self.image.size])
+        difference = self.image.astype(np.int64) - decoded
+        with np.errstate(divide="ignore"):  # no error: infinite
+            return float(20 * np.log10(255.0) - 10 * np.log10(np.vdot(difference, difference) / self.image.size))
 
     def _pack(self, indicators: bytes, image_code: bytes) -> bytes:
         height, width = self.image.shape[:2]
@@ -89,12 +91,10 @@ class EncodeSession:
         return container.pack(parts)
 
 
-def quality_for(
-    session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None, may_miss: bool = False
-) -> float:
-    """The quality with which `choose` comes up to the target; arguments as for `encode` and `bisect`."""
+def quality_for(session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None) -> float:
+    """The quality with which `choose` comes up to the target, or as near as it can; arguments as for `encode`."""
     if psnr is not None:
-        target = Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False)
+        bpp, target = None, Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False)
     elif bpp is not None:
         target = Target(bpp, RATE_TOLERANCE * bpp, "{:.4f} bits per pixel", at_most=True)
     else:
@@ -109,12 +109,18 @@ def quality_for(
         )
 
     ends = LOG_WEIGHTS if selection == "lagrangian" else _BLOCK_PSNRS
-    if psnr is None:  # most files are within the tolerance of what is expected, and one of them is written
+    if bpp is not None:  # most files are within the tolerance of what is expected, and one of them is written
         near = replace(target, tolerance=target.tolerance / 2)  # as a file takes a little more
-        quality = bisect(choose, session.expected, ends, near, may_miss=True)
-        if abs(measure(choose(quality)) - target.value) <= target.tolerance:
-            return quality
-    return bisect(choose, measure, ends, target, may_miss)
+        for _ in range(_AIMS):
+            quality = bisect(choose, session.expected, ends, near, may_miss=True)
+            networks = choose(quality)
+            rate = measure(networks)
+            if target.holds(rate) or quality == ends[int(rate < bpp)]:  # nothing smaller, or nothing larger
+                return quality
+            near = replace(near, value=target.value - target.tolerance / 4 - (rate - session.expected(networks)))
+            if near.value <= 0:
+                break
+    return bisect(choose, measure, ends, target, may_miss=True)
 
 
 @dataclass(frozen=True)
@@ -123,15 +129,20 @@ class Target:
 
     Attributes:
         value: bits per pixel, or dB.
-        tolerance: as near is near enough.
+        tolerance: as near is near enough, on the right side.
         format: of a value in a sentence.
-        at_most: a rate; between two choices the lower is taken, of PSNRs the higher.
+        at_most: a rate, which is not to be more; a PSNR is not to be less.
     """
 
     value: float
     tolerance: float
     format: str
     at_most: bool
+
+    def holds(self, value: float) -> bool:
+        """Whether a rate is this one or a little less, a PSNR this one or a little more."""
+        beyond = value - self.value if self.at_most else self.value - value
+        return -self.tolerance <= beyond <= 0
 
 
 def bisect(
@@ -164,16 +175,16 @@ def bisect(
 
     low, high = ends
     for end, beyond in ((low, at(low) - target.value), (high, target.value - at(high))):
-        if beyond > target.tolerance and not may_miss:
+        if beyond > 0 and not may_miss:
             nearest, wanted = (target.format.format(value) for value in (at(end), target.value))
             raise ValueError(
                 f"The nearest that this image can have is {nearest}, got the target {wanted}; pass that one."
             )
-        if beyond > -target.tolerance:
+        if beyond >= 0:
             return end
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if abs(at(middle) - target.value) <= target.tolerance:
+        if target.holds(at(middle)):
             return middle
         low, high = (middle, high) if at(middle) < target.value else (low, middle)
     return low if target.at_most else high

@@ -1,26 +1,30 @@
 """A trained codec in one file: the networks of all code lengths, their bit models and the deblocking network."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from common.experiments.training import precision
 from common.files import read_arrays, replacing
 
 from ..bitstream import container
 from ..bitstream.bit_model import BitModel
-from ..model import Autoencoder, build_autoencoder, build_deblocking
-from . import components
+from ..bitstream.container import BLOCK
+from . import inference
+
+if TYPE_CHECKING:  # coding and decoding load no framework
+    import keras
+
+    from ..model import Autoencoder
 
 CODEC = "codec.npz"  # name of a trained codec in the folder of its trial
 VERSION = 2  # of the file
 SETTINGS = "code_lengths", "components", "width", "normalization", "deblocking_width"  # that networks are built with
+_PARTS = "encoder", "decoder"
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ class TrainedCodec:
     """
 
     code_lengths: tuple[int, ...]
-    encoders: Sequence[keras.Model]
-    decoders: Sequence[keras.Model]
+    encoders: Sequence[Any]  # inference.Network, or keras.Model where gradients are needed
+    decoders: Sequence[Any]
     bit_models: Sequence[BitModel]
-    deblocking: keras.Model | None
+    deblocking: Any  # inference.Deblocking or None
     settings: dict[str, object]
     arrays: dict[str, np.ndarray]
 
@@ -50,13 +54,30 @@ class TrainedCodec:
         """Eight bytes that stand in each coded file, as a function of all numbers."""
         return container.fingerprint(self.arrays)
 
+    @cached_property
+    def in_keras(self) -> "TrainedCodec":
+        """The same with networks of Keras, which have gradients; frozen, and in float32 whatever the policy."""
+        from common.experiments.training import precision
+
+        from ..model import build_deblocking
+
+        with precision("float32"):
+            networks = _in_keras(self.settings, self.arrays)
+            encoders = [_filled(network.encoder, self.arrays, f"encoder{i}") for i, network in enumerate(networks)]
+            decoders = [_filled(network.decoder, self.arrays, f"decoder{i}") for i, network in enumerate(networks)]
+            deblocking: Any = None
+            if self.deblocking is not None:
+                width: Any = self.settings["deblocking_width"]
+                deblocking = _filled(build_deblocking(width), self.arrays, "deblocking")
+        return replace(self, encoders=encoders, decoders=decoders, deblocking=deblocking)
+
 
 def save(
     path: Path,
     settings: dict[str, object],
-    networks: Sequence[tuple[keras.Model, keras.Model]],
+    networks: "Sequence[tuple[keras.Model, keras.Model]]",
     bit_models: Sequence[BitModel],
-    deblocking: keras.Model | None,
+    deblocking: "keras.Model | None",
 ) -> TrainedCodec:
     """Writes a codec and returns it as `load` reads it: weights are stored as float16, which halves the file.
 
@@ -67,11 +88,13 @@ def save(
         bit_models: one for each.
         deblocking: or None.
     """
+    from .components import OWN
+
     head = json.dumps({"version": VERSION, **settings}, sort_keys=True)
     arrays: dict[str, Any] = {"settings": np.frombuffer(head.encode(), "uint8")}
     for i, ((encoder, decoder), bits) in enumerate(zip(networks, bit_models)):
         for part, network in (("encoder", encoder), ("decoder", decoder)):
-            own = network.get_layer(components.OWN[part]) if settings["components"] else network
+            own = network.get_layer(OWN[part]) if settings["components"] else network
             arrays |= {f"{part}{i}/{n}": array.astype(np.float16) for n, array in enumerate(own.get_weights())}
         arrays |= {f"bits{i}/{name}": array for name, array in bits.save().items()}
     if settings["components"]:  # all networks share them
@@ -84,7 +107,6 @@ def save(
     return load(path)
 
 
-@precision("float32")
 def load(path: Path) -> TrainedCodec:
     """Reads a codec, whose networks compute in float32 however they were trained: their codes decode on any machine.
 
@@ -98,25 +120,85 @@ def load(path: Path) -> TrainedCodec:
         settings = json.loads(arrays["settings"].tobytes())
         if settings.pop("version") != VERSION:
             raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
-        encoders, decoders, bit_models = [], [], []
-        for i, network in enumerate(_networks(settings, arrays)):
-            encoders.append(_filled(network.encoder, arrays, f"encoder{i}"))
-            decoders.append(_filled(network.decoder, arrays, f"decoder{i}"))
-            prefix = f"bits{i}/"
-            bit_models.append(
-                BitModel.load({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
-            )
-        deblocking = None
-        if any(name.startswith("deblocking/") for name in arrays):
-            deblocking = _filled(build_deblocking(settings["deblocking_width"]), arrays, "deblocking")
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        lengths = tuple(settings["code_lengths"])
+        networks = _networks(settings, arrays)
+        bit_models = [BitModel.load(_below(f"bits{i}", arrays)) for i in range(len(lengths))]
+        filtering = _weights("deblocking", arrays)
+        deblocking = inference.Deblocking(filtering) if filtering else None
+    except (KeyError, IndexError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
-    lengths = tuple(settings["code_lengths"])
+    encoders, decoders = ([network[part] for network in networks] for part in (0, 1))
     return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)
 
 
-def _networks(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[Autoencoder]:
+def _networks(
+    settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> list[tuple[inference.Network, inference.Network]]:
+    """Encoder and decoder of each code length, in NumPy; `_in_keras` makes the same in Keras."""
+    if settings["components"]:
+        return _of_components(settings["code_lengths"], arrays)
+    return [
+        _of_convolutions(length, settings["normalization"], *(_weights(f"{part}{i}", arrays) for part in _PARTS))
+        for i, length in enumerate(settings["code_lengths"])
+    ]
+
+
+def _of_components(
+    lengths: Sequence[int], arrays: Mapping[str, np.ndarray]
+) -> list[tuple[inference.Network, inference.Network]]:
+    """See `components.build`."""
+    basis, mean = (arrays[f"components/{name}"].astype(np.float32) for name in ("basis", "mean"))
+    analysis, synthesis = inference.Dense(basis, -mean @ basis), inference.Dense(basis.T, mean)
+    networks = []
+    for i, length in enumerate(lengths):
+        bits, levels = (inference.Dense(*_weights(f"{part}{i}", arrays)) for part in _PARTS)
+        encoder = inference.flatten, analysis, bits, inference.sigmoid
+        networks.append(_pair(length, encoder, (levels, synthesis, inference.blocks_of(BLOCK))))
+    return networks
+
+
+def _of_convolutions(
+    length: int, normalization: str, encoder: list[np.ndarray], decoder: list[np.ndarray]
+) -> tuple[inference.Network, inference.Network]:
+    """See `model.build_autoencoder`: convolutions with PReLU, the last one with a sigmoid."""
+    step = 7 if normalization == "batch" else 3  # numbers of a convolution, of batch normalization, the slope
+
+    def layers(weights: list[np.ndarray], kind: Callable[..., inference.Layer]) -> Iterator[inference.Layer]:
+        for i in range(0, len(weights) - 2, step):
+            kernel, bias, *statistics, slope = weights[i : i + step]
+            if statistics:
+                kernel, bias = inference.with_batch_normalization(kernel, bias, *statistics)
+            yield kind(kernel, bias, slope)
+        yield from (inference.Dense(*weights[-2:]), inference.sigmoid)
+
+    normalized = [inference.normalized_by_length] if normalization == "l2" else []
+    down = *layers(encoder, partial(inference.Convolution, stride=2)), inference.flatten
+    return _pair(length, down, (*normalized, inference.one_pixel, *layers(decoder, inference.Growing)))
+
+
+def _pair(
+    length: int, encoder: tuple[inference.Layer, ...], decoder: tuple[inference.Layer, ...]
+) -> tuple[inference.Network, inference.Network]:
+    block, code = (None, BLOCK, BLOCK, 3), (None, length)
+    return inference.Network(encoder, block, code), inference.Network(decoder, code, block)
+
+
+def _below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with this one, by the rest of theirs."""
+    return {n.removeprefix(f"{name}/"): array for n, array in arrays.items() if n.startswith(f"{name}/")}
+
+
+def _weights(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Those of a network in Keras' order, as float32."""
+    own = _below(name, arrays)
+    return [own[str(n)].astype(np.float32) for n in range(len(own))]
+
+
+def _in_keras(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "list[Autoencoder]":
     """Of each code length; what is theirs alone is yet to be filled in."""
+    from ..model import build_autoencoder
+    from . import components
+
     lengths = settings["code_lengths"]
     if settings["components"]:
         basis, mean = (arrays[f"components/{name}"].astype(np.float32) for name in ("basis", "mean"))
@@ -125,9 +207,11 @@ def _networks(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
     return [build_autoencoder(length, **options) for length in lengths]
 
 
-def _filled(network: keras.Model, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
+def _filled(network: "keras.Model", arrays: Mapping[str, np.ndarray], name: str) -> "keras.Model":
     """The network with the file's weights; get_weights and set_weights have one order."""
-    own = next((layer for layer in network.layers if layer.name in components.OWN.values()), network)
-    own.set_weights([np.float32(arrays[f"{name}/{n}"]) for n in range(len(own.weights))])
+    from .components import OWN
+
+    own = next((layer for layer in network.layers if layer.name in OWN.values()), network)
+    own.set_weights(_weights(name, arrays))
     network.trainable = False
     return network

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
 from ..bitstream.container import BLOCK
 from .codec_file import TrainedCodec
+from .inference import Deblocking, Network
 
 # The sums of a convolution depend in their last bits on the shape of a batch, so all batches have this one.
 BATCH = 128
@@ -38,7 +38,7 @@ def reconstruct(codec: TrainedCodec, networks: np.ndarray, codes: np.ndarray, he
     return np.ascontiguousarray(image) if codec.deblocking is None else deblocked(codec.deblocking, image)
 
 
-def deblocked(network: keras.Model, image: np.ndarray, tile: int = _TILE) -> np.ndarray:
+def deblocked(network: Deblocking, image: np.ndarray, tile: int = _TILE) -> np.ndarray:
     """An image (H, W, 3) uint8 filtered tile by tile, which takes bounded memory and gives what the whole would.
 
     Height and width that are no multiples of 8 go on with the edge. Tiles overlap by more than the network sees, and
@@ -61,7 +61,7 @@ def deblocked(network: keras.Model, image: np.ndarray, tile: int = _TILE) -> np.
     return np.ascontiguousarray(result[:height, :width])
 
 
-def encode_blocks(encoder: keras.Model, blocks: np.ndarray) -> np.ndarray:
+def encode_blocks(encoder: Network, blocks: np.ndarray) -> np.ndarray:
     """(..., 32, 32, 3) uint8 -> (..., K) uint8 bits."""
     flat = blocks.reshape(-1, BLOCK, BLOCK, 3)
     starts = progress(range(0, len(flat), BATCH), "encode", encoder.output_shape[-1])
@@ -72,7 +72,7 @@ def encode_blocks(encoder: keras.Model, blocks: np.ndarray) -> np.ndarray:
     return codes.reshape(*blocks.shape[:-3], -1)
 
 
-def decode_blocks(decoder: keras.Model, codes: np.ndarray) -> np.ndarray:
+def decode_blocks(decoder: Network, codes: np.ndarray) -> np.ndarray:
     """(n, K) uint8 bits -> (n, 32, 32, 3) uint8."""
     blocks = np.empty((len(codes), BLOCK, BLOCK, 3), np.uint8)
     for start in progress(range(0, len(codes), BATCH), "decode", codes.shape[-1]):
@@ -85,7 +85,7 @@ def _eight_bits(pixels: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(pixels, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
-def run(network: keras.Model, rows: np.ndarray) -> np.ndarray:
+def run(network: Network, rows: np.ndarray) -> np.ndarray:
     """A batch of up to its size, filled up with its last row."""
     filled = np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), 0)])
     return np.asarray(network.predict_on_batch(filled))[: len(rows)]

@@ -27,7 +27,7 @@ def photographed_blocks() -> np.ndarray:
 
 
 def logits(codec: TrainedCodec, network: int, blocks: np.ndarray, steps: int) -> np.ndarray:
-    codes = codec.encoders[network].predict(blocks, verbose=0)
+    codes = codec.encoders[network].predict_on_batch(blocks)
     return optimize_codes(codec, network, blocks, codes, steps=steps)[1]
 
 
@@ -51,4 +51,4 @@ def measured(codec: TrainedCodec, name: str, steps: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    measures.report(**measured(load(MODEL), sys.argv[1], int(sys.argv[2])))
+    measures.report(**measured(load(MODEL).in_keras, sys.argv[1], int(sys.argv[2])))
