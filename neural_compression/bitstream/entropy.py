@@ -27,7 +27,7 @@ def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.nda
 
     Args:
         models: one per network, those that decoding will use.
-        networks: (R, C) uint8, the network of each block.
+        networks: (R, C) uint8, the network of each block; one beyond the last is a block without a code.
         codes: (R, C, Kmax) uint8 bits, zero beyond the length of a block's network.
 
     Raises:
@@ -36,12 +36,12 @@ def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.nda
     lengths = _lengths(models, networks)
     plain = concatenated(codes, networks, lengths)
     own, ones, ranks = {}, {}, np.empty(networks.shape, np.int64)
-    for network in np.unique(networks):
+    for network in _coded(models, networks):
         blocks, left, up = signs(codes, networks, network, lengths[network])
         own[network], ones[network] = blocks > 0, models[network].probabilities(blocks, left, up)
         ranks[networks == network] = np.arange(len(blocks))
     symbols, probabilities = [], []
-    for network, rows, columns in _groups(networks):
+    for network, rows, columns in _groups(networks, len(models)):
         group = ranks[rows, columns]
         first = slice(models[network].neighbor_bits)
         symbols.append(own[network][group, first].T.ravel())
@@ -50,6 +50,8 @@ def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.nda
         rest = slice(models[network].neighbor_bits, None)
         symbols.append(own[network][:, rest].T.ravel())
         probabilities.append(ones[network][:, rest].T.ravel())
+    if not symbols:
+        return b""
     return range_coder.shorter(range_coder.encode(np.concatenate(symbols), np.concatenate(probabilities)), plain)
 
 
@@ -64,7 +66,7 @@ def decode_codes(models: Sequence[BitModel], networks: np.ndarray, data: bytes) 
             the checksum of `container`.
     """
     lengths = _lengths(models, networks)
-    used = np.bincount(networks.ravel(), minlength=len(models))
+    used = np.bincount(networks.ravel(), minlength=len(lengths))
     count = sum(int(number) * length for number, length in zip(used, lengths))
     plain = range_coder.stored(data, count)
     if plain is not None:
@@ -72,8 +74,8 @@ def decode_codes(models: Sequence[BitModel], networks: np.ndarray, data: bytes) 
     decoder = Decoder(data, count)
     # One row and column of zeros: blocks that are absent.
     shape = networks.shape[0] + 1, networks.shape[1] + 1
-    padded = {int(n): np.zeros((*shape, lengths[n]), np.int8) for n in np.flatnonzero(used)}
-    for network, rows, columns in _groups(networks):
+    padded = {int(n): np.zeros((*shape, lengths[n]), np.int8) for n in _coded(models, networks)}
+    for network, rows, columns in _groups(networks, len(models)):
         _decode_bits(decoder, models[network], padded[network], rows, columns, rest=False)
     for network, known in padded.items():
         if models[network].neighbor_bits < models[network].length:
@@ -233,13 +235,21 @@ def _walk(shape: tuple[int, int], num_networks: int, decide: Callable[[int, int,
     return networks
 
 
-def _groups(networks: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _coded(models: Sequence[BitModel], networks: np.ndarray) -> np.ndarray:
+    """The networks of blocks that have a code."""
+    used = np.unique(networks)
+    return used[used < len(models)]
+
+
+def _groups(networks: np.ndarray, number: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Network, rows and columns of the blocks that are coded together, in the order of the stream."""
     rows, columns = np.indices(networks.shape).reshape(2, -1)
     diagonals, used = rows + columns, networks.ravel()
     order = np.lexsort((rows, used, diagonals))
     new = (np.diff(diagonals[order]) != 0) | (np.diff(used[order]) != 0)
     for group in np.split(order, np.flatnonzero(new) + 1):
+        if used[group[0]] == number:
+            continue
         yield int(used[group[0]]), rows[group], columns[group]
 
 
@@ -270,8 +280,8 @@ def _decode_bits(
 def _lengths(models: Sequence[BitModel], networks: np.ndarray) -> list[int]:
     if not models:
         raise ValueError("There must be a bit model for each network, got none; load those of the networks.")
-    _check_networks(networks, len(models))
-    return [model.length for model in models]
+    _check_networks(networks, len(models) + 1)
+    return [*(model.length for model in models), 0]
 
 
 def _check_networks(networks: np.ndarray, num_networks: int) -> None:

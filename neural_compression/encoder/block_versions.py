@@ -38,10 +38,10 @@ class BlockVersions:
     @classmethod
     def of(cls, codec: TrainedCodec, image: np.ndarray) -> "BlockVersions":
         """The codes that the encoders give for an image (H, W, 3) uint8, rounded."""
-        blocks, inside = to_blocks(image), _inside(*image.shape[:2])
+        blocks, counted = to_blocks(image), inside(*image.shape[:2])
         codes = [encode_blocks(encoder, blocks) for encoder in codec.encoders]
-        errors = [_errors(codec.decoders[n], codes[n], blocks, inside) for n in range(len(codes))]
-        return cls(blocks, 3 * inside.sum((2, 3)), tuple(codes), np.stack(errors))
+        errors = [_errors(codec.decoders[n], codes[n], blocks, counted) for n in range(len(codes))]
+        return cls(blocks, 3 * counted.sum((2, 3)), tuple(codes), np.stack(errors))
 
     def optimized(
         self, codec: TrainedCodec, height: int, width: int, *, weight: float, how: str, only: int | None = None
@@ -56,10 +56,10 @@ class BlockVersions:
             how: "code", or "encoder" as in the publication.
             only: the network whose codes are wanted; None: those of all.
         """
-        inside, codes, errors = _inside(height, width), list(self.codes), self.errors.copy()
+        counted, codes, errors = inside(height, width), list(self.codes), self.errors.copy()
         for n in range(len(codes)) if only is None else [only]:
             codes[n] = _optimized(codec, n, self.blocks, codes[n], weight / 255**2, how)
-            errors[n] = _errors(codec.decoders[n], codes[n], self.blocks, inside)
+            errors[n] = _errors(codec.decoders[n], codes[n], self.blocks, counted)
         return replace(self, codes=tuple(codes), errors=errors)
 
     def costs(self, models: Sequence[BitModel], mode: Mode) -> np.ndarray:
@@ -129,7 +129,7 @@ def _optimized(
     return optimized.reshape(codes.shape)
 
 
-def _inside(height: int, width: int) -> np.ndarray:
+def inside(height: int, width: int) -> np.ndarray:
     """(R, C, 32, 32) bool: which pixels of blocks are the image's."""
     rows, columns = (np.arange(-(-size // BLOCK) * BLOCK).reshape(-1, BLOCK) < size for size in (height, width))
     return rows[:, None, :, None] & columns[None, :, None, :]

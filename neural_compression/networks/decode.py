@@ -18,24 +18,40 @@ _TILE = 768  # pixels of a tile of the deblocking network, without what it share
 _OVERLAP = 64
 
 
-def reconstruct(codec: TrainedCodec, networks: np.ndarray, codes: np.ndarray, height: int, width: int) -> np.ndarray:
+def reconstruct(
+    codec: TrainedCodec,
+    networks: np.ndarray,
+    codes: np.ndarray,
+    height: int,
+    width: int,
+    escaped: np.ndarray | None = None,
+) -> np.ndarray:
     """Codes to the image (H, W, 3) uint8, deblocked if the codec can; encoder and decoder both come here.
 
     Args:
         codec: whose codes.
-        networks: (R, C) uint8.
+        networks: (R, C) uint8; beyond the last: escape blocks.
         codes: (R, C, Kmax) uint8 bits.
         height: H, of which R blocks are enough.
         width: likewise.
+        escaped: (n, 32, 32, 3) uint8 pixels of the escape blocks in raster order, which stay as they are.
     """
     rows, columns = networks.shape
     image = np.empty((rows * BLOCK, columns * BLOCK, 3), np.uint8)
     blocks = image.reshape(rows, BLOCK, columns, BLOCK, 3).swapaxes(1, 2)  # a view: what it gets, the image gets
-    for n in np.unique(networks):
+    done = networks >= len(codec.decoders)
+    if escaped is not None:
+        blocks[done] = escaped
+    for n in np.unique(networks[~done]):
         own = networks == n
         blocks[own] = decode_blocks(codec.decoders[n], codes[own, : codec.code_lengths[n]])
-    image = image[:height, :width]
-    return np.ascontiguousarray(image) if codec.deblocking is None else deblocked(codec.deblocking, image)
+    if codec.deblocking is None:
+        return np.ascontiguousarray(image[:height, :width])
+    filtered = deblocked(codec.deblocking, image[:height, :width])
+    for row, column in np.argwhere(done):
+        place = slice(BLOCK * row, BLOCK * (row + 1)), slice(BLOCK * column, BLOCK * (column + 1))
+        filtered[place] = image[:height, :width][place]
+    return filtered
 
 
 def deblocked(network: Deblocking, image: np.ndarray, tile: int = _TILE) -> np.ndarray:

@@ -6,6 +6,7 @@ the last bits of sums differ. Products are small, so threads of BLAS would mostl
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -41,7 +42,7 @@ class Network:
     def predict_on_batch(self, batch: np.ndarray) -> np.ndarray:
         """Batch of `input_shape` -> (B, …) float32 of `output_shape`."""
         values = np.asarray(batch, np.float32)
-        with _libraries().limit(limits=1, user_api="blas"):
+        with one_thread():
             for layer in self.layers:
                 values = layer(values)
         return values
@@ -153,7 +154,7 @@ class Deblocking:
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """H and W must be multiples of 2^levels; numbers in [0, 1] give such as are about there."""
-        with _libraries().limit(limits=1, user_api="blas"):
+        with one_thread():
             return self._filtered(np.asarray(images, np.float32))
 
     def _filtered(self, images: np.ndarray) -> np.ndarray:
@@ -171,6 +172,16 @@ class Deblocking:
         return change
 
     __call__ = predict_on_batch
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager:
+    """Inside, BLAS has a single thread."""
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -211,11 +222,6 @@ def with_batch_normalization(
     """Kernel (…, D) and bias (D,) of a convolution that batch normalization with these numbers follows."""
     scale = gamma / np.sqrt(variance + np.float32(_NORMALIZED))
     return kernel * scale, (bias - mean) * scale + beta
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _flat(slope: np.ndarray | None) -> np.ndarray | None:

@@ -37,14 +37,14 @@ def test_command_line(codec, codec_path, loaded, tmp_path, monkeypatch, capsys):
     assert file.read_bytes() == data
     printed = capsys.readouterr().out
     assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel, PSNR {encoded.psnr:.2f} dB" in printed
-    assert "0 % with 8 bits, 100 % with 16 bits, 0 % with 24 bits" in printed
+    assert "0 % with 8 bits, 100 % with 16 bits, 0 % with 24 bits, 0 % without a network" in printed
     run(monkeypatch, "decode", file, out, *model)
     np.testing.assert_array_equal(cv2.imread(str(out))[..., ::-1], encoded.reconstruction)
     assert "90 × 60 pixels" in capsys.readouterr().out
     run(monkeypatch, "info", file, *model)
     printed = capsys.readouterr().out
     assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel" in printed and "mode context" in printed
-    assert "bits: 176 header, 8 networks, 96 codes" in printed and "100 % with 16 bits" in printed
+    assert "bits: 176 header, 8 networks, 96 codes, 0 escape blocks" in printed and "100 % with 16 bits" in printed
     for ships, shares in ((codec_path, True), (tmp_path / "none.npz", False)):
         monkeypatch.setattr(command, "MODEL", ships)
         run(monkeypatch, "info", file)
@@ -65,7 +65,7 @@ def test_command_line_aims_at_the_rate_of_comparisons(codec, codec_path, loaded,
     for arguments in ((), ("--target-bpp", 0.4), ("--target-psnr", 30, "--mode", "publication", "--optimize", "code")):
         run(monkeypatch, "encode", png, tmp_path / "a.nbc", "--overwrite", "--model", codec_path, *arguments)
     plain = {"target_psnr": None, "target_bpp": None, "network": None}
-    plain |= {"selection": "lagrangian", "optimize": "off", "mode": "context"}
+    plain |= {"selection": "lagrangian", "optimize": "off", "mode": "context", "escape": True}
     assert options == [
         plain | {"target_bpp": 0.15},
         plain | {"target_bpp": 0.4},

@@ -63,7 +63,7 @@ def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rat
         file=lambda networks: f"file of {networks}",
         bits_per_pixel=lambda file: rate if file.startswith("file of map") else None,
         decoded=lambda networks: f"image of {networks}",
-        psnr=lambda image: f"PSNR of {image}",
+        psnr=lambda image: 29.0 if image == f"image of map by {selection}" else f"PSNR of {image}",
     )
     quality = f"quality of map by {selection}"
     assert session.quality_for(known, selection, 30.0, None) == quality
