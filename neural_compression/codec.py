@@ -9,6 +9,7 @@ python -m PROJECT.codec info FILE
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from .coding import Encoded, decode, encode, networks_of
 from .encoder.block_versions import Mode
 from .encoder.session import Optimize, Selection
 from .image_files import STANDARD
-from .networks.codec_file import TrainedCodec, load
+from .networks.codec_file import TrainedCodec, identity, load
 
 __all__ = ["MODEL", "Encoded", "decode", "encode"]
 
@@ -63,7 +64,7 @@ class Encode:
             f"{self.file}: {len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel, {quality}, "
             f"{time.perf_counter() - begin:.1f} s",
             *([encoded.missed] if encoded.missed else []),
-            _shares(codec, encoded.networks),
+            _shares(codec.code_lengths, encoded.networks),
         ]
         _write(self.file, data)
         _say(self.file, *notes, f"{'; '.join(results)}.")
@@ -114,15 +115,15 @@ class Info:
         )
         if self.model is None and not MODEL.exists():
             return
-        codec = _load(self.model or MODEL)
-        container.unpack(data, codec.fingerprint)
-        print(_shares(codec, networks_of(codec, parts)))
+        code_lengths, fingerprint = identity(self.model or MODEL)
+        container.unpack(data, fingerprint)
+        print(_shares(code_lengths, networks_of(code_lengths, parts)))
 
 
-def _shares(codec: TrainedCodec, networks: np.ndarray) -> str:
-    number = len(codec.code_lengths)
+def _shares(code_lengths: Sequence[int], networks: np.ndarray) -> str:
+    number = len(code_lengths)
     shares = np.bincount(np.minimum(networks, number).ravel(), minlength=number + 1) / networks.size
-    texts = [f"{100 * share:.0f} % with {length} bits" for share, length in zip(shares, codec.code_lengths)]
+    texts = [f"{100 * share:.0f} % with {length} bits" for share, length in zip(shares, code_lengths)]
     return f"blocks: {', '.join([*texts, f'{100 * shares[number]:.0f} % without a network'])}"
 
 

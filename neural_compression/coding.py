@@ -1,5 +1,6 @@
 """An image to the bytes of a file `.nbc`, and back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
@@ -117,7 +118,7 @@ def decode(codec: TrainedCodec, data: bytes, max_pixels: int = container.MOST_PI
         ValueError: the file is damaged, foreign, or of another codec.
     """
     parts = container.unpack(data, codec.fingerprint, max_pixels)
-    networks, number = networks_of(codec, parts), len(codec.bit_models)
+    networks, number = networks_of(codec.code_lengths, parts), len(codec.bit_models)
     if parts.mode == "context":
         codes = entropy.decode_codes(codec.bit_models, networks, parts.image_code)
     else:
@@ -129,9 +130,9 @@ def decode(codec: TrainedCodec, data: bytes, max_pixels: int = container.MOST_PI
     return mean_channel(image) if parts.gray else image
 
 
-def networks_of(codec: TrainedCodec, parts: container.Container) -> np.ndarray:
+def networks_of(code_lengths: Sequence[int], parts: container.Container) -> np.ndarray:
     """(R, C) uint8 networks of a file's blocks; the one beyond the last is no network, but escape blocks."""
-    number = len(codec.code_lengths) + (parts.escape is not None)
+    number = len(code_lengths) + (parts.escape is not None)
     return entropy.decode_networks(parts.indicators, parts.grid, number)
 
 

@@ -23,6 +23,7 @@ RATE_TOLERANCE = 0.01  # of the target
 PSNR_TOLERANCE = 0.02  # dB
 LOG_WEIGHTS = 25.0, -5.0  # of the Lagrangian: from bits alone to errors alone
 _BLOCK_PSNRS = 0.0, 100.0  # dB, likewise
+_MANY, _APART = 2048, 8  # blocks of an image for which every eighth step is tried, as a trial takes seconds
 _SHARES = 0.5, 1.5  # of a block's error that deblocking leaves, at least and at most
 _EARLIER_ENDS = 6.0, 2.0  # of log λ, tried first: what is beyond takes long where escape blocks take many bits
 STEPS = 12  # of a bisection; 1 / 4096 of the range
@@ -74,6 +75,8 @@ class EncodeSession:
         if not self._escape:
             return mode_decision.by_lagrangian(self.versions.errors, self._costs, weight)
         step = escape_search.step_for(weight)
+        if self._costs[0, 0, 0].size > _MANY:
+            step -= step % _APART
         errors = np.concatenate([self.versions.errors * self._deblocked, self._search.plan(step).errors[None]])
         networks = mode_decision.by_lagrangian(errors, self._costs_with(step), weight)
         return networks + np.uint8(step) * (networks == self._number)

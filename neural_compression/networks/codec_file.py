@@ -113,22 +113,38 @@ def load(path: Path) -> TrainedCodec:
     Raises:
         ValueError: the file is missing, damaged, or of another version.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"There is no trained codec {path}. Train one, or check the path.")
-    arrays = read_arrays(Path(path))
+    settings, arrays = _read(path)
     try:
-        settings = json.loads(arrays["settings"].tobytes())
-        if settings.pop("version") != VERSION:
-            raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
         lengths = tuple(settings["code_lengths"])
         networks = _networks(settings, arrays)
         bit_models = [BitModel.load(_below(f"bits{i}", arrays)) for i in range(len(lengths))]
         filtering = _weights("deblocking", arrays)
         deblocking = inference.Deblocking(filtering) if filtering else None
-    except (KeyError, IndexError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
     encoders, decoders = ([network[part] for network in networks] for part in (0, 1))
     return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)
+
+
+def identity(path: Path) -> tuple[tuple[int, ...], bytes]:
+    """The code lengths and the fingerprint of a codec, whose networks are not built; errors as for `load`."""
+    settings, arrays = _read(path)
+    return tuple(settings["code_lengths"]), container.fingerprint(arrays)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not Path(path).is_file():
+        raise ValueError(f"There is no trained codec {path}. Train one, or check the path.")
+    arrays = read_arrays(Path(path))
+    try:
+        settings = json.loads(arrays["settings"].tobytes())
+        version = settings.pop("version")
+        settings["code_lengths"]
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
+    if version != VERSION:
+        raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
+    return settings, arrays
 
 
 def _networks(
