@@ -139,11 +139,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         settings = json.loads(arrays["settings"].tobytes())
         version = settings.pop("version")
-        settings["code_lengths"]
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
     if version != VERSION:
         raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
+    if "code_lengths" not in settings:
+        raise ValueError(f"{path} is no trained codec, or damaged (it has no code lengths). Train it again.")
     return settings, arrays
 
 

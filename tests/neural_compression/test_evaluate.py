@@ -14,7 +14,7 @@ from common.report import plots as common_plots
 from neural_compression import evaluate
 from neural_compression.codec import decode, encode
 from neural_compression.config import PRESETS
-from neural_compression.encoder import block_versions
+from neural_compression.encoder import code_optimization
 from neural_compression.evaluation import classical, compare, plots
 from neural_compression.networks.codec_file import CODEC, load
 from tests.neural_compression import mean_codec
@@ -146,7 +146,7 @@ def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
         calls.append((network, blocks, codes, options))
         return np.ones(codes.shape, np.uint8), np.zeros(len(codes))
 
-    monkeypatch.setattr(block_versions, "optimize_codes", all_ones)
+    monkeypatch.setattr(code_optimization, "optimize_codes", all_ones)
     (again,) = evaluate.evaluate(run, optimize="code")
     assert {**again, "optimized": None} == {**record, "optimized": None}
     point = again["optimized"]["code"]
