@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from common.jit import compiled
-
 from .regression import logistic_regression
 
 UNIT = 64  # a weight of 64 is a logit of 1
@@ -255,25 +253,7 @@ def _bits_of(own: np.ndarray, units: np.ndarray) -> np.ndarray:
     return _BITS[_index(own * units)].sum(1)
 
 
-@compiled(nogil=True)
-def _products(bits_as_signs, columns):
-    """(n, J or more) int8 · (J, K) int16 -> (n, K) int32, exactly.
+def _products(bits_as_signs: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    from .kernels import products  # what compiles is loaded by who codes, not by who looks at a file
 
-    From the sum where all bits are -1, since most bits of most codes are; what the others change is added.
-    """
-    units = np.zeros((len(bits_as_signs), columns.shape[1]), np.int32)
-    lowest = np.zeros(columns.shape[1], np.int32)
-    for j in range(len(columns)):
-        for k in range(columns.shape[1]):
-            lowest[k] -= columns[j, k]
-    for n in range(len(units)):
-        row, sums = bits_as_signs[n], units[n]
-        if not row.any():
-            continue  # absent
-        sums[:] = lowest
-        for j in range(len(columns)):
-            if row[j] >= 0:
-                times = np.int32(1 + row[j])
-                for k in range(columns.shape[1]):
-                    sums[k] += times * np.int32(columns[j, k])
-    return units
+    return products(bits_as_signs, columns)

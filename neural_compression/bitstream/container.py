@@ -1,14 +1,17 @@
-"""The file `.nbc`: the publication's three parts of an image, and what shows that a file is damaged or foreign.
+"""The file `.nbc`: the publication's three parts of an image, escape blocks, and what shows that a file is damaged.
 
 All numbers are little-endian. Of 22 bytes around the parts of an image of usual size:
 
     3  magic "NBC"
     1  version of the format
     8  fingerprint of the model that decodes it
-    1  bit 0: codes have the learned context, not the publication's differences; bit 1: gray; others are 0
+    1  bit 0: codes have the learned context, not the publication's differences; bit 1: gray; bit 2: there are escape
+       blocks; others are 0
     4  height and width, 16 bits each
     1+ size of the indicator vector, 7 bits a byte, lowest first; bit 7: more follow
-       indicator vector, then image code, up to the checksum
+   (1) with escape blocks alone: the number of their step
+  (1+) likewise: the size of their stream, written as the one before
+       indicator vector, then escape blocks, then image code, up to the checksum
     4  CRC-32 of all before
 """
 
@@ -20,13 +23,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAGIC, VERSION, MODES = b"NBC", 1, ("publication", "context")
+MAGIC, VERSION, MODES = b"NBC", 2, ("publication", "context")
 BLOCK = 32  # pixels, height and width of a block
 MOST_PIXELS = 2**28  # of whole blocks; a decoder takes some ten bytes of memory for each
 _HEAD, _CHECKSUM = struct.Struct("<3sB8sBHH"), struct.Struct("<I")
 _LARGEST_SIDE = 65535
-_SIZE_BYTES = 3  # most of the size of the indicator vector
-_CONTEXT, _GRAY = 1, 2
+_SIZE_BYTES = 3, 4  # most of the size of the indicator vector, and of the escape blocks
+_CONTEXT, _GRAY, _ESCAPE = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Container:
         gray: the image has one channel.
         indicators: the coded map of networks.
         image_code: the coded bits of all blocks.
+        escape: the coded escape blocks; None: the map knows none.
+        step: the number of their step, 0 to 255.
 
     Raises:
         ValueError: a value is none of these.
@@ -53,6 +58,8 @@ class Container:
     gray: bool
     indicators: bytes
     image_code: bytes
+    escape: bytes | None = None
+    step: int = 0
 
     def __post_init__(self) -> None:
         _check_fingerprint(self.fingerprint)
@@ -91,13 +98,17 @@ def pack(container: Container, max_pixels: int = MOST_PIXELS) -> bytes:
         ValueError: the image or its indicator vector is too large.
     """
     _check_pixels(container, max_pixels)
-    size = len(container.indicators)
-    if size >= 1 << 7 * _SIZE_BYTES:
+    size, escape = len(container.indicators), container.escape
+    if size >= 1 << 7 * _SIZE_BYTES[0]:
         raise ValueError(f"An indicator vector must have less than 2 MiB, got {size} bytes; code it with `entropy`.")
     flags = _CONTEXT * (container.mode == "context") + _GRAY * bool(container.gray)
-    sides = container.height, container.width
-    head = _HEAD.pack(MAGIC, VERSION, container.fingerprint, flags, *sides) + _packed_size(size)
-    content = head + container.indicators + container.image_code
+    sides, sizes = (container.height, container.width), _packed_size(size)
+    if escape is not None:
+        if len(escape) >= 1 << 7 * _SIZE_BYTES[1]:
+            raise ValueError(f"Escape blocks must have less than 256 MiB, got {len(escape)} bytes; cut the image.")
+        flags, sizes = flags + _ESCAPE, sizes + bytes([container.step]) + _packed_size(len(escape))
+    head = _HEAD.pack(MAGIC, VERSION, container.fingerprint, flags, *sides) + sizes
+    content = head + container.indicators + (escape or b"") + container.image_code
     return content + _CHECKSUM.pack(zlib.crc32(content))
 
 
@@ -119,7 +130,10 @@ def unpack(data: bytes, expected: bytes | None = None, max_pixels: int = MOST_PI
             f"This is no .nbc file, it starts with {bytes(data[: len(MAGIC)])!r}; pass one that pack wrote."
         )
     if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
-        raise ValueError(f"Files of version {VERSION} are read, got version {data[len(MAGIC)]}; update this package.")
+        raise ValueError(
+            f"Files of version {VERSION} are read, got version {data[len(MAGIC)]}; decode it with the package of that "
+            "version, or encode the image again."
+        )
     if len(data) < _HEAD.size + 1 + _CHECKSUM.size:
         raise ValueError(f"The file ends within its header, after {len(data)} bytes; fetch it whole.")
     content = memoryview(data)[: -_CHECKSUM.size]
@@ -130,13 +144,22 @@ def unpack(data: bytes, expected: bytes | None = None, max_pixels: int = MOST_PI
         raise ValueError(
             f"The file needs model {fingerprint.hex()}, got model {expected.hex()}; load the one that wrote it."
         )
-    if flags > _CONTEXT + _GRAY:
-        raise ValueError(f"Flags must be below {_CONTEXT + _GRAY + 1}, got {flags}; update this package.")
-    size, start = _unpacked_size(content)
-    if size > len(content) - start:
-        raise ValueError(f"The indicator vector takes {size} bytes, got {len(content) - start}; fetch the file whole.")
-    parts = bytes(content[start : start + size]), bytes(content[start + size :])
-    container = Container(fingerprint, MODES[flags & _CONTEXT], height, width, bool(flags & _GRAY), *parts)
+    if flags > _CONTEXT + _GRAY + _ESCAPE:
+        raise ValueError(f"Flags must be below {_CONTEXT + _GRAY + _ESCAPE + 1}, got {flags}; update this package.")
+    size, start = _unpacked_size(content, _HEAD.size, _SIZE_BYTES[0])
+    step, end = 0, size
+    if flags & _ESCAPE and start < len(content):
+        step, (size_of_escape, start) = content[start], _unpacked_size(content, start + 1, _SIZE_BYTES[1])
+        end += size_of_escape
+    elif flags & _ESCAPE:
+        raise ValueError("The file ends before its escape blocks; fetch it whole.")
+    if end > len(content) - start:
+        what = "escape blocks take" if size <= len(content) - start else "indicator vector takes"
+        raise ValueError(f"The {what} {end} bytes, got {len(content) - start}; fetch the file whole.")
+    parts = bytes(content[start : start + size]), bytes(content[start + end :])
+    escape = bytes(content[start + size : start + end]) if flags & _ESCAPE else None
+    gray = bool(flags & _GRAY)
+    container = Container(fingerprint, MODES[flags & _CONTEXT], height, width, gray, *parts, escape, step)
     _check_pixels(container, max_pixels)
     return container
 
@@ -149,16 +172,16 @@ def _packed_size(size: int) -> bytes:
     return bytes([*packed, size])
 
 
-def _unpacked_size(content: memoryview) -> tuple[int, int]:
+def _unpacked_size(content: memoryview, start: int, most: int) -> tuple[int, int]:
     """The size, and where it ends; each size is written in one way."""
     size = 0
-    for i, byte in enumerate(content[_HEAD.size : _HEAD.size + _SIZE_BYTES]):
+    for i, byte in enumerate(content[start : start + most]):
         size |= (byte & 127) << 7 * i
         if byte < 128:
             if i and not byte:
                 break
-            return size, _HEAD.size + i + 1
-    raise ValueError("The size of the indicator vector is written in no known way; fetch the file again.")
+            return size, start + i + 1
+    raise ValueError("The size of a part is written in no known way; fetch the file again.")
 
 
 def _check_fingerprint(value: bytes) -> bytes:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from common.jit import compiled
-
 from . import range_coder
 from .bit_model import PRECISION, PROBABILITIES, BitModel, signs
 from .range_coder import Decoder, concatenated, separated
@@ -29,7 +27,7 @@ def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.nda
 
     Args:
         models: one per network, those that decoding will use.
-        networks: (R, C) uint8, the network of each block.
+        networks: (R, C) uint8, the network of each block; one beyond the last is a block without a code.
         codes: (R, C, Kmax) uint8 bits, zero beyond the length of a block's network.
 
     Raises:
@@ -38,12 +36,12 @@ def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.nda
     lengths = _lengths(models, networks)
     plain = concatenated(codes, networks, lengths)
     own, ones, ranks = {}, {}, np.empty(networks.shape, np.int64)
-    for network in np.unique(networks):
+    for network in _coded(models, networks):
         blocks, left, up = signs(codes, networks, network, lengths[network])
         own[network], ones[network] = blocks > 0, models[network].probabilities(blocks, left, up)
         ranks[networks == network] = np.arange(len(blocks))
     symbols, probabilities = [], []
-    for network, rows, columns in _groups(networks):
+    for network, rows, columns in _groups(networks, len(models)):
         group = ranks[rows, columns]
         first = slice(models[network].neighbor_bits)
         symbols.append(own[network][group, first].T.ravel())
@@ -52,6 +50,8 @@ def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.nda
         rest = slice(models[network].neighbor_bits, None)
         symbols.append(own[network][:, rest].T.ravel())
         probabilities.append(ones[network][:, rest].T.ravel())
+    if not symbols:
+        return b""
     return range_coder.shorter(range_coder.encode(np.concatenate(symbols), np.concatenate(probabilities)), plain)
 
 
@@ -66,7 +66,7 @@ def decode_codes(models: Sequence[BitModel], networks: np.ndarray, data: bytes) 
             the checksum of `container`.
     """
     lengths = _lengths(models, networks)
-    used = np.bincount(networks.ravel(), minlength=len(models))
+    used = np.bincount(networks.ravel(), minlength=len(lengths))
     count = sum(int(number) * length for number, length in zip(used, lengths))
     plain = range_coder.stored(data, count)
     if plain is not None:
@@ -74,8 +74,8 @@ def decode_codes(models: Sequence[BitModel], networks: np.ndarray, data: bytes) 
     decoder = Decoder(data, count)
     # One row and column of zeros: blocks that are absent.
     shape = networks.shape[0] + 1, networks.shape[1] + 1
-    padded = {int(n): np.zeros((*shape, lengths[n]), np.int8) for n in np.flatnonzero(used)}
-    for network, rows, columns in _groups(networks):
+    padded = {int(n): np.zeros((*shape, lengths[n]), np.int8) for n in _coded(models, networks)}
+    for network, rows, columns in _groups(networks, len(models)):
         _decode_bits(decoder, models[network], padded[network], rows, columns, rest=False)
     for network, known in padded.items():
         if models[network].neighbor_bits < models[network].length:
@@ -235,13 +235,21 @@ def _walk(shape: tuple[int, int], num_networks: int, decide: Callable[[int, int,
     return networks
 
 
-def _groups(networks: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _coded(models: Sequence[BitModel], networks: np.ndarray) -> np.ndarray:
+    """The networks of blocks that have a code."""
+    used = np.unique(networks)
+    return used[used < len(models)]
+
+
+def _groups(networks: np.ndarray, number: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Network, rows and columns of the blocks that are coded together, in the order of the stream."""
     rows, columns = np.indices(networks.shape).reshape(2, -1)
     diagonals, used = rows + columns, networks.ravel()
     order = np.lexsort((rows, used, diagonals))
     new = (np.diff(diagonals[order]) != 0) | (np.diff(used[order]) != 0)
     for group in np.split(order, np.flatnonzero(new) + 1):
+        if used[group[0]] == number:
+            continue
         yield int(used[group[0]]), rows[group], columns[group]
 
 
@@ -252,37 +260,28 @@ def _decode_bits(
 
     The bits are those that count for neighbors, or the rest.
     """
+    from .kernels import advance
+
     own = known[rows + 1, columns + 1]
     count = model.neighbor_bits
     units = model.context_units(known[rows + 1, columns, :count], known[rows, columns + 1, :count])
     first, end = (count, model.length) if rest else (0, count)
-    # A bit that is not known yet is 0, as one of -1 in what `_advance` adds to.
+    # A bit that is not known yet is 0, as one of -1 in what `advance` adds to.
     units += model.own_units(np.where(own, own, np.int8(-1)))
     units = np.ascontiguousarray(units[:, :end])  # the others come with the rest
     ones, probabilities = np.zeros(len(own), np.int32), np.empty(len(own), np.float32)
     for k in range(first, end):
-        _advance(k, ones, units, model.columns[0], _TABLE, probabilities)
+        advance(k, ones, units, model.columns[0], _TABLE, probabilities)
         ones = decoder.decode(probabilities)
         own[:, k] = 2 * ones - 1
     known[rows + 1, columns + 1] = own
 
 
-@compiled(nogil=True)
-def _advance(k, ones, units, columns, table, probabilities):
-    """Adds the bits (0 or 1) of position k - 1 to the logits, and looks up the probabilities for position k."""
-    largest = np.int32(len(table) // 2)
-    for n in range(len(units)):
-        if ones[n]:
-            for later in range(k, units.shape[1]):
-                units[n, later] += 2 * np.int32(columns[k - 1, later])
-        probabilities[n] = table[min(max(units[n, k], -largest), largest) + largest]
-
-
 def _lengths(models: Sequence[BitModel], networks: np.ndarray) -> list[int]:
     if not models:
         raise ValueError("There must be a bit model for each network, got none; load those of the networks.")
-    _check_networks(networks, len(models))
-    return [model.length for model in models]
+    _check_networks(networks, len(models) + 1)
+    return [*(model.length for model in models), 0]
 
 
 def _check_networks(networks: np.ndarray, num_networks: int) -> None:

@@ -6,7 +6,6 @@ included. What it does to the image is quadratic in the bits, as a decoder is ne
 to it; every few turns the decoder itself says whether the block has improved, so no block gets worse.
 """
 
-import keras
 import numpy as np
 
 from common.jit import compiled, in_threads
@@ -15,6 +14,7 @@ from ..bitstream.bit_model import LARGEST, PRECISION, PROBABILITIES, BitModel
 from ..bitstream.container import BLOCK
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import BATCH, progress, run
+from ..networks.inference import Network
 
 _ROUNDS = 2  # in each the decoder runs once, and all bits are gone through several times
 _SWEEPS = 3
@@ -104,7 +104,7 @@ def _turned(start, stop, signs, units, slopes, gram, columns, costs, rate_weight
     return result
 
 
-def _directions(decoder: keras.Model, codes: np.ndarray) -> np.ndarray:
+def _directions(decoder: Network, codes: np.ndarray) -> np.ndarray:
     """(K, 3072) float32: what setting each bit adds to a block, at the most frequent value of all others."""
     length = codes.shape[1]
     usual = np.rint(codes.mean(axis=0)).astype(np.float32)
@@ -118,7 +118,7 @@ def _directions(decoder: keras.Model, codes: np.ndarray) -> np.ndarray:
     return directions
 
 
-def _decoded(decoder: keras.Model, codes: np.ndarray) -> np.ndarray:
+def _decoded(decoder: Network, codes: np.ndarray) -> np.ndarray:
     """(N, 32, 32, 3) float32, as 8 bits can hold it."""
     starts = progress(range(0, len(codes), BATCH), "search", codes.shape[1])
     parts = [run(decoder, codes[start : start + BATCH].astype(np.float32)) for start in starts]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import keras
 import numpy as np
 
 from ..bitstream.bit_model import BitModel, signs
@@ -12,8 +11,8 @@ from ..bitstream.container import BLOCK
 from ..networks.blocks import to_blocks
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import BATCH, decode_blocks, encode_blocks, progress
+from ..networks.inference import Network
 from .bit_search import search_codes
-from .code_optimization import optimize_by_encoder
 
 Mode = Literal["context", "publication"]
 
@@ -40,10 +39,10 @@ class BlockVersions:
     @classmethod
     def of(cls, codec: TrainedCodec, image: np.ndarray) -> "BlockVersions":
         """The codes that the encoders give for an image (H, W, 3) uint8, rounded."""
-        blocks, inside = to_blocks(image), _inside(*image.shape[:2])
+        blocks, counted = to_blocks(image), inside(*image.shape[:2])
         codes = [encode_blocks(encoder, blocks) for encoder in codec.encoders]
-        errors = [_errors(codec.decoders[n], codes[n], blocks, inside) for n in range(len(codes))]
-        return cls(blocks, 3 * inside.sum((2, 3)), tuple(codes), np.stack(errors))
+        errors = [_errors(codec.decoders[n], codes[n], blocks, counted) for n in range(len(codes))]
+        return cls(blocks, 3 * counted.sum((2, 3)), tuple(codes), np.stack(errors))
 
     def optimized(
         self, codec: TrainedCodec, height: int, width: int, *, weight: float, how: str, only: int | None = None
@@ -58,10 +57,10 @@ class BlockVersions:
             how: "code", or "encoder" as in the publication.
             only: the network whose codes are wanted; None: those of all.
         """
-        inside, codes, errors = _inside(height, width), list(self.codes), self.errors.copy()
+        counted, codes, errors = inside(height, width), list(self.codes), self.errors.copy()
         for n in range(len(codes)) if only is None else [only]:
             codes[n] = _optimized(codec, n, self.blocks, codes[n], weight / 255**2, how)
-            errors[n] = _errors(codec.decoders[n], codes[n], self.blocks, inside)
+            errors[n] = _errors(codec.decoders[n], codes[n], self.blocks, counted)
         return replace(self, codes=tuple(codes), errors=errors)
 
     def costs(self, models: Sequence[BitModel], mode: Mode) -> np.ndarray:
@@ -98,7 +97,7 @@ def _difference_costs(codes: np.ndarray) -> np.ndarray:
     return -changes * np.log2(share) - (codes.shape[-1] - changes) * np.log2(1 - share)
 
 
-def _errors(decoder: keras.Model, codes: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _errors(decoder: Network, codes: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(R, C) int64 squared errors inside the image."""
     flat, original = codes.reshape(-1, codes.shape[-1]), blocks.reshape(-1, BLOCK, BLOCK, 3)
     counted, errors = inside.reshape(-1, BLOCK, BLOCK, 1), np.empty(len(flat), np.int64)
@@ -119,14 +118,16 @@ def _optimized(
         part = slice(start, start + _OPTIMIZED_AT_ONCE)
         pixels = flat[part] / np.float32(255)
         if how == "encoder":
-            optimized[part], _ = optimize_by_encoder(codec, network, pixels, steps=STEPS)
+            from .code_optimization import optimize_by_encoder  # loads the framework
+
+            optimized[part], _ = optimize_by_encoder(codec.in_keras, network, pixels, steps=STEPS)
             continue
         own = codes.reshape(optimized.shape)[part]
         optimized[part] = search_codes(codec, network, pixels, own, rate_weight, left[part], up[part])
     return optimized.reshape(codes.shape)
 
 
-def _inside(height: int, width: int) -> np.ndarray:
+def inside(height: int, width: int) -> np.ndarray:
     """(R, C, 32, 32) bool: which pixels of blocks are the image's."""
     rows, columns = (np.arange(-(-size // BLOCK) * BLOCK).reshape(-1, BLOCK) < size for size in (height, width))
     return rows[:, None, :, None] & columns[None, :, None, :]

@@ -3,16 +3,17 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from ..bitstream import container, entropy, range_coder
-from ..evaluation.rate_distortion import dataset_psnr, squared_error
+from ..networks.blocks import to_blocks
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import reconstruct
-from . import mode_decision
-from .block_versions import BlockVersions, Mode
+from . import escape_search, mode_decision
+from .block_versions import BlockVersions, Mode, inside
 
 Selection = Literal["lagrangian", "publication"]
 Optimize = Literal["off", "code", "encoder"]
@@ -22,20 +23,37 @@ RATE_TOLERANCE = 0.01  # of the target
 PSNR_TOLERANCE = 0.02  # dB
 LOG_WEIGHTS = 25.0, -5.0  # of the Lagrangian: from bits alone to errors alone
 BLOCK_PSNRS = 0.0, 100.0  # dB, likewise
+_MANY, _APART = 2048, 8  # blocks of an image for which every eighth step is tried, as a trial takes seconds
+_SHARES = 0.5, 1.5  # of a block's error that deblocking leaves, at least and at most
+_EARLIER_ENDS = 6.0, 2.0  # of log λ, tried first: what is beyond takes long where escape blocks take many bits
 STEPS = 12  # of a bisection; 1 / 4096 of the range
+_AIMS = 3  # at what a file is expected to take, before whole files are written in each step
 
 
 class EncodeSession:
-    """An image on its way to a file: networks can be chosen in several ways, and each choice be measured."""
+    """An image on its way to a file: networks can be chosen in several ways, and each choice be measured.
 
-    def __init__(self, codec: TrainedCodec, image: np.ndarray, mode: Mode) -> None:
+    A choice is a map (R, C) uint8. With N networks, N + n is an escape block with the step of number n, the same for
+    all such blocks.
+
+    Args:
+        codec: to code it with.
+        image: (H, W, 3) or (H, W) uint8.
+        mode: how codes are written.
+        escape: whether the Lagrangian choice knows escape blocks.
+    """
+
+    def __init__(self, codec: TrainedCodec, image: np.ndarray, mode: Mode, *, escape: bool = False) -> None:
         self.gray = image.ndim == 2
         self.image = np.repeat(image[..., None], 3, 2) if self.gray else image
         self._codec, self._mode, self._fingerprint = codec, mode, codec.fingerprint
+        self._escape, self._number = escape, len(codec.code_lengths)
+        self._escaped: tuple[bytes, tuple[bytes | None, np.ndarray]] | None = None
         self._pixels = self.image[..., 0].size
         self._pack(b"", b"")  # refuses a size that no file can have before the networks run
         self.versions = BlockVersions.of(codec, self.image)
         self._costs = self.versions.costs(codec.bit_models, mode)
+        self._search = escape_search.EscapeSearch(self.versions.blocks, inside(*self.image.shape[:2]))
 
     def with_mode(self, mode: Mode) -> "EncodeSession":
         """The same with codes written in another way, for which no network runs again."""
@@ -53,26 +71,42 @@ class EncodeSession:
         """(R, C) uint8 networks; the quality is log λ, or the PSNR of blocks in dB."""
         if selection == "publication":
             return mode_decision.by_quality(self.versions.errors, self.versions.samples, quality)
-        return mode_decision.by_lagrangian(self.versions.errors, self._costs, float(np.exp(quality)))
+        weight = float(np.exp(quality))
+        if not self._escape:
+            return mode_decision.by_lagrangian(self.versions.errors, self._costs, weight)
+        step = escape_search.step_for(weight)
+        if self._costs[0, 0, 0].size > _MANY:
+            step -= step % _APART
+        errors = np.concatenate([self.versions.errors * self._deblocked, self._search.plan(step).errors[None]])
+        networks = mode_decision.by_lagrangian(errors, self._costs_with(step), weight)
+        return networks + np.uint8(step) * (networks == self._number)
 
     def file(self, networks: np.ndarray) -> bytes:
         """The whole file for a choice (R, C) of networks, as in the methods below."""
         codes, models = self.versions.chosen(networks), self._codec.bit_models
+        known, step = self._split(networks)
         if self._mode == "context":
-            image_code = entropy.encode_codes(models, networks, codes)
+            image_code = entropy.encode_codes(models, known, codes)
         else:
-            image_code = entropy.encode_difference(range_coder.concatenated(codes, networks, self._codec.code_lengths))
-        return self._pack(entropy.encode_networks(networks, len(models)), image_code)
+            bits = range_coder.concatenated(codes, known, [*self._codec.code_lengths, 0])
+            image_code = entropy.encode_difference(bits) if bits.size else b""
+        stream, _ = self._escape_blocks(networks)
+        indicators = entropy.encode_networks(known, len(models) + (stream is not None))
+        return self._pack(indicators, image_code, stream, step)
 
     def expected(self, networks: np.ndarray) -> float:
         """Bits per pixel that a file takes, up to a few bytes, with no code written."""
-        indicators = entropy.encode_networks(networks, len(self._codec.bit_models))
-        bits = mode_decision.bits(networks, self._costs)
-        return self.bits_per_pixel(self._pack(indicators, b"")) + bits / self._pixels
+        known, step = self._split(networks)
+        escaped = bool((known == self._number).any())
+        indicators = entropy.encode_networks(known, self._number + escaped)
+        bits = mode_decision.bits(known, self._costs_with(step) if escaped else self._costs)
+        return self.bits_per_pixel(self._pack(indicators, b"", b"" if escaped else None)) + bits / self._pixels
 
     def decoded(self, networks: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8, three equal channels of a gray image."""
-        image = reconstruct(self._codec, networks, self.versions.chosen(networks), *self.image.shape[:2])
+        (known, _), (_, escaped) = self._split(networks), self._escape_blocks(networks)
+        height, width = self.image.shape[:2]
+        image = reconstruct(self._codec, known, self.versions.chosen(networks), height, width, escaped)
         return np.repeat(mean_channel(image)[..., None], 3, 2) if self.gray else image
 
     def bits_per_pixel(self, data: bytes) -> float:
@@ -81,20 +115,55 @@ class EncodeSession:
 
     def psnr(self, decoded: np.ndarray) -> float:
         """dB of a decoded image (H, W, 3) uint8."""
-        return dataset_psnr([squared_error(self.image, decoded)], [self.image.size])
+        difference = self.image.astype(np.int64) - decoded
+        with np.errstate(divide="ignore"):  # no error: infinite
+            return float(20 * np.log10(255.0) - 10 * np.log10(np.vdot(difference, difference) / self.image.size))
 
-    def _pack(self, indicators: bytes, image_code: bytes) -> bytes:
-        height, width = self.image.shape[:2]
-        parts = container.Container(self._fingerprint, self._mode, height, width, self.gray, indicators, image_code)
-        return container.pack(parts)
+    def with_step_of(self, networks: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """The other map, with the step of the first one's escape blocks if it has any."""
+        own = int(networks.max())
+        return np.where(other >= self._number, own, other).astype(np.uint8) if own >= self._number else other
+
+    @cached_property
+    def _deblocked(self) -> np.ndarray:
+        """(R, C) share of a block's error that deblocking leaves, which escape blocks do without; of one network."""
+        number, (height, width) = self._number // 2, self.image.shape[:2]
+        if self._codec.deblocking is None:
+            return np.ones(self.versions.samples.shape)
+        networks = np.full(self.versions.samples.shape, number, np.uint8)
+        decoded = to_blocks(reconstruct(self._codec, networks, self.versions.chosen(networks), height, width))
+        errors = np.square((decoded.astype(np.int32) - self.versions.blocks) * inside(height, width)[..., None])
+        return np.clip(errors.sum((2, 3, 4)) / np.maximum(1, self.versions.errors[number]), *_SHARES)
+
+    def _split(self, networks: np.ndarray) -> tuple[np.ndarray, int]:
+        """The map with one number for all escape blocks, and the number of their step."""
+        return np.minimum(networks, self._number).astype(np.uint8), max(0, int(networks.max()) - self._number)
+
+    def _costs_with(self, step: int) -> np.ndarray:
+        bits = self._search.plan(step).bits
+        return np.concatenate([self._costs, np.broadcast_to(bits, (1, 2, 2, *bits.shape))])
+
+    def _escape_blocks(self, networks: np.ndarray) -> tuple[bytes | None, np.ndarray]:
+        """The stream of the escape blocks, None if there are none, and their pixels (n, 32, 32, 3) uint8."""
+        escaped, key = networks >= self._number, networks.tobytes()
+        if not escaped.any():
+            return None, np.zeros((0, container.BLOCK, container.BLOCK, 3), np.uint8)
+        if self._escaped is None or self._escaped[0] != key:  # the file and the image of a choice are made in turn
+            _, step = self._split(networks)
+            self._escaped = key, self._search.write(escaped, step)
+        return self._escaped[1]
+
+    def _pack(self, indicators: bytes, image_code: bytes, stream: bytes | None = None, step: int = 0) -> bytes:
+        (height, width), mark = self.image.shape[:2], self._fingerprint
+        return container.pack(
+            container.Container(mark, self._mode, height, width, self.gray, indicators, image_code, stream, step)
+        )
 
 
-def quality_for(
-    session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None, may_miss: bool = False
-) -> float:
-    """The quality with which `choose` comes up to the target; arguments as for `encode` and `bisect`."""
+def quality_for(session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None) -> float:
+    """The quality with which `choose` comes up to the target, or as near as it can; arguments as for `encode`."""
     if psnr is not None:
-        target = Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False)
+        bpp, target = None, Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False)
     elif bpp is not None:
         target = Target(bpp, RATE_TOLERANCE * bpp, "{:.4f} bits per pixel", at_most=True)
     else:
@@ -109,12 +178,48 @@ def quality_for(
         )
 
     ends = LOG_WEIGHTS if selection == "lagrangian" else BLOCK_PSNRS
-    if psnr is None:  # most files are within the tolerance of what is expected, and one of them is written
+    for end in _EARLIER_ENDS if selection == "lagrangian" else ():
+        networks = choose(end)
+        if (session.expected(networks) if psnr is None else measure(networks)) > target.value:
+            ends = ends[0], end
+            break
+    if bpp is not None:  # most files are within the tolerance of what is expected, and one of them is written
         near = replace(target, tolerance=target.tolerance / 2)  # as a file takes a little more
-        quality = bisect(choose, session.expected, ends, near, may_miss=True)
-        if abs(measure(choose(quality)) - target.value) <= target.tolerance:
-            return quality
-    return bisect(choose, measure, ends, target, may_miss)
+        for _ in range(_AIMS):
+            quality = bisect(choose, session.expected, ends, near, may_miss=True)
+            networks = choose(quality)
+            rate = measure(networks)
+            if target.holds(rate) or quality == ends[int(rate < bpp)]:  # nothing smaller, or nothing larger
+                return quality
+            near = replace(near, value=target.value - target.tolerance / 4 - (rate - session.expected(networks)))
+            if near.value <= 0:
+                break
+    return bisect(choose, measure, ends, target, may_miss=True)
+
+
+def networks_for(session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None) -> np.ndarray:
+    """The choice for `quality_for`; where a rate is not used up, some blocks have what a little more quality has."""
+    quality = quality_for(session, selection, psnr, bpp)
+    networks = session.choose(selection, quality)
+    if bpp is None or selection != "lagrangian" or quality == LOG_WEIGHTS[1]:
+        return networks
+    if session.bits_per_pixel(session.file(networks)) >= bpp * (1 - RATE_TOLERANCE):
+        return networks
+    finer = session.choose(selection, quality - (LOG_WEIGHTS[0] - LOG_WEIGHTS[1]) / 2**STEPS)
+    finer = session.with_step_of(networks, finer)
+    changed = np.argwhere(networks != finer)
+    few, many = 0, len(changed) + 1
+
+    def mixed(count: int) -> np.ndarray:
+        mixture, places = networks.copy(), tuple(changed[:count].T)
+        mixture[places] = finer[places]
+        return mixture
+
+    while many - few > 1:
+        middle = (few + many) // 2
+        fits = session.bits_per_pixel(session.file(mixed(middle))) <= bpp
+        few, many = (middle, many) if fits else (few, middle)
+    return mixed(few)
 
 
 @dataclass(frozen=True)
@@ -123,15 +228,20 @@ class Target:
 
     Attributes:
         value: bits per pixel, or dB.
-        tolerance: as near is near enough.
+        tolerance: as near is near enough, on the right side.
         format: of a value in a sentence.
-        at_most: a rate; between two choices the lower is taken, of PSNRs the higher.
+        at_most: a rate, which is not to be more; a PSNR is not to be less.
     """
 
     value: float
     tolerance: float
     format: str
     at_most: bool
+
+    def holds(self, value: float) -> bool:
+        """Whether a rate is this one or a little less, a PSNR this one or a little more."""
+        beyond = value - self.value if self.at_most else self.value - value
+        return -self.tolerance <= beyond <= 0
 
 
 def bisect(
@@ -164,16 +274,16 @@ def bisect(
 
     low, high = ends
     for end, beyond in ((low, at(low) - target.value), (high, target.value - at(high))):
-        if beyond > target.tolerance and not may_miss:
+        if beyond > 0 and not may_miss:
             nearest, wanted = (target.format.format(value) for value in (at(end), target.value))
             raise ValueError(
                 f"The nearest that this image can have is {nearest}, got the target {wanted}; pass that one."
             )
-        if beyond > -target.tolerance:
+        if beyond >= 0:
             return end
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if abs(at(middle) - target.value) <= target.tolerance:
+        if target.holds(at(middle)):
             return middle
         low, high = (middle, high) if at(middle) < target.value else (low, middle)
     return low if target.at_most else high

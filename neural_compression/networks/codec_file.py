@@ -1,34 +1,31 @@
 """A trained codec in one file: the networks of all code lengths, their bit models and the deblocking network."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from common.experiments.training import precision
 from common.files import read_arrays, replacing
-from common.random_state import seeded
 
 from ..bitstream import container
 from ..bitstream.bit_model import BitModel
-from ..model import Autoencoder, build_autoencoder, build_deblocking
-from . import pyramid
+from ..bitstream.container import BLOCK
+from . import inference
+
+if TYPE_CHECKING:  # coding and decoding load no framework
+    import keras
+
+    from ..model import Autoencoder
 
 CODEC = "codec.npz"  # name of a trained codec in the folder of its trial
 VERSION = 3  # of the file
-SETTINGS = (
-    "code_lengths",
-    "closed_form",
-    "width",
-    "normalization",
-    "growing",
-    "deblocking_width",
-)  # that networks are built with
+# That networks are built with.
+SETTINGS = "code_lengths", "closed_form", "width", "normalization", "growing", "deblocking_width"
+_PARTS = "encoder", "decoder"
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,10 @@ class TrainedCodec:
     """
 
     code_lengths: tuple[int, ...]
-    encoders: Sequence[keras.Model]
-    decoders: Sequence[keras.Model]
+    encoders: Sequence[Any]  # inference.Network, or keras.Model where gradients are needed
+    decoders: Sequence[Any]
     bit_models: Sequence[BitModel]
-    deblocking: keras.Model | None
+    deblocking: Any  # inference.Deblocking or None
     settings: dict[str, object]
     arrays: dict[str, np.ndarray]
 
@@ -58,13 +55,31 @@ class TrainedCodec:
         """Eight bytes that stand in each coded file, as a function of all numbers."""
         return container.fingerprint(self.arrays)
 
+    @cached_property
+    def in_keras(self) -> "TrainedCodec":
+        """The same with networks of Keras, which have gradients; frozen, and in float32 whatever the policy."""
+        from common.experiments.training import precision
+        from common.random_state import seeded
+
+        from ..model import build_deblocking
+
+        with seeded(0), precision("float32"):  # initial weights, which the file's replace
+            networks = _in_keras(self.settings, self.arrays)
+            encoders = [_filled(network.encoder, self.arrays, f"encoder{i}") for i, network in enumerate(networks)]
+            decoders = [_filled(network.decoder, self.arrays, f"decoder{i}") for i, network in enumerate(networks)]
+            deblocking: Any = None
+            if self.deblocking is not None:
+                width: Any = self.settings["deblocking_width"]
+                deblocking = _filled(build_deblocking(width), self.arrays, "deblocking")
+        return replace(self, encoders=encoders, decoders=decoders, deblocking=deblocking)
+
 
 def save(
     path: Path,
     settings: dict[str, object],
-    networks: Sequence[tuple[keras.Model, keras.Model]],
+    networks: "Sequence[tuple[keras.Model, keras.Model]]",
     bit_models: Sequence[BitModel],
-    deblocking: keras.Model | None,
+    deblocking: "keras.Model | None",
 ) -> TrainedCodec:
     """Writes a codec and returns it as `load` reads it: weights are stored as float16, which halves the file.
 
@@ -75,6 +90,8 @@ def save(
         bit_models: one for each.
         deblocking: or None.
     """
+    from . import pyramid
+
     head = json.dumps({"version": VERSION, **settings}, sort_keys=True)
     arrays: dict[str, Any] = {"settings": np.frombuffer(head.encode(), "uint8")}
     for i, ((encoder, decoder), bits) in enumerate(zip(networks, bit_models)):
@@ -92,14 +109,32 @@ def save(
     return load(path)
 
 
-@seeded(0)  # initial weights, which the file's replace
-@precision("float32")
 def load(path: Path) -> TrainedCodec:
     """Reads a codec, whose networks compute in float32 however they were trained: their codes decode on any machine.
 
     Raises:
         ValueError: the file is missing, damaged, or of another version.
     """
+    settings, arrays = _read(path)
+    try:
+        lengths = tuple(settings["code_lengths"])
+        networks = _networks(settings, arrays)
+        bit_models = [BitModel.load(_below(f"bits{i}", arrays)) for i in range(len(lengths))]
+        filtering = _weights("deblocking", arrays)
+        deblocking = inference.Deblocking(filtering) if filtering else None
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
+    encoders, decoders = ([network[part] for network in networks] for part in (0, 1))
+    return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)
+
+
+def identity(path: Path) -> tuple[tuple[int, ...], bytes]:
+    """The code lengths and the fingerprint of a codec, whose networks are not built; errors as for `load`."""
+    settings, arrays = _read(path)
+    return tuple(settings["code_lengths"]), container.fingerprint(arrays)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not Path(path).is_file():
         raise ValueError(f"There is no trained codec {path}. Train one, or check the path.")
     arrays = read_arrays(Path(path))
@@ -111,26 +146,90 @@ def load(path: Path) -> TrainedCodec:
         raise ValueError(f"{damaged} ({error!r}). Train it again.") from error
     if version != VERSION:
         raise ValueError(f"{path} has another version of the format, expected {VERSION}. Train the codec again.")
-    try:
-        encoders, decoders, bit_models = [], [], []
-        for i, network in enumerate(_networks(settings, arrays)):
-            encoders.append(_filled(network.encoder, arrays, f"encoder{i}"))
-            decoders.append(_filled(network.decoder, arrays, f"decoder{i}"))
-            prefix = f"bits{i}/"
-            bit_models.append(
-                BitModel.load({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
-            )
-        deblocking = None
-        if any(name.startswith("deblocking/") for name in arrays):
-            deblocking = _filled(build_deblocking(settings["deblocking_width"]), arrays, "deblocking")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{damaged} ({error!r}). Train it again.") from error
-    lengths = tuple(settings["code_lengths"])
-    return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)
+    if "code_lengths" not in settings:
+        raise ValueError(f"{damaged} (it has no code lengths). Train it again.")
+    return settings, arrays
 
 
-def _networks(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[Autoencoder]:
+def _networks(
+    settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> list[tuple[inference.Network, inference.Network]]:
+    """Encoder and decoder of each code length, in NumPy; `_in_keras` makes the same in Keras."""
+    if settings["closed_form"]:
+        return _of_pyramid(settings["code_lengths"], arrays)
+    options = settings["normalization"], settings["growing"] == "deconvolution"
+    return [
+        _of_convolutions(length, *options, *(_weights(f"{part}{i}", arrays) for part in _PARTS))
+        for i, length in enumerate(settings["code_lengths"])
+    ]
+
+
+def _of_pyramid(
+    lengths: Sequence[int], arrays: Mapping[str, np.ndarray]
+) -> list[tuple[inference.Network, inference.Network]]:
+    """See `pyramid.build`; what makes logits steeper, which rounding undoes, is left out."""
+    analysis, (*synthesis, kernel, bias) = (_weights(part, arrays) for part in ("analysis", "synthesis"))
+    down = [inference.Convolution(*analysis[i : i + 3], stride=2) for i in range(0, len(analysis), 3)]
+    up = [_deconvolution(*synthesis[i : i + 3]) for i in range(0, len(synthesis), 3)]
+    pixels, networks = inference.Dense(kernel, bias), []
+    for i, length in enumerate(lengths):
+        code, levels = (inference.Dense(*_weights(f"{part}{i}", arrays)) for part in _PARTS)
+        encoder = *down, inference.flatten, code, inference.sigmoid
+        networks.append(_pair(length, encoder, (levels, inference.one_pixel, *up, pixels)))
+    return networks
+
+
+def _deconvolution(kernel: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> inference.Growing:
+    """Of a kernel (3, 3, D, C)."""
+    return inference.Growing(kernel.swapaxes(2, 3), bias, slope, transposed=True)
+
+
+def _of_convolutions(
+    length: int, normalization: str, transposed: bool, encoder: list[np.ndarray], decoder: list[np.ndarray]
+) -> tuple[inference.Network, inference.Network]:
+    """See `model.build_autoencoder`: convolutions with PReLU, the last one with a sigmoid."""
+    step = 7 if normalization == "batch" else 3  # numbers of a convolution, of batch normalization, the slope
+
+    def layers(
+        weights: list[np.ndarray], kind: Callable[..., inference.Layer], swapped: bool = False
+    ) -> Iterator[inference.Layer]:
+        for i in range(0, len(weights) - 2, step):
+            kernel, bias, *statistics, slope = weights[i : i + step]
+            kernel = kernel.swapaxes(2, 3) if swapped else kernel  # Keras has that of a deconvolution as (3, 3, D, C)
+            if statistics:
+                kernel, bias = inference.with_batch_normalization(kernel, bias, *statistics)
+            yield kind(kernel, bias, slope)
+        yield from (inference.Dense(*weights[-2:]), inference.sigmoid)
+
+    normalized = [inference.normalized_by_length] if normalization == "l2" else []
+    down = *layers(encoder, partial(inference.Convolution, stride=2)), inference.flatten
+    up = layers(decoder, partial(inference.Growing, transposed=transposed), transposed)
+    return _pair(length, down, (*normalized, inference.one_pixel, *up))
+
+
+def _pair(
+    length: int, encoder: tuple[inference.Layer, ...], decoder: tuple[inference.Layer, ...]
+) -> tuple[inference.Network, inference.Network]:
+    block, code = (None, BLOCK, BLOCK, 3), (None, length)
+    return inference.Network(encoder, block, code), inference.Network(decoder, code, block)
+
+
+def _below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with this one, by the rest of theirs."""
+    return {n.removeprefix(f"{name}/"): array for n, array in arrays.items() if n.startswith(f"{name}/")}
+
+
+def _weights(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Those of a network in Keras' order, as float32."""
+    own = _below(name, arrays)
+    return [own[str(n)].astype(np.float32) for n in range(len(own))]
+
+
+def _in_keras(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "list[Autoencoder]":
     """Of each code length; what is theirs alone is yet to be filled in."""
+    from ..model import build_autoencoder
+    from . import pyramid
+
     lengths = settings["code_lengths"]
     if settings["closed_form"]:
         networks = pyramid.build(lengths, settings["width"])
@@ -141,9 +240,11 @@ def _networks(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
     return [build_autoencoder(length, **options) for length in lengths]
 
 
-def _filled(network: keras.Model, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
+def _filled(network: "keras.Model", arrays: Mapping[str, np.ndarray], name: str) -> "keras.Model":
     """The network with the file's weights; get_weights and set_weights have one order."""
-    own = pyramid.own_layer(network) or network
-    own.set_weights([np.float32(arrays[f"{name}/{n}"]) for n in range(len(own.weights))])
+    from .pyramid import own_layer
+
+    own = own_layer(network) or network
+    own.set_weights(_weights(name, arrays))
     network.trainable = False
     return network

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
 from ..bitstream.container import BLOCK
 from .codec_file import TrainedCodec
+from .inference import Deblocking, Network
 
 # The sums of a convolution depend in their last bits on the shape of a batch, so all batches have this one.
 BATCH = 128
@@ -18,27 +18,43 @@ _TILE = 768  # pixels of a tile of the deblocking network, without what it share
 _OVERLAP = 64
 
 
-def reconstruct(codec: TrainedCodec, networks: np.ndarray, codes: np.ndarray, height: int, width: int) -> np.ndarray:
+def reconstruct(
+    codec: TrainedCodec,
+    networks: np.ndarray,
+    codes: np.ndarray,
+    height: int,
+    width: int,
+    escaped: np.ndarray | None = None,
+) -> np.ndarray:
     """Codes to the image (H, W, 3) uint8, deblocked if the codec can; encoder and decoder both come here.
 
     Args:
         codec: whose codes.
-        networks: (R, C) uint8.
+        networks: (R, C) uint8; beyond the last: escape blocks.
         codes: (R, C, Kmax) uint8 bits.
         height: H, of which R blocks are enough.
         width: likewise.
+        escaped: (n, 32, 32, 3) uint8 pixels of the escape blocks in raster order, which stay as they are.
     """
     rows, columns = networks.shape
     image = np.empty((rows * BLOCK, columns * BLOCK, 3), np.uint8)
     blocks = image.reshape(rows, BLOCK, columns, BLOCK, 3).swapaxes(1, 2)  # a view: what it gets, the image gets
-    for n in np.unique(networks):
+    done = networks >= len(codec.decoders)
+    if escaped is not None:
+        blocks[done] = escaped
+    for n in np.unique(networks[~done]):
         own = networks == n
         blocks[own] = decode_blocks(codec.decoders[n], codes[own, : codec.code_lengths[n]])
-    image = image[:height, :width]
-    return np.ascontiguousarray(image) if codec.deblocking is None else deblocked(codec.deblocking, image)
+    if codec.deblocking is None:
+        return np.ascontiguousarray(image[:height, :width])
+    filtered = deblocked(codec.deblocking, image[:height, :width])
+    for row, column in np.argwhere(done):
+        place = slice(BLOCK * row, BLOCK * (row + 1)), slice(BLOCK * column, BLOCK * (column + 1))
+        filtered[place] = image[:height, :width][place]
+    return filtered
 
 
-def deblocked(network: keras.Model, image: np.ndarray, tile: int = _TILE) -> np.ndarray:
+def deblocked(network: Deblocking, image: np.ndarray, tile: int = _TILE) -> np.ndarray:
     """An image (H, W, 3) uint8 filtered tile by tile, which takes bounded memory and gives what the whole would.
 
     Height and width that are no multiples of 8 go on with the edge. Tiles overlap by more than the network sees, and
@@ -61,7 +77,7 @@ def deblocked(network: keras.Model, image: np.ndarray, tile: int = _TILE) -> np.
     return np.ascontiguousarray(result[:height, :width])
 
 
-def encode_blocks(encoder: keras.Model, blocks: np.ndarray) -> np.ndarray:
+def encode_blocks(encoder: Network, blocks: np.ndarray) -> np.ndarray:
     """(..., 32, 32, 3) uint8 -> (..., K) uint8 bits."""
     flat = blocks.reshape(-1, BLOCK, BLOCK, 3)
     starts = progress(range(0, len(flat), BATCH), "encode", encoder.output_shape[-1])
@@ -72,7 +88,7 @@ def encode_blocks(encoder: keras.Model, blocks: np.ndarray) -> np.ndarray:
     return codes.reshape(*blocks.shape[:-3], -1)
 
 
-def decode_blocks(decoder: keras.Model, codes: np.ndarray) -> np.ndarray:
+def decode_blocks(decoder: Network, codes: np.ndarray) -> np.ndarray:
     """(n, K) uint8 bits -> (n, 32, 32, 3) uint8."""
     blocks = np.empty((len(codes), BLOCK, BLOCK, 3), np.uint8)
     for start in progress(range(0, len(codes), BATCH), "decode", codes.shape[-1]):
@@ -85,7 +101,7 @@ def _eight_bits(pixels: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(pixels, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
-def run(network: keras.Model, rows: np.ndarray) -> np.ndarray:
+def run(network: Network, rows: np.ndarray) -> np.ndarray:
     """A batch of up to its size, filled up with its last row."""
     filled = np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), 0)])
     return np.asarray(network.predict_on_batch(filled))[: len(rows)]

@@ -1,14 +1,19 @@
 """The command line of the codec: its files, what it prints, and what it refuses."""
 
+import io
+import os
+import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from neural_compression import codec as command
-from neural_compression.codec import encode
+from neural_compression.codec import decode, encode
 from neural_compression.networks.codec_file import load
+from tests.children import ROOT
 from tests.neural_compression.small_codec import picture
 
 
@@ -32,14 +37,14 @@ def test_command_line(codec, codec_path, loaded, tmp_path, monkeypatch, capsys):
     assert file.read_bytes() == data
     printed = capsys.readouterr().out
     assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel, PSNR {encoded.psnr:.2f} dB" in printed
-    assert "0 % with 8 bits, 100 % with 16 bits, 0 % with 24 bits" in printed
+    assert "0 % with 8 bits, 100 % with 16 bits, 0 % with 24 bits, 0 % without a network" in printed
     run(monkeypatch, "decode", file, out, *model)
     np.testing.assert_array_equal(cv2.imread(str(out))[..., ::-1], encoded.reconstruction)
     assert "90 × 60 pixels" in capsys.readouterr().out
     run(monkeypatch, "info", file, *model)
     printed = capsys.readouterr().out
     assert f"{len(data)} bytes, {encoded.bits_per_pixel:.4f} bits per pixel" in printed and "mode context" in printed
-    assert "bits: 176 header, 8 networks, 96 codes" in printed and "100 % with 16 bits" in printed
+    assert "bits: 176 header, 8 networks, 96 codes, 0 escape blocks" in printed and "100 % with 16 bits" in printed
     for ships, shares in ((codec_path, True), (tmp_path / "none.npz", False)):
         monkeypatch.setattr(command, "MODEL", ships)
         run(monkeypatch, "info", file)
@@ -60,7 +65,7 @@ def test_command_line_aims_at_the_rate_of_comparisons(codec, codec_path, loaded,
     for arguments in ((), ("--target-bpp", 0.4), ("--target-psnr", 30, "--mode", "publication", "--optimize", "code")):
         run(monkeypatch, "encode", png, tmp_path / "a.nbc", "--overwrite", "--model", codec_path, *arguments)
     plain = {"target_psnr": None, "target_bpp": None, "network": None}
-    plain |= {"selection": "lagrangian", "optimize": "off", "mode": "context"}
+    plain |= {"selection": "lagrangian", "optimize": "off", "mode": "context", "escape": True}
     assert options == [
         plain | {"target_bpp": 0.15},
         plain | {"target_bpp": 0.4},
@@ -79,16 +84,27 @@ def test_command_line_refuses_in_a_sentence(codec_path, loaded, tmp_path, monkey
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "cut.png").write_bytes(png.read_bytes()[:60])
     (tmp_path / "cut.nbc").write_bytes(before[:-3])
+    (tmp_path / "hard.png").hardlink_to(png)
+    (tmp_path / "soft.png").symlink_to(png)
+    (tmp_path / "file.png").write_bytes(before)
+    (tmp_path / "x").mkdir()
+    pixels = png.read_bytes()
     monkeypatch.setattr(command, "MODEL", tmp_path / "shipped.npz")
     for arguments, sentence in (
         (("encode", png, file, *model), "a.nbc exists; pass --overwrite"),
         (("encode", tmp_path / "none.png", tmp_path / "b", *model), "none.png cannot be read"),
         (("encode", tmp_path / "text.png", tmp_path / "b", *model), "text.png cannot be read"),
         (("encode", tmp_path / "cut.png", tmp_path / "b", *model), "cut.png cannot be read"),
-        (("encode", tmp_path / "alpha.png", tmp_path / "b", *model), "alpha.png has an alpha channel"),
-        (("encode", tmp_path / "deep.png", tmp_path / "b", *model), "deep.png has uint16"),
+        (("encode", tmp_path / "alpha.png", tmp_path / "b", *model), "alpha.png has transparent pixels"),
+        (("encode", tmp_path / "deep.png", tmp_path / "b", *model), "deep.png has more; convert"),
         (("encode", png, tmp_path / "no" / "b", *model), "its folder does not exist"),
-        (("encode", png, file, "--overwrite", "--target-bpp", 90, *model), "nearest that this image can have"),
+        (("encode", png, png, "--overwrite", *model), "in.png is read by this very command, so it cannot be replaced"),
+        (("encode", png, tmp_path / "hard.png", "--overwrite", *model), "hard.png is read by this very command"),
+        (("encode", png, tmp_path / "soft.png", "--overwrite", *model), "soft.png is read by this very command"),
+        (("encode", png, tmp_path / "x" / ".." / "in.png", "--overwrite", *model), "is read by this very command"),
+        (("encode", png, codec_path, "--overwrite", *model), "is read by this very command"),
+        (("decode", tmp_path / "file.png", tmp_path / "file.png", "--overwrite", *model), "is read by this very"),
+        (("encode", png, "/dev/null", "--overwrite", *model), "/dev/null exists and is no regular file"),
         (("encode", png, tmp_path / "b", "--model", tmp_path / "none.npz"), "There is no trained codec"),
         (("encode", png, tmp_path / "b", "--model", tmp_path / "shipped.npz"), "No codec ships here"),
         (("decode", file, tmp_path / "b.xyz", *model), "suffix of no image format"),
@@ -100,5 +116,69 @@ def test_command_line_refuses_in_a_sentence(codec_path, loaded, tmp_path, monkey
     ):
         with pytest.raises(ValueError, match=sentence):
             run(monkeypatch, *arguments)
-    assert file.read_bytes() == before
+    assert file.read_bytes() == before and png.read_bytes() == pixels
+    assert (tmp_path / "file.png").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith((".", "b"))]
+
+
+def test_targets_that_are_missed_are_said_in_the_same_line(codec_path, loaded, tmp_path, monkeypatch, capsys):
+    png, file = tmp_path / "in.png", tmp_path / "a.nbc"
+    cv2.imwrite(str(png), picture(40, 40))
+    for arguments, missed in (
+        (("--target-bpp", 0.01), "; the smallest file takes 0."),
+        (("--target-psnr", 70), "below the 70 that it should have; blocks: "),
+        ((), None),
+    ):
+        run(monkeypatch, "encode", png, file, "--overwrite", *arguments, "--model", codec_path)
+        (line,) = capsys.readouterr().out.splitlines()
+        assert file.stat().st_size > 22 and (missed is None or missed in line)
+
+
+def test_what_was_converted_is_said(codec_path, loaded, tmp_path, monkeypatch, capsys):
+    png = tmp_path / "in.png"
+    Image.fromarray(picture(40, 40)).save(png, icc_profile=b"nothing")
+    run(monkeypatch, "encode", png, tmp_path / "a.nbc", "--network", 1, "--model", codec_path)
+    note, _ = capsys.readouterr().out.splitlines()
+    assert note.startswith("Its color profile is left out")
+
+
+def test_standard_streams(codec, codec_path, loaded, monkeypatch):
+    """Images by content, PNG on the way out; what is said goes to stderr then."""
+    pixels, model = picture(40, 50), ("--model", codec_path)
+
+    def piped(data, *arguments):
+        streams = [io.TextIOWrapper(io.BytesIO(given)) for given in (data, b"", b"")]
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams):
+            monkeypatch.setattr(sys, name, stream)
+        run(monkeypatch, *arguments)
+        for stream in streams[1:]:
+            stream.flush()
+        return streams[1].buffer.getvalue(), streams[2].buffer.getvalue().decode()
+
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {})):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, kind, **options)
+        data, said = piped(stream.getvalue(), "encode", "-", "-", "--network", 2, *model)
+        assert data == encode(codec, pixels, network=2)[0] and f"-: {len(data)} bytes" in said
+    image, said = piped(data, "decode", "-", "-", *model)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image))), decode(codec, data))
+    assert image.startswith(b"\x89PNG") and "50 × 40 pixels" in said
+    printed, _ = piped(data, "info", "-", *model)
+    assert b"50 \xc3\x97 40 pixels" in printed
+
+
+def test_coding_loads_no_framework(tmp_path):
+    """In a fresh process with the codec that ships, from the import of the command to files that are written."""
+    program = (
+        "import sys; from neural_compression import codec\n"
+        "for arguments in sys.argv[1].split(';'):\n"
+        "    sys.argv = ['codec', *arguments.split()]; codec.main()\n"
+        "print('loaded', sorted({'keras', 'tensorflow', 'jax', 'torch', 'pandas'} & set(sys.modules)))"
+    )
+    cv2.imwrite(str(tmp_path / "in.png"), picture(40, 40))
+    commands = "encode in.png a.nbc;info a.nbc;decode a.nbc out.png"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    printed = subprocess.run(
+        [sys.executable, "-c", program, commands], cwd=tmp_path, env=environment, check=True, capture_output=True
+    ).stdout.decode()
+    assert printed.splitlines()[-1] == "loaded []" and (tmp_path / "out.png").exists()

@@ -56,4 +56,4 @@ def measured(codec: TrainedCodec, name: str, steps: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    measures.report(**measured(load(MODEL), sys.argv[1], int(sys.argv[2])))
+    measures.report(**measured(load(MODEL).in_keras, sys.argv[1], int(sys.argv[2])))

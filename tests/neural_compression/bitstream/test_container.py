@@ -4,6 +4,7 @@ import struct
 import time
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,9 +68,12 @@ def test_all_values_come_back(height, width, context, gray, indicators, code):
 
 def test_bytes_by_hand():
     container = Container(MARK, "context", 512, 768, True, b"ab", b"cdef")
-    content = b"NBC" + b"\1" + MARK + b"\3" + b"\0\2" + b"\0\3" + b"\2" + b"ab" + b"cdef"
+    content = b"NBC" + b"\2" + MARK + b"\3" + b"\0\2" + b"\0\3" + b"\2" + b"ab" + b"cdef"
     assert pack(container) == content + zlib.crc32(content).to_bytes(4, "little")
-    assert pack(container).hex() == "4e4243010102030405060708030002000302616263646566a3a29a1c"
+    escaped = replace(container, escape=b"xyz", step=9)
+    content = content[:12] + b"\7" + content[13:18] + b"\x09\3" + b"ab" + b"xyz" + b"cdef"
+    assert pack(escaped) == content + zlib.crc32(content).to_bytes(4, "little")
+    assert unpack(pack(escaped)) == escaped and unpack(pack(replace(container, escape=b""))).escape == b""
     long = pack(Container(MARK, "publication", 1, 1, False, bytes(300), b""))
     assert long[12:13] == b"\0" and long[17:19] == bytes([300 % 128 + 128, 300 // 128])
     assert unpack(long).indicators == bytes(300)
@@ -107,16 +111,22 @@ def changed(place, value):
         (CONTENT[:30], "damaged or cut short, its checksum does not fit; fetch it again"),
         (CONTENT + bytes(4), "damaged or cut short"),
         (sealed(CONTENT) + b"\0", "damaged or cut short"),
-        (b"NBC\2", "version 1 are read, got version 2; update this package"),
-        (changed(3, b"\0"), "version 1 are read, got version 0"),
+        (
+            b"NBC\1",
+            "version 2 are read, got version 1; decode it with the package of that version, or encode the image",
+        ),
+        (changed(3, b"\0"), "version 2 are read, got version 0"),
         (changed(4, b"\0"), "needs model 0002030405060708, got model 0102030405060708; load the one that wrote it"),
-        (changed(12, b"\4"), "Flags must be below 4, got 4; update"),
+        (changed(12, b"\x08"), "Flags must be below 8, got 8; update"),
         (changed(13, b"\0\0"), "from 1 to 65535, got 0 and 193; pass an image of that size"),
         (changed(15, b"\0\0"), "from 1 to 65535, got 157 and 0"),
         (changed(17, b"\x7f\0"), r"vector takes 127 bytes, got \d+; fetch the file whole"),
         (changed(17, b"\x80\x00"), "written in no known way"),
         (changed(17, b"\xff\xff\xff"), "written in no known way"),
         (sealed(CONTENT[:17] + b"\xff"), "written in no known way"),
+        (changed(12, b"\5"), r"The escape blocks take \d+ bytes, got \d+; fetch the file whole"),
+        (sealed(CONTENT[:12] + b"\5" + CONTENT[13:18]), "ends before its escape blocks; fetch it whole"),
+        (sealed(CONTENT[:12] + b"\5" + CONTENT[13:17] + b"\0\7\xff"), "written in no known way"),
         (changed(13, b"\xff\xff\xff\xff"), "up to 268435456 pixels, got 4294967296 in whole blocks; cut it, or allow"),
         (changed(13, b"\x00\x80\x00\x80"), "up to 268435456 pixels, got 1073741824"),
     ],
@@ -127,6 +137,11 @@ def test_bad_files_are_named(data, message):
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
 
 
+class _Long(bytes):
+    def __len__(self):
+        return 2**28
+
+
 @pytest.mark.parametrize(
     "changed, message",
     [
@@ -135,6 +150,7 @@ def test_bad_files_are_named(data, message):
         ({"mode": "jpeg"}, r"mode must be one of \('publication', 'context'\), got 'jpeg'; choose one"),
         ({"height": 65536}, "from 1 to 65535, got 65536 and 7"),
         ({"width": 0}, "got 5 and 0"),
+        ({"escape": _Long()}, "Escape blocks must have less than 256 MiB, got 268435456 bytes; cut the image"),
         ({"indicators": bytes(2**21)}, "less than 2 MiB, got 2097152 bytes"),
         ({"height": 65535, "width": 65535}, "up to 268435456 pixels, got 4294967296"),
     ],
@@ -169,7 +185,7 @@ def test_every_flipped_bit_and_every_truncation_is_named(mode):
 @pytest.mark.parametrize("flags", [0, 1])
 def test_bombs_are_refused_before_memory_is_taken(flags):
     """30 bytes that claim 268 megapixels, with a checksum that fits: the image would take 5 million bits."""
-    bomb = sealed(b"NBC\1" + MARK + bytes([flags]) + struct.pack("<HH", 16384, 16384) + b"\0" + bytes(8))
+    bomb = sealed(b"NBC\2" + MARK + bytes([flags]) + struct.pack("<HH", 16384, 16384) + b"\0" + bytes(8))
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="8 bytes cannot hold 2097152 decisions; pass the stream whole"):

@@ -212,7 +212,7 @@ ZEROS = np.zeros((2, 2), np.uint8)
     [
         (lambda: encode_codes([], ZEROS, ZEROS[..., None]), "a bit model for each network, got none; load"),
         (lambda: encode_codes(MODELS, ZEROS[0], ZEROS), r"\(R, C\) uint8 with a block or more, got uint8 of \(2,\)"),
-        (lambda: encode_codes(MODELS, ZEROS + 3, ZEROS), "must be below 3, got 3; use the models that belong"),
+        (lambda: encode_codes(MODELS, ZEROS + 4, ZEROS), "must be below 4, got 4; use the models that belong"),
         (
             lambda: encode_codes(MODELS, ZEROS, ZEROS),
             r"uint8 of shape \(2, 2\) and 1 bits or more, got uint8 of \(2, 2\)",

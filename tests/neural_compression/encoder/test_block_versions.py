@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neural_compression.encoder import block_versions, mode_decision
+from neural_compression.encoder import block_versions, code_optimization, mode_decision
 from neural_compression.encoder.block_versions import BlockVersions
 from neural_compression.networks.blocks import to_blocks
 from neural_compression.networks.decode import decode_blocks, reconstruct
@@ -42,7 +42,7 @@ def test_codes_of_one_network_are_optimized_by_way_of_its_encoder(codec, monkeyp
         calls.append((network, blocks, options))
         return np.ones((len(blocks), 16), np.uint8), None
 
-    monkeypatch.setattr(block_versions, "optimize_by_encoder", all_ones)
+    monkeypatch.setattr(code_optimization, "optimize_by_encoder", all_ones)
     monkeypatch.setattr(block_versions, "_OPTIMIZED_AT_ONCE", 4)
     before = BlockVersions.of(codec, image)
     after = before.optimized(codec, 40, 90, weight=3.0, how="encoder", only=1)

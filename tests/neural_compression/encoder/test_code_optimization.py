@@ -72,7 +72,7 @@ def test_encoder_way(codec, blocks):
 
 def test_the_encoder_of_a_loaded_codec_learns(tmp_path, blocks):
     """Its layers are frozen, which a copy of it takes over."""
-    loaded = save_codec(tmp_path / "codec.npz", deblocking=False)
+    loaded = save_codec(tmp_path / "codec.npz", deblocking=False).in_keras
     first, last = (optimize_by_encoder(loaded, 1, blocks[:4], steps=steps, learning_rate=0.02)[1] for steps in (0, 20))
     assert last.mean() < 0.999 * first.mean()
     assert not loaded.encoders[1].trainable_variables

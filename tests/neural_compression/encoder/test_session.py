@@ -47,37 +47,46 @@ def test_bisection_ends_after_twelve_steps():
 
 
 @pytest.mark.parametrize("selection, ends", [("lagrangian", (25.0, -5.0)), ("publication", (0.0, 100.0))])
-@pytest.mark.parametrize("rate", [0.2019, 0.2021])
-def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rate):
-    """PSNRs to 0.02 dB. Rates to 1 %: half of it of what is expected, and where a file differs of files themselves."""
-    searches = []
+@pytest.mark.parametrize("rate, searches", [(0.1985, 1), (0.2001, 4), (0.1979, 4)])
+def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rate, searches):
+    """PSNRs to 0.02 dB. Rates to 1 % from below: by what is expected, corrected twice, then by files themselves."""
+    calls = []
 
-    def record(choose, measure, *rest, may_miss=False):
-        searches.append((measure("map"), *rest[:2], may_miss))
+    def record(choose, measure, *rest, may_miss):
+        calls.append((measure("map"), *rest, may_miss))
         return f"quality of {choose(3)}"
 
     monkeypatch.setattr(session, "bisect", record)
     known = SimpleNamespace(
         choose=lambda selection, quality: f"map by {selection}",
-        expected=lambda networks: f"expected of {networks}",
+        expected=lambda networks: 0.19,
         file=lambda networks: f"file of {networks}",
         bits_per_pixel=lambda file: rate if file.startswith("file of map") else None,
         decoded=lambda networks: f"image of {networks}",
-        psnr=lambda image: f"PSNR of {image}",
+        psnr=lambda image: 29.0 if image == f"image of map by {selection}" else f"PSNR of {image}",
     )
     quality = f"quality of map by {selection}"
     assert session.quality_for(known, selection, 30.0, None) == quality
     target = Target(30.0, 0.02, "a PSNR of {:.2f} dB", False)
-    assert searches == [("PSNR of image of map", ends, target, False)]
-    searches.clear()
-    assert session.quality_for(known, selection, None, 0.2, may_miss=True) == quality
-    near, whole = (Target(0.2, tolerance, "{:.4f} bits per pixel", True) for tolerance in (0.001, 0.002))
-    expected = [("expected of map", ends, near)]
-    if rate > 0.2 * 1.01:
-        expected.append((rate, ends, whole))
-    assert [search[:3] for search in searches] == expected
+    assert calls == [("PSNR of image of map", ends, target, True)]
+    calls.clear()
+    assert session.quality_for(known, selection, None, 0.2) == quality
+    corrected = 0.2 - 0.0005 - (rate - 0.19)
+    aims = [(0.19, 0.2, 0.001), (0.19, corrected, 0.001), (0.19, corrected, 0.001), (rate, 0.2, 0.002)][:searches]
+    assert [(c[0], c[2].value, c[2].tolerance) for c in calls] == [pytest.approx(aim) for aim in aims]
+    assert all(c[1] == ends and c[2].at_most and c[3] for c in calls)
     with pytest.raises(ValueError, match="A target is needed: pass psnr or bpp"):
         session.quality_for(known, selection, None, None)
+
+
+@pytest.mark.parametrize("rate, end", [(0.21, 25.0), (0.1, -5.0)])
+def test_the_ends_are_taken_where_nothing_is_smaller_or_larger(monkeypatch, rate, end):
+    monkeypatch.setattr(session, "bisect", lambda *_, may_miss: calls.append(1) or end)
+    known = SimpleNamespace(
+        choose=lambda *_: "map", expected=lambda _: rate, file=lambda _: b"", bits_per_pixel=lambda _: rate
+    )
+    calls = []
+    assert session.quality_for(known, "lagrangian", None, 0.2) == end and len(calls) == 1
 
 
 def test_mean_of_channels_is_rounded():

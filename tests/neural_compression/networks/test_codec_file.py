@@ -55,13 +55,14 @@ def test_a_loaded_codec_is_frozen_and_has_its_settings(saved):
         "growing": "upsampling",
         "deblocking_width": 2,
     }
-    for network in (*codec.encoders, *codec.decoders, codec.deblocking):
+    keras = codec.in_keras
+    for network in (*keras.encoders, *keras.decoders, keras.deblocking):
         assert network.weights and not network.trainable_variables
 
 
 def test_a_codec_computes_in_float32_whatever_the_policy(saved):
     with precision("mixed_bfloat16"):
-        codec = load(saved[1])
+        codec = load(saved[1]).in_keras
     for network in (*codec.encoders, *codec.decoders, codec.deblocking):
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
 
