@@ -56,6 +56,12 @@ def settings_of(values: Mapping[str, Any], config_class: type[RunConfig]) -> dic
     }
 
 
+def with_defaults(identity: Mapping[str, Any], config_class: type[RunConfig]) -> dict[str, Any]:
+    """An identity with all fields of a class: one that came later had its default, which is what was done before."""
+    defaults = settings_of(to_json(config_class()), config_class)
+    return {**identity, **{part: {**values, **identity.get(part, {})} for part, values in defaults.items()}}
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What a run would have to change to be another one, in words; data of which nothing is known do not differ."""
     changes = [

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import filelock
 
 from common.experiments.config import Config, RunConfig, from_json, to_json
-from common.experiments.identity import IDENTITY, differences, identity_of, read_identity, settings_of
+from common.experiments.identity import IDENTITY, differences, identity_of, read_identity, settings_of, with_defaults
 from common.files import json_text, write_json
 
 Trial = TypeVar("Trial")
@@ -92,7 +92,8 @@ def refuse_another(run: Path, config: RunConfig, identity: dict[str, Any] | None
     if before is None:
         return
     now = identity or {**settings_of(to_json(config), type(config)), "files": before.get("files", {}), "data": {}}
-    changes = differences({"files": now["files"], "data": {}, **before}, now)
+    before = with_defaults({"files": now["files"], "data": {}, **before}, type(config))
+    changes = differences(before, now)
     if changes:
         growing = " and ".join(["seeds may be added", *(f"{name} raised" for name in config.EXTENDABLE)])
         ends = getattr(config, "epochs", 0) > (before["settings"].get("epochs") or sys.maxsize)
@@ -118,7 +119,10 @@ def open_run(config: RunConfig, project: str, identity: dict[str, Any] | None = 
     refuse_another(run, config, identity)
     run.mkdir(parents=True, exist_ok=True)
     known = read_identity(run) or identity
-    _write_changed(run / IDENTITY, {**identity, "data": identity["data"] or known["data"]})
+    # Files are bound to the settings as they were written, be it without fields that came later.
+    _write_changed(
+        run / IDENTITY, {**identity, "settings": known["settings"], "data": identity["data"] or known["data"]}
+    )
     _write_changed(run / "config.json", to_json(config))
     return run
 
@@ -152,8 +156,9 @@ def load_config(run: Path, config_class: type[Config]) -> Config:
         config = from_json(values, config_class)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a config: {error}") from error
-    identity = read_identity(Path(run))
-    if identity is not None and (now := settings_of(to_json(config), config_class)) != {k: identity[k] for k in now}:
+    known, now = read_identity(Path(run)), settings_of(to_json(config), config_class)
+    identity = known and with_defaults(known, config_class)
+    if identity is not None and now != {k: identity[k] for k in now}:
         changes = "; ".join(differences(identity, {**identity, **now})) or "seeds or epochs were added"
         raise ValueError(
             f"{path} is not what was trained with ({changes}). Put it back, or give the command that trained the run."

@@ -42,9 +42,9 @@ def run(tmp_path_factory):
 
 # Of the last pass of each stage of the first network, from seed 0. A change of these is a change of results.
 GOLDEN_LOSSES = {
-    "tensorflow": {".": 0.10620, "expert": 0.08877, "decoder": 0.08638},
-    "jax": {".": 0.10519, "expert": 0.08552, "decoder": 0.07533},
-    "torch": {".": 0.11162, "expert": 0.09320, "decoder": 0.09349},
+    "tensorflow": {".": 0.10902, "expert": 0.09472, "decoder": 0.09466},
+    "jax": {".": 0.11229, "expert": 0.09645, "decoder": 0.09636},
+    "torch": {".": 0.11259, "expert": 0.09732, "decoder": 0.09722},
 }[keras.backend.backend()]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from common.experiments.config import RunConfig
 from common.experiments.environment import read_environment, source_files, starting
-from common.experiments.identity import cached_json
+from common.experiments.identity import IDENTITY, cached_json, stamp_of
 from common.experiments.run_folder import finished_trials, load_config, newest_run, open_run
 from common.files import write_json
 from tests.helpers import ROOT
@@ -54,6 +54,21 @@ def test_run_folder_takes_more_seeds_and_gives_none_up(tmp_path):
         assert open_run(replace(config, seeds=(0, 1, 3)), "project") == run
         assert json.load(held)["seeds"] == [0, 3]
     assert load_config(run, Example).seeds == (0, 1, 3)
+
+
+def test_a_field_that_came_later_had_its_default(tmp_path):
+    """The run goes on and is reported, its files stay bound to it, and another value of the field is refused."""
+    config = Example(name="run", runs_dir=tmp_path)
+    run = open_run(config, "project")
+    path = run / IDENTITY
+    identity = json.loads(path.read_text())
+    del identity["settings"]["rate"]
+    write_json(path, identity)
+    stamp, content = stamp_of(run), path.read_text()
+    assert open_run(config, "project") == run and load_config(run, Example) == config
+    assert stamp_of(run) == stamp and path.read_text() == content
+    with pytest.raises(ValueError, match=r"holds another run \(rate was 0.5 and is now 0.25\)"):
+        open_run(replace(config, rate=0.25), "project")
 
 
 def test_folder_with_other_content_is_not_touched(tmp_path):
