@@ -22,6 +22,7 @@ from .data import Photographs, read, read_photographs
 from .encoder.session import Optimize
 from .evaluation import classical
 from .evaluation.compare import (
+    LEAST_ESCAPED,
     at_rate,
     by_quality,
     compare,
@@ -64,11 +65,12 @@ def evaluate_trial(
         return record
 
     def make() -> dict[str, Any]:
-        sessions = sessions_for(load(folder / CODEC), data.test)
-        return {how: asdict(optimized_at_rate(sessions, TARGET_BPP, how, record["at_rate"]["setting"]))}
+        quality = record["at_rate"]["setting"]
+        points = optimized_at_rate(load(folder / CODEC), data.test, TARGET_BPP, how, quality)
+        return {name: asdict(point) for name, point in points.items()}
 
     optimized = cached_json(folder / f"optimized-{how}.json", inputs, __name__, make)
-    return record | {"optimized": {how: optimized[how]}}
+    return record | {"optimized": {name: optimized[name] for name in (how, f"{how} and escape")}}
 
 
 def codec_record(config: Config, trial: Trial, data: Photographs, folder: Path) -> dict[str, Any]:
@@ -86,6 +88,8 @@ def codec_record(config: Config, trial: Trial, data: Photographs, folder: Path) 
         }
     record["by_quality"] = asdict(by_quality(as_published, BASELINE_BPP))
     record["at_rate"] = asdict(at_rate(in_context, TARGET_BPP))
+    escaping = sessions_for(codec, data.test, escape=True)
+    record["escape"] = asdict(at_rate(escaping, TARGET_BPP, LEAST_ESCAPED))
     return record | {"curve": [asdict(point) for point in curve(in_context)]}
 
 

@@ -19,7 +19,12 @@ FIGURES = {
     "crops.png": "A part of the first photograph, coded with at most the bits that ours takes; where a codec can.",
     "networks.png": "The network that each of its blocks takes.",
 }
-_OPTIMIZED = {"code": "codes optimized", "encoder": "encoder optimized per block"}
+_OPTIMIZED = {
+    "code": "codes optimized",
+    "code and escape": "codes optimized, with escape blocks",
+    "encoder": "encoder optimized per block",
+    "encoder and escape": "encoder optimized per block, with escape blocks",
+}
 _COLUMNS = ["coded by", "mode", "dataset PSNR (dB)", "mean PSNR (dB)", "bits per pixel"]
 
 
@@ -45,6 +50,9 @@ def run_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
             ]
         )
         rows.append(["one λ for all photographs", "context", *_cells([record["at_rate"] for record in records])])
+        if "escape" in records[0]:
+            points = [record["escape"] for record in records]
+            rows.append(["one λ for all photographs, with escape blocks", "context", *_cells(points)])
         for how in records[0].get("optimized", ()):
             points = [record["optimized"][how] for record in records]
             rows.append([f"one λ, {_OPTIMIZED[how]}", "context", *_cells(points)])
@@ -75,6 +83,8 @@ def comparison_table(records: Sequence[dict[str, Any]], others: dict[str, list[d
     The last column is how much more of a classical codec's rate ours takes at equal dataset PSNR, on average.
     """
     rows = [["ours", *_cells([record["at_rate"] for record in records]), None]]
+    if "escape" in records[0]:
+        rows.append(["ours, with escape blocks", *_cells([record["escape"] for record in records]), None])
     for how in records[0].get("optimized", ()):
         rows.append([f"ours, {_OPTIMIZED[how]}", *_cells([r["optimized"][how] for r in records]), None])
     for name, points in others.items():

@@ -45,7 +45,7 @@ class BlockVersions:
         return cls(blocks, 3 * counted.sum((2, 3)), tuple(codes), np.stack(errors))
 
     def optimized(
-        self, codec: TrainedCodec, height: int, width: int, *, weight: float, how: str, only: int | None = None
+        self, codec: TrainedCodec, height: int, width: int, *, weight: float, how: str, networks: Sequence[int]
     ) -> "BlockVersions":
         """The same with optimized codes, see `code_optimization`.
 
@@ -55,10 +55,10 @@ class BlockVersions:
             width: likewise.
             weight: λ, the squared error of 8-bit samples that a bit is worth; 0 minimizes the error alone.
             how: "code", or "encoder" as in the publication.
-            only: the network whose codes are wanted; None: those of all.
+            networks: whose codes are wanted.
         """
         counted, codes, errors = inside(height, width), list(self.codes), self.errors.copy()
-        for n in range(len(codes)) if only is None else [only]:
+        for n in networks:
             codes[n] = _optimized(codec, n, self.blocks, codes[n], weight / 255**2, how)
             errors[n] = _errors(codec.decoders[n], codes[n], self.blocks, counted)
         return replace(self, codes=tuple(codes), errors=errors)

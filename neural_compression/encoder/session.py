@@ -61,10 +61,19 @@ class EncodeSession:
         other._mode, other._costs = mode, self.versions.costs(self._codec.bit_models, mode)
         return other
 
+    def without_escape(self) -> "EncodeSession":
+        """The same without escape blocks, for which no network runs again."""
+        other = copy.copy(self)
+        other._escape = False
+        return other
+
     def optimize(self, weight: float, how: Optimize, only: int | None) -> None:
-        """Changes the codes; arguments as for `BlockVersions.optimized`."""
+        """Changes the codes of one network, or of those that λ chooses; arguments as for `BlockVersions.optimized`."""
+        used = np.arange(self._number) if only is None else np.array([only])
+        if only is None and weight:
+            used = np.unique(mode_decision.by_lagrangian(self.versions.errors, self._costs, weight))
         size = self.image.shape[:2]
-        self.versions = self.versions.optimized(self._codec, *size, weight=weight, how=how, only=only)
+        self.versions = self.versions.optimized(self._codec, *size, weight=weight, how=how, networks=used.tolist())
         self._costs = self.versions.costs(self._codec.bit_models, self._mode)
 
     def choose(self, selection: Selection, quality: float) -> np.ndarray:

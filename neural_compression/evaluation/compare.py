@@ -26,12 +26,17 @@ from . import classical, plots
 from .rate_distortion import Point, dataset_psnr, point, squared_error
 
 _POINTS = 8  # of our curve
+LEAST_ESCAPED = 3.0  # log λ, far beyond the rates of interest: with less, escape blocks take many bits, and long
 _SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
 
 
-def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray]) -> list[EncodeSession]:
-    """What the networks make of each image (H, W, 3) uint8, to be written with the learned context."""
-    return [EncodeSession(codec, image, "context") for image in tqdm(images, "encode", delay=2, leave=False)]
+def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray], escape: bool = False) -> list[EncodeSession]:
+    """What the networks make of each image (H, W, 3) uint8, to be written with the learned context.
+
+    With `escape`, blocks may also be coded without a network, as the command line does.
+    """
+    bar = tqdm(images, "encode", delay=2, leave=False)
+    return [EncodeSession(codec, image, "context", escape=escape) for image in bar]
 
 
 def squared_errors(sessions: Sequence[EncodeSession], networks: Sequence[np.ndarray]) -> list[int]:
@@ -63,17 +68,24 @@ def chosen(sessions: Sequence[EncodeSession], quality: float) -> list[np.ndarray
     return [s.choose("lagrangian", quality) for s in sessions]
 
 
-def at_rate(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> Point:
-    """With one λ for all images, the one whose files come nearest to a rate from below."""
-    return _at_rate(sessions, bits_per_pixel, lambda session, networks: session.bits_per_pixel(session.file(networks)))
+def at_rate(sessions: Sequence[EncodeSession], bits_per_pixel: float, least: float = LOG_WEIGHTS[1]) -> Point:
+    """With one λ for all images, not less than e^least, the one whose files come nearest to a rate from below."""
+
+    def rate(session: EncodeSession, networks: np.ndarray) -> float:
+        return session.bits_per_pixel(session.file(networks))
+
+    return _at_rate(sessions, bits_per_pixel, rate, least)
 
 
 def _at_rate(
-    sessions: Sequence[EncodeSession], bits_per_pixel: float, rate: Callable[[EncodeSession, np.ndarray], float]
+    sessions: Sequence[EncodeSession],
+    bits_per_pixel: float,
+    rate: Callable[[EncodeSession, np.ndarray], float],
+    least: float = LOG_WEIGHTS[1],
 ) -> Point:
     target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
     choose, measure = partial(chosen, sessions), partial(_mean_rate, sessions, rate)
-    quality = bisect(choose, measure, LOG_WEIGHTS, target, may_miss=True)
+    quality = bisect(choose, measure, (LOG_WEIGHTS[0], least), target, may_miss=True)
     return measured(sessions, chosen(sessions, quality), quality)
 
 
@@ -98,11 +110,15 @@ def by_quality(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> Poin
     return measured(sessions, choose(quality), quality)
 
 
-def optimized_at_rate(sessions: Sequence[EncodeSession], bits_per_pixel: float, how: Optimize, quality: float) -> Point:
-    """The same with codes that are optimized first for a log λ, that of `at_rate`; changes the sessions."""
+def optimized_at_rate(
+    codec: TrainedCodec, images: Sequence[np.ndarray], bits_per_pixel: float, how: Optimize, quality: float
+) -> dict[str, Point]:
+    """The same with codes that are optimized first for a log λ, that of `at_rate`, without and with escape blocks."""
+    sessions = sessions_for(codec, images, escape=True)
     for session in tqdm(sessions, "optimize", leave=False):
         session.optimize(float(np.exp(quality)), how, None)
-    return at_rate(sessions, bits_per_pixel)
+    alone = at_rate([session.without_escape() for session in sessions], bits_per_pixel)
+    return {how: alone, f"{how} and escape": at_rate(sessions, bits_per_pixel, LEAST_ESCAPED)}
 
 
 def curve(sessions: Sequence[EncodeSession]) -> list[Point]:
@@ -167,10 +183,12 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
     folder.mkdir(parents=True, exist_ok=True)
     sessions = sessions_for(codec, images)
     record: dict[str, Any] = {"at_rate": asdict(at_rate(sessions, TARGET_BPP))}
+    record["escape"] = asdict(at_rate(sessions_for(codec, images, escape=True), TARGET_BPP, LEAST_ESCAPED))
     record["curve"] = [asdict(p) for p in curve(sessions)]
     quality = record["at_rate"]["setting"]
     if how != "off":
-        record["optimized"] = {how: asdict(optimized_at_rate(sessions, TARGET_BPP, how, quality))}
+        optimized = optimized_at_rate(codec, images, TARGET_BPP, how, quality)
+        record["optimized"] = {name: asdict(point) for name, point in optimized.items()}
     others = classical.curves(images, folder)
     points = {"ours": [Point(**values) for values in record["curve"]]}
     report = tables.Report(

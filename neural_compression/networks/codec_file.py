@@ -96,7 +96,7 @@ def save(
     arrays: dict[str, Any] = {"settings": np.frombuffer(head.encode(), "uint8")}
     for i, ((encoder, decoder), bits) in enumerate(zip(networks, bit_models)):
         for part, network in (("encoder", encoder), ("decoder", decoder)):
-            own = pyramid.own_layer(network) if settings["closed_form"] else network
+            own: Any = pyramid.own_layer(network) if settings["closed_form"] else network
             arrays |= {f"{part}{i}/{n}": array.astype(np.float16) for n, array in enumerate(own.get_weights())}
         arrays |= {f"bits{i}/{name}": array for name, array in bits.save().items()}
     if settings["closed_form"]:  # all networks share their convolutions
@@ -169,19 +169,19 @@ def _of_pyramid(
 ) -> list[tuple[inference.Network, inference.Network]]:
     """See `pyramid.build`; what makes logits steeper, which rounding undoes, is left out."""
     analysis, (*synthesis, kernel, bias) = (_weights(part, arrays) for part in ("analysis", "synthesis"))
-    down = [inference.Convolution(*analysis[i : i + 3], stride=2) for i in range(0, len(analysis), 3)]
-    up = [_deconvolution(*synthesis[i : i + 3]) for i in range(0, len(synthesis), 3)]
+    down: list[inference.Layer] = []
+    for i in range(0, len(analysis), 3):
+        down.append(inference.Convolution(analysis[i], analysis[i + 1], analysis[i + 2], stride=2))
+    up: list[inference.Layer] = []
+    for i in range(0, len(synthesis), 3):  # Keras has the kernel of a deconvolution as (3, 3, D, C)
+        transposed = synthesis[i].swapaxes(2, 3)
+        up.append(inference.Growing(transposed, synthesis[i + 1], synthesis[i + 2], transposed=True))
     pixels, networks = inference.Dense(kernel, bias), []
     for i, length in enumerate(lengths):
         code, levels = (inference.Dense(*_weights(f"{part}{i}", arrays)) for part in _PARTS)
-        encoder = *down, inference.flatten, code, inference.sigmoid
-        networks.append(_pair(length, encoder, (levels, inference.one_pixel, *up, pixels)))
+        encoder: list[inference.Layer] = [*down, inference.flatten, code, inference.sigmoid]
+        networks.append(_pair(length, tuple(encoder), (levels, inference.one_pixel, *up, pixels)))
     return networks
-
-
-def _deconvolution(kernel: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> inference.Growing:
-    """Of a kernel (3, 3, D, C)."""
-    return inference.Growing(kernel.swapaxes(2, 3), bias, slope, transposed=True)
 
 
 def _of_convolutions(
@@ -195,7 +195,7 @@ def _of_convolutions(
     ) -> Iterator[inference.Layer]:
         for i in range(0, len(weights) - 2, step):
             kernel, bias, *statistics, slope = weights[i : i + step]
-            kernel = kernel.swapaxes(2, 3) if swapped else kernel  # Keras has that of a deconvolution as (3, 3, D, C)
+            kernel = kernel.swapaxes(2, 3) if swapped else kernel  # as above
             if statistics:
                 kernel, bias = inference.with_batch_normalization(kernel, bias, *statistics)
             yield kind(kernel, bias, slope)

@@ -100,7 +100,6 @@ def test_a_file_is_written_whatever_the_target(codec):
     assert ends[0].missed == f"the smallest file takes {rate} bits per pixel, above the 0.001 that it may have"
     _, best = check(codec, image, target_psnr=60.0, escape=False)
     assert best.missed == f"the best file has {best.psnr:.2f} dB, below the 60 that it should have"
-    assert best.psnr >= max(encoded.psnr for encoded in ends)
     assert check(codec, image, target_psnr=50.0)[1].missed == ""  # with escape blocks
     assert check(codec, image, target_psnr=1.0)[1].missed == check(codec, image, network=1)[1].missed == ""
 
@@ -118,7 +117,7 @@ def test_optimized_codes_are_chosen_by_what_they_take(plain, monkeypatch, mode):
     """In place of an optimization, all bits become 0. Written in another way, they take other bits."""
     monkeypatch.setattr(block_versions, "search_codes", lambda *arguments: np.zeros(arguments[3].shape, np.uint8))
     session = EncodeSession(plain, picture(64, 50), "context").with_mode(mode)
-    session.optimize(1.0, "code", None)
+    session.optimize(0.0, "code", None)
     networks = np.array([[0, 1], [1, 2]], np.uint8)
     zeros = [np.full((4, length), -1, np.int8) for length in (8, 16, 24)]
     none = [0 * own for own in zeros]

@@ -130,6 +130,20 @@ def test_numbers_at_the_publications_rate(evaluated):
     assert_nearest_from_below(ORACLES, point["setting"], 0.148, file_bits)
 
 
+def test_numbers_with_escape_blocks_are_those_of_files_that_decode(evaluated):
+    """As one λ gives them, some blocks without a network; better than with networks alone."""
+    run, record, _ = evaluated
+    point, codec, bits, squares = record["escape"], evaluate.load(run / "seed0" / CODEC), 0, 0
+    for session in compare.sessions_for(codec, IMAGES, escape=True):
+        data = session.file(session.choose("lagrangian", point["setting"]))
+        bits += 8 * len(data)
+        squares += np.square(decode(codec, data).astype(int) - session.image).sum()
+    rate, samples = bits / sum(image[..., 0].size for image in IMAGES), sum(image.size for image in IMAGES)
+    assert point["bits_per_pixel"] == pytest.approx(rate) and rate <= 0.148
+    assert point["dataset_psnr"] == pytest.approx(10 * np.log10(255**2 * samples / squares))
+    assert point["dataset_psnr"] > record["at_rate"]["dataset_psnr"]
+
+
 def test_numbers_of_the_curve(evaluated):
     """Eight rates, evenly on a logarithmic axis from that of the shortest codes to that of the least error."""
     points, ends = evaluated[1]["curve"], [mean_rate(ORACLES, quality, Expected.bits) for quality in (25, -5)]
@@ -146,7 +160,10 @@ def test_numbers_of_the_curve(evaluated):
 
 
 def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
-    """In place of an optimization, all bits become 1. It starts from the encoder's codes and knows λ and neighbors."""
+    """In place of an optimization, all bits become 1. It starts from the encoder's codes and knows λ and neighbors.
+
+    The networks that λ chooses are optimized, of each image.
+    """
     run, record, _ = evaluated
     calls = []
 
@@ -158,14 +175,22 @@ def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
     (again,) = evaluate.evaluate(run, optimize="code")
     assert {**again, "optimized": None} == {**record, "optimized": None}
     point = again["optimized"]["code"]
+    used = [np.unique(o.by_weight(np.exp(record["at_rate"]["setting"]))).tolist() for o in ORACLES]
     brightest = [
-        Expected(o.image, np.stack([np.full((*o.grid, 3), n - 1) for n in mean_codec.LEVELS])) for o in ORACLES
+        Expected(
+            o.image,
+            np.stack(
+                [np.full((*o.grid, 3), n - 1) if i in own else o.levels[i] for i, n in enumerate(mean_codec.LEVELS)]
+            ),
+        )
+        for o, own in zip(ORACLES, used)
     ]
     choices = [oracle.by_weight(np.exp(point["setting"])) for oracle in brightest]
     assert_point(point, mean_codec.point(brightest, choices), point["setting"])
     assert point["bits_per_pixel"] <= 0.148
-    assert [network for network, *_ in calls] == [0, 1, 2] * 2
-    for (network, blocks, codes, options), oracle in zip(calls, [ORACLES[0]] * 3 + [ORACLES[1]] * 3):
+    assert [network for network, *_ in calls] == used[0] + used[1] and len({*used[0], *used[1]}) > 1
+    of_calls = [oracle for oracle, own in zip(ORACLES, used) for _ in own]
+    for (network, blocks, codes, options), oracle in zip(calls, of_calls):
         np.testing.assert_allclose(blocks.sum((1, 2)) * 255, oracle.sums.reshape(-1, 3), rtol=1e-4)
         own = np.array([[oracle.code(network, r, c) for c in range(3)] for r in range(2)])
         np.testing.assert_array_equal(np.rint(codes), own.reshape(6, -1))
@@ -214,6 +239,7 @@ def test_tables_have_these_numbers(evaluated):
         ]
     )
     expected.append(["one λ for all photographs", "context", *cells(record["at_rate"])])
+    expected.append(["one λ for all photographs, with escape blocks", "context", *cells(record["escape"])])
     assert rows_of(text, "2 photographs\n") == expected
     theirs = [flat_point(rate) for rate in (0.12, 0.148, 0.18, 0.22)]
     ours = [[point[name] for point in record["curve"]] for name in ("dataset_psnr", "bits_per_pixel")]
@@ -222,7 +248,8 @@ def test_tables_have_these_numbers(evaluated):
     curves = [pchip_interpolate(q, np.log(r), grid) for q, r in ((theirs, (0.12, 0.148, 0.18, 0.22)), ours)]
     more = 100 * np.expm1(np.mean(curves[1] - curves[0]))
     flat = ["JPEG", *[f"{theirs[1]:.2f}"] * 2, "0.148", f"{more:.0f}"]
-    rows = sorted([["ours", *cells(record["at_rate"]), "–"], flat], key=lambda row: float(row[1]))
+    escape = ["ours, with escape blocks", *cells(record["escape"]), "–"]
+    rows = sorted([["ours", *cells(record["at_rate"]), "–"], escape, flat], key=lambda row: float(row[1]))
     assert rows_of(text, "At 0.148 bits per pixel\n") == rows
 
 
@@ -269,7 +296,7 @@ def test_a_comparison_has_the_numbers_of_an_evaluation(evaluated, tmp_path, monk
     figures.pop("crops.png")
     compared = compare.compare(run / "seed0" / CODEC, IMAGES, tmp_path / "new", "off")
     np.testing.assert_array_equal(figures["crops.png"].axes[0].images[0].get_array(), IMAGES[0][61 // 3 :, 90 // 3 :])
-    assert compared == {name: record[name] for name in ("at_rate", "curve")}
+    assert compared == {name: record[name] for name in ("at_rate", "escape", "curve")}
     report = json.loads((tmp_path / "new/report.json").read_text())
     assert {**report, "classical": None} == {**compared, "classical": None} and list(report["classical"]) == ["JPEG"]
     text = (tmp_path / "new/report.md").read_text()
@@ -281,7 +308,7 @@ def test_nothing_is_computed_twice_from_the_same_codec_and_code(evaluated, monke
     monkeypatch.setattr(evaluate, "sessions_for", None)
     assert evaluate.evaluate(run) == [record]
     calls = []
-    monkeypatch.setattr(evaluate, "cached_json", lambda *given: calls.append(given[:3]) or record | {"encoder": {}})
+    monkeypatch.setattr(evaluate, "cached_json", lambda *given: calls.append(given[:3]) or record | {"encoder": {}, "encoder and escape": {}})
     evaluate.evaluate_trial(None, None, None, run / "seed0", evaluate.Arguments(optimize="encoder"))
     files, code = [run / "seed0" / CODEC], "neural_compression.evaluate"
     names = ("metrics.json", "optimized-encoder.json")

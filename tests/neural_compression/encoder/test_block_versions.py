@@ -45,7 +45,7 @@ def test_codes_of_one_network_are_optimized_by_way_of_its_encoder(codec, monkeyp
     monkeypatch.setattr(code_optimization, "optimize_by_encoder", all_ones)
     monkeypatch.setattr(block_versions, "_OPTIMIZED_AT_ONCE", 4)
     before = BlockVersions.of(codec, image)
-    after = before.optimized(codec, 40, 90, weight=3.0, how="encoder", only=1)
+    after = before.optimized(codec, 40, 90, weight=3.0, how="encoder", networks=[1])
     assert [(network, len(blocks), options) for network, blocks, options in calls] == [
         (1, 4, {"steps": 50}), (1, 2, {"steps": 50})
     ]  # fmt: skip
