@@ -14,12 +14,12 @@ import tyro
 from common.datasets import pipeline
 from common.datasets.images import boxes_of
 from common.datasets.own_pictures import read_table
-from common.experiments import embedding
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import run_command
 from common.experiments.identity import class_count, json_digest
 from common.experiments.run_folder import finished_trials, load_config, newest_run
 from common.files import file_digest
+from common.tools import embedding
 
 from .config import Config, Trial, trials
 from .data import is_finished, read

@@ -9,7 +9,8 @@ import numpy as np
 
 from .bitstream import container, entropy, range_coder
 from .encoder.block_versions import Mode
-from .encoder.session import EncodeSession, Optimize, Selection, mean_channel, networks_for, quality_for
+from .encoder.rate_control import networks_for, quality_for
+from .encoder.session import EncodeSession, Optimize, Selection, mean_channel
 from .networks import escape_transform
 from .networks.codec_file import TrainedCodec
 from .networks.decode import reconstruct

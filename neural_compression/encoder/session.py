@@ -1,10 +1,8 @@
 """An image on its way to a file of a wanted rate or quality."""
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
@@ -17,17 +15,10 @@ from .block_versions import BlockVersions, Mode, inside
 
 Selection = Literal["lagrangian", "publication"]
 Optimize = Literal["off", "code", "encoder"]
-Networks = TypeVar("Networks", np.ndarray, Sequence[np.ndarray])
 
-RATE_TOLERANCE = 0.01  # of the target
-PSNR_TOLERANCE = 0.02  # dB
 LOG_WEIGHTS = 25.0, -5.0  # of the Lagrangian: from bits alone to errors alone
-BLOCK_PSNRS = 0.0, 100.0  # dB, likewise
 _MANY, _APART = 2048, 8  # blocks of an image for which every eighth step is tried, as a trial takes seconds
 _SHARES = 0.5, 1.5  # of a block's error that deblocking leaves, at least and at most
-_EARLIER_ENDS = 6.0, 2.0  # of log λ, tried first: what is beyond takes long where escape blocks take many bits
-STEPS = 12  # of a bisection; 1 / 4096 of the range
-_AIMS = 3  # at what a file is expected to take, before whole files are written in each step
 
 
 class EncodeSession:
@@ -167,135 +158,6 @@ class EncodeSession:
         return container.pack(
             container.Container(mark, self._mode, height, width, self.gray, indicators, image_code, stream, step)
         )
-
-
-def quality_for(session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None) -> float:
-    """The quality with which `choose` comes up to the target, or as near as it can; arguments as for `encode`."""
-    if psnr is not None:
-        bpp, target = None, Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False)
-    elif bpp is not None:
-        target = Target(bpp, RATE_TOLERANCE * bpp, "{:.4f} bits per pixel", at_most=True)
-    else:
-        raise ValueError("A target is needed: pass psnr or bpp.")
-
-    def choose(quality: float) -> np.ndarray:
-        return session.choose(selection, quality)
-
-    def measure(networks: np.ndarray) -> float:
-        return (
-            session.bits_per_pixel(session.file(networks)) if psnr is None else session.psnr(session.decoded(networks))
-        )
-
-    ends = LOG_WEIGHTS if selection == "lagrangian" else BLOCK_PSNRS
-    for end in _EARLIER_ENDS if selection == "lagrangian" else ():
-        networks = choose(end)
-        if (session.expected(networks) if psnr is None else measure(networks)) > target.value:
-            ends = ends[0], end
-            break
-    if bpp is not None:  # most files are within the tolerance of what is expected, and one of them is written
-        near = replace(target, tolerance=target.tolerance / 2)  # as a file takes a little more
-        for _ in range(_AIMS):
-            quality = bisect(choose, session.expected, ends, near, may_miss=True)
-            networks = choose(quality)
-            rate = measure(networks)
-            if target.holds(rate) or quality == ends[int(rate < bpp)]:  # nothing smaller, or nothing larger
-                return quality
-            near = replace(near, value=target.value - target.tolerance / 4 - (rate - session.expected(networks)))
-            if near.value <= 0:
-                break
-    return bisect(choose, measure, ends, target, may_miss=True)
-
-
-def networks_for(session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None) -> np.ndarray:
-    """The choice for `quality_for`; where a rate is not used up, some blocks have what a little more quality has."""
-    quality = quality_for(session, selection, psnr, bpp)
-    networks = session.choose(selection, quality)
-    if bpp is None or selection != "lagrangian" or quality == LOG_WEIGHTS[1]:
-        return networks
-    if session.bits_per_pixel(session.file(networks)) >= bpp * (1 - RATE_TOLERANCE):
-        return networks
-    finer = session.choose(selection, quality - (LOG_WEIGHTS[0] - LOG_WEIGHTS[1]) / 2**STEPS)
-    finer = session.with_step_of(networks, finer)
-    changed = np.argwhere(networks != finer)
-    few, many = 0, len(changed) + 1
-
-    def mixed(count: int) -> np.ndarray:
-        mixture, places = networks.copy(), tuple(changed[:count].T)
-        mixture[places] = finer[places]
-        return mixture
-
-    while many - few > 1:
-        middle = (few + many) // 2
-        fits = session.bits_per_pixel(session.file(mixed(middle))) <= bpp
-        few, many = (middle, many) if fits else (few, middle)
-    return mixed(few)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A rate or a PSNR that a choice of networks is to have.
-
-    Attributes:
-        value: bits per pixel, or dB.
-        tolerance: as near is near enough, on the right side.
-        format: of a value in a sentence.
-        at_most: a rate, which is not to be more; a PSNR is not to be less.
-    """
-
-    value: float
-    tolerance: float
-    format: str
-    at_most: bool
-
-    def holds(self, value: float) -> bool:
-        """Whether a rate is this one or a little less, a PSNR this one or a little more."""
-        beyond = value - self.value if self.at_most else self.value - value
-        return -self.tolerance <= beyond <= 0
-
-
-def bisect(
-    choose: Callable[[float], Networks],
-    measure: Callable[[Networks], float],
-    ends: tuple[float, float],
-    target: Target,
-    may_miss: bool = False,
-) -> float:
-    """The quality whose choice of networks comes up to the target.
-
-    Args:
-        choose: quality -> (R, C) networks, or a list of such.
-        measure: networks -> rate or PSNR; not called twice for the same choice.
-        ends: of the quality, from the lowest rate and PSNR to the highest.
-        target: what is wanted.
-        may_miss: give the nearer end for a target out of reach.
-
-    Raises:
-        ValueError: the target is out of reach; the sentence names the nearest value.
-    """
-    known: dict[bytes, float] = {}
-
-    def at(quality: float) -> float:
-        networks = choose(quality)
-        key = b"".join(part.tobytes() for part in networks)
-        if key not in known:
-            known[key] = measure(networks)
-        return known[key]
-
-    low, high = ends
-    for end, beyond in ((low, at(low) - target.value), (high, target.value - at(high))):
-        if beyond > 0 and not may_miss:
-            nearest, wanted = (target.format.format(value) for value in (at(end), target.value))
-            raise ValueError(
-                f"The nearest that this image can have is {nearest}, got the target {wanted}; pass that one."
-            )
-        if beyond >= 0:
-            return end
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        if target.holds(at(middle)):
-            return middle
-        low, high = (middle, high) if at(middle) < target.value else (low, middle)
-    return low if target.at_most else high
 
 
 def mean_channel(image: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from common.report import tables
 
 from ..codec import MODEL
 from ..data import read_photographs
-from ..encoder.session import BLOCK_PSNRS, LOG_WEIGHTS, EncodeSession, Optimize, Target, bisect
+from ..encoder.rate_control import BLOCK_PSNRS, Target, bisect
+from ..encoder.session import LOG_WEIGHTS, EncodeSession, Optimize
 from ..networks.codec_file import TrainedCodec, load
 from ..paper_results import TARGET_BPP
 from ..tables import FIGURES, comparison_table

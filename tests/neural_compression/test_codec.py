@@ -14,7 +14,8 @@ from neural_compression.bitstream import container
 from neural_compression.bitstream.bit_model import BitModel
 from neural_compression.codec import decode, encode
 from neural_compression.encoder import block_versions
-from neural_compression.encoder.session import EncodeSession, quality_for
+from neural_compression.encoder.rate_control import quality_for
+from neural_compression.encoder.session import EncodeSession
 from neural_compression.evaluation.rate_distortion import dataset_psnr, squared_error
 from tests.neural_compression.small_codec import picture, save_codec
 

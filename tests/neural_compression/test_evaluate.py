@@ -308,7 +308,11 @@ def test_nothing_is_computed_twice_from_the_same_codec_and_code(evaluated, monke
     monkeypatch.setattr(evaluate, "sessions_for", None)
     assert evaluate.evaluate(run) == [record]
     calls = []
-    monkeypatch.setattr(evaluate, "cached_json", lambda *given: calls.append(given[:3]) or record | {"encoder": {}, "encoder and escape": {}})
+    monkeypatch.setattr(
+        evaluate,
+        "cached_json",
+        lambda *given: calls.append(given[:3]) or record | {"encoder": {}, "encoder and escape": {}},
+    )
     evaluate.evaluate_trial(None, None, None, run / "seed0", evaluate.Arguments(optimize="encoder"))
     files, code = [run / "seed0" / CODEC], "neural_compression.evaluate"
     names = ("metrics.json", "optimized-encoder.json")

@@ -9,8 +9,8 @@ import tyro
 
 from common.datasets.images import boxes_of
 from common.datasets.own_pictures import read_table
-from common.experiments import embedding
 from common.experiments.config import run_command
+from common.tools import embedding
 
 from .. import recognizer
 from ..gallery.ingest import with_boxes

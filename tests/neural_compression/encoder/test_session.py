@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from neural_compression.encoder import session
-from neural_compression.encoder.session import Target, bisect, mean_channel
+from neural_compression.encoder import rate_control
+from neural_compression.encoder.rate_control import Target, bisect
+from neural_compression.encoder.session import mean_channel
 
 
 def bisected(target, at_most, **options):
@@ -56,7 +57,7 @@ def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rat
         calls.append((measure("map"), *rest, may_miss))
         return f"quality of {choose(3)}"
 
-    monkeypatch.setattr(session, "bisect", record)
+    monkeypatch.setattr(rate_control, "bisect", record)
     known = SimpleNamespace(
         choose=lambda selection, quality: f"map by {selection}",
         expected=lambda networks: 0.19,
@@ -66,27 +67,27 @@ def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rat
         psnr=lambda image: 29.0 if image == f"image of map by {selection}" else f"PSNR of {image}",
     )
     quality = f"quality of map by {selection}"
-    assert session.quality_for(known, selection, 30.0, None) == quality
+    assert rate_control.quality_for(known, selection, 30.0, None) == quality
     target = Target(30.0, 0.02, "a PSNR of {:.2f} dB", False)
     assert calls == [("PSNR of image of map", ends, target, True)]
     calls.clear()
-    assert session.quality_for(known, selection, None, 0.2) == quality
+    assert rate_control.quality_for(known, selection, None, 0.2) == quality
     corrected = 0.2 - 0.0005 - (rate - 0.19)
     aims = [(0.19, 0.2, 0.001), (0.19, corrected, 0.001), (0.19, corrected, 0.001), (rate, 0.2, 0.002)][:searches]
     assert [(c[0], c[2].value, c[2].tolerance) for c in calls] == [pytest.approx(aim) for aim in aims]
     assert all(c[1] == ends and c[2].at_most and c[3] for c in calls)
     with pytest.raises(ValueError, match="A target is needed: pass psnr or bpp"):
-        session.quality_for(known, selection, None, None)
+        rate_control.quality_for(known, selection, None, None)
 
 
 @pytest.mark.parametrize("rate, end", [(0.21, 25.0), (0.1, -5.0)])
 def test_the_ends_are_taken_where_nothing_is_smaller_or_larger(monkeypatch, rate, end):
-    monkeypatch.setattr(session, "bisect", lambda *_, may_miss: calls.append(1) or end)
+    monkeypatch.setattr(rate_control, "bisect", lambda *_, may_miss: calls.append(1) or end)
     known = SimpleNamespace(
         choose=lambda *_: "map", expected=lambda _: rate, file=lambda _: b"", bits_per_pixel=lambda _: rate
     )
     calls = []
-    assert session.quality_for(known, "lagrangian", None, 0.2) == end and len(calls) == 1
+    assert rate_control.quality_for(known, "lagrangian", None, 0.2) == end and len(calls) == 1
 
 
 def test_mean_of_channels_is_rounded():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from common.datasets.own_pictures import read_table
-from common.experiments import embedding
-from common.experiments.embedding import Arguments, embed_pictures, shard_of
 from common.retrieval import load_embeddings
+from common.tools import embedding
+from common.tools.embedding import Arguments, embed_pictures, shard_of
 from tests.common.datasets.test_image_folder import picture, write_classes
 
 NETWORK = {"attribute": "kind", "fingerprint": "ab"}
