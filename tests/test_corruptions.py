@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], Callable[[Path], object], str]]
     ),
     "truncated weights": (truncate(f"{B}/{BEST_WEIGHTS}"), EVALUATE, "is not the file that its training wrote. Put"),
     "edited setting": (edit("config.json", batch_size=128), EVALUATE, "with .batch_size was 256 and is now 128.. Put"),
-    "edited identity": (edit("identity.json", settings={}), TRAIN, "holds another run .*batch_size was None"),
+    "edited identity": (edit("identity.json", settings={}), TRAIN, "holds another run .dataset was 'mnist'"),
     "edited epochs": (edit("config.json", epochs=1), EVALUATE, "not what was trained with .epochs was 2 and is now 1"),
     "edited seeds": (edit("config.json", seeds=[0, 1]), EVALUATE, "what was trained with .seeds or epochs were added"),
     "unknown setting": (edit("config.json", bathc_size=1), EVALUATE, "Config has no fields .'bathc_size'"),
