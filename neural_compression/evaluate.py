@@ -22,14 +22,12 @@ from .data import Photographs, read, read_photographs
 from .encoder.session import Optimize
 from .evaluation import classical
 from .evaluation.compare import (
-    LEAST_ESCAPED,
-    at_rate,
     by_quality,
     compare,
-    curve,
     draw,
     measured,
     optimized_at_rate,
+    points_of,
     sessions_for,
     squared_errors,
 )
@@ -66,8 +64,7 @@ def evaluate_trial(
 
     def make() -> dict[str, Any]:
         quality = record["at_rate"]["setting"]
-        points = optimized_at_rate(load(folder / CODEC), data.test, TARGET_BPP, how, quality)
-        return {name: asdict(point) for name, point in points.items()}
+        return optimized_at_rate(sessions_for(load(folder / CODEC), data.test), TARGET_BPP, how, quality)
 
     optimized = cached_json(folder / f"optimized-{how}.json", inputs, __name__, make)
     return record | {"optimized": {name: optimized[name] for name in (how, f"{how} and escape")}}
@@ -87,10 +84,7 @@ def codec_record(config: Config, trial: Trial, data: Photographs, folder: Path) 
             mode: asdict(measured(sessions, maps, errors=errors)) for mode, sessions in modes
         }
     record["by_quality"] = asdict(by_quality(as_published, BASELINE_BPP))
-    record["at_rate"] = asdict(at_rate(in_context, TARGET_BPP))
-    escaping = sessions_for(codec, data.test, escape=True)
-    record["escape"] = asdict(at_rate(escaping, TARGET_BPP, LEAST_ESCAPED))
-    return record | {"curve": [asdict(point) for point in curve(in_context)]}
+    return record | points_of(in_context, TARGET_BPP)
 
 
 def report(results: entry.Results) -> tables.Report:

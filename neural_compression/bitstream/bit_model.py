@@ -37,7 +37,7 @@ def _probability_table() -> np.ndarray:
 
 
 PROBABILITIES = _probability_table()
-_BITS = -np.log2(PROBABILITIES / PRECISION)  # of a bit that has this logit of being what it is
+BITS = -np.log2(PROBABILITIES / PRECISION)  # of a bit that has this logit of being what it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +250,7 @@ def _index(units: np.ndarray) -> np.ndarray:
 
 def _bits_of(own: np.ndarray, units: np.ndarray) -> np.ndarray:
     """(n,) float64: what bits (n, K) as ±1 take, of which a 1 has logits (n, K)."""
-    return _BITS[_index(own * units)].sum(1)
+    return BITS[_index(own * units)].sum(1)
 
 
 def _products(bits_as_signs: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.jit import compiled, in_threads
 
-from ..bitstream.bit_model import LARGEST, PRECISION, PROBABILITIES, BitModel
+from ..bitstream.bit_model import BITS, BitModel
 from ..bitstream.container import BLOCK
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import BATCH, progress, run
@@ -19,9 +19,6 @@ from ..networks.inference import Network
 _ROUNDS = 2  # in each the decoder runs once, and all bits are gone through several times
 _SWEEPS = 3
 _MOST_GAINED = 16.0  # bits, by which turning one is taken to make all later ones cheaper: most need no closer look
-_COSTS = -np.log2(
-    PROBABILITIES / PRECISION
-)  # bits, at LARGEST + units of a bit that has this logit of being what it is
 
 
 def search_codes(
@@ -52,7 +49,7 @@ def search_codes(
     gram = directions @ directions.T
     context = model.context_units(left, up)
     best, decoded = codes.copy(), _decoded(decoder, codes)
-    objectives = _objectives(model, blocks, best, decoded, context, rate_weight)
+    objectives = _objectives(model, blocks, best, decoded, rate_weight, left, up)
     current = codes
     for _ in range(_ROUNDS):
         residuals = (decoded - blocks).reshape(len(blocks), -1)
@@ -60,11 +57,11 @@ def search_codes(
         own = (2 * current.astype(np.int8) - 1).astype(np.int8)
         units = context + model.own_units(own)
         parts = in_threads(
-            _turned, len(own), own, units, slopes, gram, model.columns[0], _COSTS, rate_weight, _MOST_GAINED
+            _turned, len(own), own, units, slopes, gram, model.columns[0], BITS, rate_weight, _MOST_GAINED
         )
         current = (np.concatenate(parts) > 0).astype(np.uint8)
         decoded = _decoded(decoder, current)
-        reached = _objectives(model, blocks, current, decoded, context, rate_weight)
+        reached = _objectives(model, blocks, current, decoded, rate_weight, left, up)
         better = reached < objectives
         best[better], objectives = current[better], np.minimum(objectives, reached)
     return best
@@ -119,16 +116,21 @@ def _directions(decoder: Network, codes: np.ndarray) -> np.ndarray:
 
 
 def _decoded(decoder: Network, codes: np.ndarray) -> np.ndarray:
-    """(N, 32, 32, 3) float32, as 8 bits can hold it."""
+    """(N, 32, 32, 3) float32 in [0, 1]."""
     starts = progress(range(0, len(codes), BATCH), "search", codes.shape[1])
     parts = [run(decoder, codes[start : start + BATCH].astype(np.float32)) for start in starts]
     return np.clip(np.concatenate(parts), 0, 1)
 
 
 def _objectives(
-    model: BitModel, blocks: np.ndarray, codes: np.ndarray, decoded: np.ndarray, context: np.ndarray, weight: float
+    model: BitModel,
+    blocks: np.ndarray,
+    codes: np.ndarray,
+    decoded: np.ndarray,
+    weight: float,
+    left: np.ndarray,
+    up: np.ndarray,
 ) -> np.ndarray:
     """(N,) squared error + λ · bits."""
-    own = 2 * codes.astype(np.int8) - 1
-    units = np.clip(own * (context + model.own_units(own)), -LARGEST, LARGEST)
-    return np.square(decoded - blocks).sum(axis=(1, 2, 3)) + weight * _COSTS[LARGEST + units].sum(axis=1)
+    bits = model.costs(2 * codes.astype(np.int8) - 1, left, up)
+    return np.square(decoded - blocks).sum(axis=(1, 2, 3)) + weight * bits

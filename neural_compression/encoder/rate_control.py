@@ -31,9 +31,7 @@ def quality_for(session: EncodeSession, selection: Selection, psnr: float | None
         return session.choose(selection, quality)
 
     def measure(networks: np.ndarray) -> float:
-        return (
-            session.bits_per_pixel(session.file(networks)) if psnr is None else session.psnr(session.decoded(networks))
-        )
+        return session.rate(networks) if psnr is None else session.psnr(session.decoded(networks))
 
     ends = LOG_WEIGHTS if selection == "lagrangian" else BLOCK_PSNRS
     for end in _EARLIER_ENDS if selection == "lagrangian" else ():
@@ -61,7 +59,7 @@ def networks_for(session: EncodeSession, selection: Selection, psnr: float | Non
     networks = session.choose(selection, quality)
     if bpp is None or selection != "lagrangian" or quality == LOG_WEIGHTS[1]:
         return networks
-    if session.bits_per_pixel(session.file(networks)) >= bpp * (1 - RATE_TOLERANCE):
+    if session.rate(networks) >= bpp * (1 - RATE_TOLERANCE):
         return networks
     finer = session.choose(selection, quality - (LOG_WEIGHTS[0] - LOG_WEIGHTS[1]) / 2**STEPS)
     finer = session.with_step_of(networks, finer)
@@ -75,7 +73,7 @@ def networks_for(session: EncodeSession, selection: Selection, psnr: float | Non
 
     while many - few > 1:
         middle = (few + many) // 2
-        fits = session.bits_per_pixel(session.file(mixed(middle))) <= bpp
+        fits = session.rate(mixed(middle)) <= bpp
         few, many = (middle, many) if fits else (few, middle)
     return mixed(few)
 

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..bitstream import container, entropy, range_coder
+from ..evaluation.rate_distortion import dataset_psnr, squared_error
 from ..networks.blocks import to_blocks
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import reconstruct
@@ -52,10 +53,10 @@ class EncodeSession:
         other._mode, other._costs = mode, self.versions.costs(self._codec.bit_models, mode)
         return other
 
-    def without_escape(self) -> "EncodeSession":
-        """The same without escape blocks, for which no network runs again."""
+    def with_escape(self) -> "EncodeSession":
+        """The same with escape blocks, for which no network runs again."""
         other = copy.copy(self)
-        other._escape = False
+        other._escape = True
         return other
 
     def optimize(self, weight: float, how: Optimize, only: int | None) -> None:
@@ -109,15 +110,17 @@ class EncodeSession:
         image = reconstruct(self._codec, known, self.versions.chosen(networks), height, width, escaped)
         return np.repeat(mean_channel(image)[..., None], 3, 2) if self.gray else image
 
+    def rate(self, networks: np.ndarray) -> float:
+        """Bits per pixel of the file for a choice."""
+        return self.bits_per_pixel(self.file(networks))
+
     def bits_per_pixel(self, data: bytes) -> float:
         """Of a whole file."""
         return 8 * len(data) / self._pixels
 
     def psnr(self, decoded: np.ndarray) -> float:
         """dB of a decoded image (H, W, 3) uint8."""
-        difference = self.image.astype(np.int64) - decoded
-        with np.errstate(divide="ignore"):  # no error: infinite
-            return float(20 * np.log10(255.0) - 10 * np.log10(np.vdot(difference, difference) / self.image.size))
+        return dataset_psnr([squared_error(self.image, decoded)], [self.image.size])
 
     def with_step_of(self, networks: np.ndarray, other: np.ndarray) -> np.ndarray:
         """The other map, with the step of the first one's escape blocks if it has any."""

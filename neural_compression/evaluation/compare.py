@@ -19,7 +19,7 @@ from common.report import tables
 from ..codec import MODEL
 from ..data import read_photographs
 from ..encoder.rate_control import BLOCK_PSNRS, Target, bisect
-from ..encoder.session import LOG_WEIGHTS, EncodeSession, Optimize
+from ..encoder.session import LOG_WEIGHTS, EncodeSession, Optimize, Selection
 from ..networks.codec_file import TrainedCodec, load
 from ..paper_results import TARGET_BPP
 from ..tables import FIGURES, comparison_table
@@ -27,17 +27,13 @@ from . import classical, plots
 from .rate_distortion import Point, dataset_psnr, point, squared_error
 
 _POINTS = 8  # of our curve
-LEAST_ESCAPED = 3.0  # log λ, far beyond the rates of interest: with less, escape blocks take many bits, and long
+_LEAST_ESCAPED = 3.0  # log λ, far beyond the rates of interest: with less, escape blocks take many bits, and long
 _SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
 
 
-def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray], escape: bool = False) -> list[EncodeSession]:
-    """What the networks make of each image (H, W, 3) uint8, to be written with the learned context.
-
-    With `escape`, blocks may also be coded without a network, as the command line does.
-    """
-    bar = tqdm(images, "encode", delay=2, leave=False)
-    return [EncodeSession(codec, image, "context", escape=escape) for image in bar]
+def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray]) -> list[EncodeSession]:
+    """What the networks make of each image (H, W, 3) uint8, to be written with the learned context."""
+    return [EncodeSession(codec, image, "context") for image in tqdm(images, "encode", delay=2, leave=False)]
 
 
 def squared_errors(sessions: Sequence[EncodeSession], networks: Sequence[np.ndarray]) -> list[int]:
@@ -64,30 +60,33 @@ def measured(
     return point(setting, sizes, [s.image[..., 0].size for s in sessions], errors)
 
 
-def chosen(sessions: Sequence[EncodeSession], quality: float) -> list[np.ndarray]:
-    """The networks (R, C) uint8 of each image, with one log λ for all."""
-    return [s.choose("lagrangian", quality) for s in sessions]
+def chosen(sessions: Sequence[EncodeSession], quality: float, selection: Selection = "lagrangian") -> list[np.ndarray]:
+    """The networks (R, C) uint8 of each image, with one log λ, or one PSNR of blocks, for all."""
+    return [s.choose(selection, quality) for s in sessions]
 
 
 def at_rate(sessions: Sequence[EncodeSession], bits_per_pixel: float, least: float = LOG_WEIGHTS[1]) -> Point:
     """With one λ for all images, not less than e^least, the one whose files come nearest to a rate from below."""
-
-    def rate(session: EncodeSession, networks: np.ndarray) -> float:
-        return session.bits_per_pixel(session.file(networks))
-
-    return _at_rate(sessions, bits_per_pixel, rate, least)
+    return _nearest(sessions, "lagrangian", (LOG_WEIGHTS[0], least), bits_per_pixel, EncodeSession.rate)
 
 
-def _at_rate(
+def by_quality(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> Point:
+    """With the publication's choice of networks, for the highest PSNR of blocks whose files have at most a rate."""
+    return _nearest(sessions, "publication", BLOCK_PSNRS, bits_per_pixel, EncodeSession.rate)
+
+
+def _nearest(
     sessions: Sequence[EncodeSession],
+    selection: Selection,
+    ends: tuple[float, float],
     bits_per_pixel: float,
     rate: Callable[[EncodeSession, np.ndarray], float],
-    least: float = LOG_WEIGHTS[1],
 ) -> Point:
+    """With the quality, the same for all images, whose rate comes nearest to one from below."""
     target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
-    choose, measure = partial(chosen, sessions), partial(_mean_rate, sessions, rate)
-    quality = bisect(choose, measure, (LOG_WEIGHTS[0], least), target, may_miss=True)
-    return measured(sessions, chosen(sessions, quality), quality)
+    choose, measure = partial(chosen, sessions, selection=selection), partial(_mean_rate, sessions, rate)
+    quality = bisect(choose, measure, ends, target, may_miss=True)
+    return measured(sessions, choose(quality), quality)
 
 
 def _mean_rate(
@@ -99,27 +98,27 @@ def _mean_rate(
     return float(np.average([rate(s, n) for s, n in zip(sessions, networks)], weights=pixels))
 
 
-def by_quality(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> Point:
-    """With the publication's choice of networks, for the highest PSNR of blocks whose files have at most a rate."""
-    target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
-
-    def choose(quality: float) -> list[np.ndarray]:
-        return [s.choose("publication", quality) for s in sessions]
-
-    measure = partial(_mean_rate, sessions, lambda session, networks: session.bits_per_pixel(session.file(networks)))
-    quality = bisect(choose, measure, BLOCK_PSNRS, target, may_miss=True)
-    return measured(sessions, choose(quality), quality)
+def points_of(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> dict[str, Any]:
+    """The points at a rate, with networks alone and with escape blocks as the command line has them, and the curve."""
+    return {
+        "at_rate": asdict(at_rate(sessions, bits_per_pixel)),
+        "escape": asdict(at_rate([s.with_escape() for s in sessions], bits_per_pixel, _LEAST_ESCAPED)),
+        "curve": [asdict(p) for p in curve(sessions)],
+    }
 
 
 def optimized_at_rate(
-    codec: TrainedCodec, images: Sequence[np.ndarray], bits_per_pixel: float, how: Optimize, quality: float
-) -> dict[str, Point]:
-    """The same with codes that are optimized first for a log λ, that of `at_rate`, without and with escape blocks."""
-    sessions = sessions_for(codec, images, escape=True)
+    sessions: Sequence[EncodeSession], bits_per_pixel: float, how: Optimize, quality: float
+) -> dict[str, Any]:
+    """Both points at a rate with codes that are first optimized for the log λ of `at_rate`; changes the sessions."""
     for session in tqdm(sessions, "optimize", leave=False):
         session.optimize(float(np.exp(quality)), how, None)
-    alone = at_rate([session.without_escape() for session in sessions], bits_per_pixel)
-    return {how: alone, f"{how} and escape": at_rate(sessions, bits_per_pixel, LEAST_ESCAPED)}
+    escaping = [session.with_escape() for session in sessions]
+    points = {
+        how: at_rate(sessions, bits_per_pixel),
+        f"{how} and escape": at_rate(escaping, bits_per_pixel, _LEAST_ESCAPED),
+    }
+    return {name: asdict(point) for name, point in points.items()}
 
 
 def curve(sessions: Sequence[EncodeSession]) -> list[Point]:
@@ -128,7 +127,8 @@ def curve(sessions: Sequence[EncodeSession]) -> list[Point]:
     λ follows from the rates that are expected, which takes no writing of files; the points are of real ones.
     """
     ends = [_mean_rate(sessions, EncodeSession.expected, chosen(sessions, quality)) for quality in LOG_WEIGHTS]
-    points = [_at_rate(sessions, rate, EncodeSession.expected) for rate in np.geomspace(*ends, _POINTS)]
+    rates = np.geomspace(*ends, _POINTS)
+    points = [_nearest(sessions, "lagrangian", LOG_WEIGHTS, rate, EncodeSession.expected) for rate in rates]
     return list({p.bits_per_pixel: p for p in points}.values())  # few blocks have few choices
 
 
@@ -183,13 +183,10 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
     codec = load(path)
     folder.mkdir(parents=True, exist_ok=True)
     sessions = sessions_for(codec, images)
-    record: dict[str, Any] = {"at_rate": asdict(at_rate(sessions, TARGET_BPP))}
-    record["escape"] = asdict(at_rate(sessions_for(codec, images, escape=True), TARGET_BPP, LEAST_ESCAPED))
-    record["curve"] = [asdict(p) for p in curve(sessions)]
+    record = points_of(sessions, TARGET_BPP)
     quality = record["at_rate"]["setting"]
     if how != "off":
-        optimized = optimized_at_rate(codec, images, TARGET_BPP, how, quality)
-        record["optimized"] = {name: asdict(point) for name, point in optimized.items()}
+        record["optimized"] = optimized_at_rate(sessions, TARGET_BPP, how, quality)
     others = classical.curves(images, folder)
     points = {"ours": [Point(**values) for values in record["curve"]]}
     report = tables.Report(

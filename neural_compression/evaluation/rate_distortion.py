@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 Metric = Literal["dataset_psnr", "mean_psnr"]
 
@@ -174,6 +173,8 @@ def _curve(points: Sequence[Point], metric: Metric) -> tuple[np.ndarray, np.ndar
 
 def _mean_difference(curves: Sequence[tuple[np.ndarray, np.ndarray]], unit: str) -> float:
     """Mean of the second curve minus the first over the x that both have; a curve is (N,) ascending x and (N,) y."""
+    from scipy.interpolate import PchipInterpolator  # takes long to load, which coding an image need not
+
     lowest, highest = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
     shortest = min(x[-1] - x[0] for x, _ in curves)
     if highest - lowest < _LEAST_OVERLAP * shortest:

@@ -122,7 +122,7 @@ def load(path: Path) -> TrainedCodec:
         bit_models = [BitModel.load(_below(f"bits{i}", arrays)) for i in range(len(lengths))]
         filtering = _weights("deblocking", arrays)
         deblocking = inference.Deblocking(filtering) if filtering else None
-    except (KeyError, IndexError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no trained codec, or damaged ({error!r}). Train it again.") from error
     encoders, decoders = ([network[part] for network in networks] for part in (0, 1))
     return TrainedCodec(lengths, encoders, decoders, bit_models, deblocking, settings, arrays)

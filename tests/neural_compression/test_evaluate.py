@@ -134,7 +134,7 @@ def test_numbers_with_escape_blocks_are_those_of_files_that_decode(evaluated):
     """As one λ gives them, some blocks without a network; better than with networks alone."""
     run, record, _ = evaluated
     point, codec, bits, squares = record["escape"], evaluate.load(run / "seed0" / CODEC), 0, 0
-    for session in compare.sessions_for(codec, IMAGES, escape=True):
+    for session in (alone.with_escape() for alone in compare.sessions_for(codec, IMAGES)):
         data = session.file(session.choose("lagrangian", point["setting"]))
         bits += 8 * len(data)
         squares += np.square(decode(codec, data).astype(int) - session.image).sum()

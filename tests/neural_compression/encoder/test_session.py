@@ -61,8 +61,7 @@ def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rat
     known = SimpleNamespace(
         choose=lambda selection, quality: f"map by {selection}",
         expected=lambda networks: 0.19,
-        file=lambda networks: f"file of {networks}",
-        bits_per_pixel=lambda file: rate if file.startswith("file of map") else None,
+        rate=lambda networks: rate if networks.startswith("map") else None,
         decoded=lambda networks: f"image of {networks}",
         psnr=lambda image: 29.0 if image == f"image of map by {selection}" else f"PSNR of {image}",
     )
@@ -83,9 +82,7 @@ def test_targets_and_what_they_are_measured_by(monkeypatch, selection, ends, rat
 @pytest.mark.parametrize("rate, end", [(0.21, 25.0), (0.1, -5.0)])
 def test_the_ends_are_taken_where_nothing_is_smaller_or_larger(monkeypatch, rate, end):
     monkeypatch.setattr(rate_control, "bisect", lambda *_, may_miss: calls.append(1) or end)
-    known = SimpleNamespace(
-        choose=lambda *_: "map", expected=lambda _: rate, file=lambda _: b"", bits_per_pixel=lambda _: rate
-    )
+    known = SimpleNamespace(choose=lambda *_: "map", expected=lambda _: rate, rate=lambda _: rate)
     calls = []
     assert rate_control.quality_for(known, "lagrangian", None, 0.2) == end and len(calls) == 1
 
