@@ -101,11 +101,7 @@ def embed_pictures(
         return 0
     wanted = table.iloc[np.concatenate([part for _, part in left])]
     good = checked(wanted, arguments.skip_damaged)
-    damaged = sorted(set(wanted["path"]) - set(good["path"]))
-    if damaged:
-        report = arguments.out / f"shard-{number:05d}-of-{count:05d}-left_out.txt"
-        before = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
-        write_text(report, "".join(f"{path}\n" for path in sorted({*before, *damaged})))
+    _list_left_out(arguments.out / f"shard-{number:05d}-of-{count:05d}-left_out.txt", wanted["path"], good["path"])
     done = 0
     with tqdm(total=len(good), desc="embed", unit="image", delay=2) as bar:
         for file, part in left:
@@ -121,6 +117,13 @@ def embed_pictures(
 
 def _name(number: int, count: int, part: int, parts: int) -> str:
     return f"shard-{number:05d}-of-{count:05d}-part-{part:05d}-of-{parts:05d}.parquet"
+
+
+def _list_left_out(report: Path, wanted: pd.Series, good: pd.Series) -> None:
+    """Adds the pictures that cannot be read to the list of a shard; there is none without any."""
+    if damaged := set(wanted) - set(good):
+        before = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
+        write_text(report, "".join(f"{path}\n" for path in sorted({*before, *damaged})))
 
 
 def _check_folder(out: Path, job: str) -> None:
