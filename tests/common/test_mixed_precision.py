@@ -202,7 +202,7 @@ def _tiny_networks():
         for project in ("adaptive_l2", "flipreid", "vehicle_attributes"):
             stack.enter_context(tiny_backbones(project))
         stack.enter_context(small_networks())
-        stack.enter_context(mock.patch.multiple("neural_compression.model", BLOCK=8, _LEVELS=3))
+        stack.enter_context(mock.patch.multiple("neural_compression.model", BLOCK=8, LEVELS=3))
         stack.enter_context(mock.patch.multiple("l2_autoencoder.model", FILTERS=(8, 16), KERNELS=(5, 3)))
         if keras.backend.backend() == "jax":  # compiles in a third of the time
             import jax
