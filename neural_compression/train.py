@@ -47,7 +47,8 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
     if config.closed_form:
         with strategy.scope(), seeded(trial.seed), precision(config.precision):
             joint = pyramid.fitted(blocks, config.width, config.code_lengths, config.rate_weight)
-        train_pyramid(config, trial, joint, blocks, folder / "pyramid")
+        if config.epochs:
+            train_pyramid(config, trial, joint, blocks, folder / "pyramid")
         networks = joint.networks
     else:
         networks = train_networks(config, trial, blocks, strategy, folder)

@@ -18,3 +18,9 @@ def to_image(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
     rows, columns = blocks.shape[:2]
     image = blocks.swapaxes(1, 2).reshape(rows * BLOCK, columns * BLOCK, 3)
     return np.ascontiguousarray(image[:height, :width])
+
+
+def symmetries(blocks: np.ndarray) -> list[np.ndarray]:
+    """Square images (B, H, H, 3), turned and mirrored in the eight ways of the square; the first are as they are."""
+    turned = [np.rot90(blocks, i, axes=(1, 2)) for i in range(4)]
+    return turned + [part[:, :, ::-1] for part in turned]

@@ -7,6 +7,7 @@ Networks of all code lengths share the convolutions, and differ in how finely th
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from keras import layers, ops
 
 from ..bitstream.container import BLOCK
 from ..model import LEVELS, Autoencoder, Binarization
+from .blocks import symmetries
 from .rate_distortion import RateDistortion, expected_bits
 from .thresholds import Thresholds, levels_of, thresholds_of
 
@@ -116,26 +118,32 @@ def own_layer(part: keras.Model) -> layers.Layer | None:
 def cell_components(blocks: np.ndarray, width: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Kernels (2, 2, C, D) float32 of each level, with orthonormal columns, and the mean color (3,) in [0, 1].
 
-    A level whose cells have fewer than D dimensions has zeros for the rest.
+    A level whose cells have fewer than D dimensions has zeros for the rest. Each block counts in all its eight
+    symmetries: components of the last levels, of up to a thousand dimensions, fit the blocks by chance otherwise.
 
     Args:
         blocks: (N, 32, 32, 3) uint8.
         width: D of the first level; each later one doubles it.
     """
-    color = blocks.mean(axis=(0, 1, 2)) / 255
-    # Levels up to the third are alike everywhere, so few blocks are enough, and memory stays small.
-    x = (blocks[:: max(1, len(blocks) // 16384)] / np.float32(255) - color).astype(np.float32)
-    kernels = []
+    color = (blocks.mean(axis=(0, 1, 2)) / 255).astype(np.float32)
+    kernels: list[np.ndarray] = []
     for i in range(LEVELS):
-        cells = _cells(x)  # (N, H/2, W/2, 4C)
-        flat = cells.reshape(-1, cells.shape[-1])
-        count = min(width * 2**i, flat.shape[1])
-        _, vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64))  # variances rise
-        kernel = np.zeros((flat.shape[1], width * 2**i), np.float32)
+        # Levels up to the third have many cells a block, so few blocks are enough.
+        chosen = blocks if i >= LEVELS - 2 else blocks[:: max(1, len(blocks) // _AT_ONCE)]
+        moments: Any = 0
+        for start in range(0, len(chosen), _AT_ONCE):
+            for part in symmetries(chosen[start : start + _AT_ONCE]):
+                x = part / np.float32(255) - color
+                for kernel in kernels:
+                    x = _cells(x) @ kernel.reshape(-1, kernel.shape[-1])
+                cells = _cells(x).reshape(-1, 4 * x.shape[-1])  # (N · H/2 · W/2, 4C)
+                moments = moments + (cells.T @ cells).astype(np.float64)
+        count = min(width * 2**i, len(moments))
+        _, vectors = np.linalg.eigh(moments)  # variances rise
+        kernel = np.zeros((len(moments), width * 2**i), np.float32)
         kernel[:, :count] = vectors[:, : -count - 1 : -1]
         kernels.append(kernel.reshape(2, 2, -1, kernel.shape[1]))
-        x = cells @ kernel
-    return kernels, color.astype(np.float32)
+    return kernels, color
 
 
 def _cells(x: np.ndarray) -> np.ndarray:

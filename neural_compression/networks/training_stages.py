@@ -18,7 +18,7 @@ from ..bitstream.container import BLOCK
 from ..config import Config, Trial
 from ..encoder.mode_decision import by_quality
 from ..model import Autoencoder
-from .blocks import to_blocks, to_image
+from .blocks import symmetries, to_blocks, to_image
 from .decode import decode_blocks, encode_blocks
 from .pyramid import Pyramid
 
@@ -63,7 +63,7 @@ def train_pyramid(config: Config, trial: Trial, joint: Pyramid, blocks: np.ndarr
         )
     with distribution.strategy_of(model).scope():
         optimizer = keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * config.epochs)
+            keras.optimizers.schedules.CosineDecay(config.expert_rate * config.learning_rate, steps * config.epochs)
         )
         model.compile(optimizer, jit_compile=distribution.jit())
 
@@ -79,9 +79,7 @@ def symmetric(batch: np.ndarray) -> np.ndarray:
 
     Where the order of images is new in every epoch, so is the symmetry that each gets.
     """
-    parts = np.array_split(batch, 8)
-    turned = [np.rot90(part, i % 4, axes=(1, 2)) for i, part in enumerate(parts)]
-    return np.concatenate([part[:, :, ::-1] if i >= 4 else part for i, part in enumerate(turned)])
+    return np.concatenate([symmetries(part)[i] for i, part in enumerate(np.array_split(batch, 8))])
 
 
 def train_network(config: Config, trial: Trial, model: Autoencoder, blocks: np.ndarray, folder: Path) -> None:

@@ -254,11 +254,13 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
         ({"code_lengths": (8, 8)}, "code_lengths must be one or more different ones"),
         *(
             ({name: 0}, f"{name} must be above zero, got 0")
-            for name in ("width", "epochs", "batch_size", "learning_rate", "deblocking_width")
+            for name in ("width", "batch_size", "learning_rate", "deblocking_width")
         ),
+        ({"epochs": 0}, "epochs must be above zero, got 0; networks that begin in closed form need none"),
         *(
             ({name: -1}, f"{name} must be zero or more, got -1")
             for name in (
+                "epochs",
                 "entropy_weight",
                 "rate_weight",
                 "expert_epochs",

@@ -10,6 +10,7 @@ from neural_compression import codec
 from neural_compression.config import PRESETS
 from neural_compression.data import read, read_photographs, scaled, training_blocks
 from neural_compression.networks import pyramid
+from neural_compression.networks.blocks import symmetries
 from neural_compression.networks.codec_file import CODEC, load
 from neural_compression.networks.decode import decode_blocks, encode_blocks
 from neural_compression.networks.thresholds import thresholds_of
@@ -46,16 +47,29 @@ def parts_of(network):
 
 
 def test_kernels_are_principal_components_of_cells(blocks):
-    """The first level's by a singular value decomposition of all cells; columns of every level are orthonormal."""
+    """The first level's by a singular value decomposition of all cells in all symmetries; of every level, orthonormal.
+
+    In these, coefficients of the last level have no correlation.
+    """
     kernels, color = pyramid.cell_components(blocks, WIDTH)
     np.testing.assert_allclose(color, blocks.reshape(-1, 3).mean(0) / 255, rtol=1e-5)
-    cells = [blocks[:, y::2, x::2] / 255 - color for y in (0, 1) for x in (0, 1)]
-    rows = np.linalg.svd(np.concatenate(cells, -1).reshape(-1, 12), full_matrices=False)[2]
-    np.testing.assert_allclose(np.abs(rows[:WIDTH] @ kernels[0].reshape(12, WIDTH)), np.eye(WIDTH), atol=1e-3)
+    turned = np.concatenate(symmetries(blocks))
+    cells = [turned[:, y::2, x::2] / 255 - color for y in (0, 1) for x in (0, 1)]
+    rows = np.concatenate(cells, -1).reshape(-1, 12)
+    # Components across and along are equally strong, so variances are unique, not columns.
+    variances = np.square(rows @ kernels[0].reshape(12, WIDTH)).sum(0)
+    np.testing.assert_allclose(variances, np.square(np.linalg.svd(rows, compute_uv=False)[:WIDTH]), rtol=1e-4)
     assert [kernel.shape for kernel in kernels] == [(2, 2, 3, 3), *((2, 2, 3 * 2**i, 6 * 2**i) for i in range(4))]
     for kernel in kernels:
         flat = kernel.reshape(-1, kernel.shape[-1])
         np.testing.assert_allclose(flat.T @ flat, np.eye(flat.shape[1]), atol=1e-5)
+    x = turned / 255 - color
+    for kernel in kernels:
+        x = sum(x[:, i::2, j::2] @ kernel[i, j] for i in (0, 1) for j in (0, 1))
+    moments = x[:, 0, 0].T @ x[:, 0, 0]
+    variances = np.diag(moments)
+    assert np.all(np.diff(variances) <= 1e-3 * variances[0])
+    np.testing.assert_allclose(moments / variances[0], np.diag(variances / variances[0]), atol=1e-5)
 
 
 def test_deconvolutions_undo_the_convolutions(fitted):
