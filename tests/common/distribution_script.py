@@ -73,18 +73,13 @@ def resumed(folder):
 def projects(kind, run):
     """8 steps of every model of `project_trainings.py` on global batches of 16.
 
-    Nearly all of the time goes into graphs. So TensorFlow computes step by step on one device, and those of two are not
-    optimized.
+    Nearly all of the time goes into graphs. So TensorFlow computes step by step on one device.
     """
     results, on_tensorflow = {}, keras.backend.backend() == "tensorflow"
-    if on_tensorflow:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for name, build in project_trainings.TRAININGS.items():
         eagerly = on_tensorflow and kind == "one"
         values = trained(kind, Path(run) / name, build, project_trainings.ARRAYS, 16, epochs=2, run_eagerly=eagerly)
         results |= {f"{name}_{key}": value for key, value in values.items()}
-    if on_tensorflow:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     return results
 
 
