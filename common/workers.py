@@ -16,10 +16,27 @@ if keras.backend.backend() == "tensorflow":
 
 
 def cluster() -> dict[str, Any] | None:
-    """What `TF_CONFIG` says, or would say of the tasks of `srun`, for which it is set; None without both."""
+    """What `TF_CONFIG` says, or would say of the tasks of `srun`, for which it is set; None without both.
+
+    Raises:
+        ValueError: it is no JSON, or names no process of its own.
+    """
     if "TF_CONFIG" not in os.environ and tasks_of_slurm():
         os.environ["TF_CONFIG"] = json.dumps(_cluster_of_slurm(tasks_of_slurm()))
-    return json.loads(os.environ["TF_CONFIG"]) if "TF_CONFIG" in os.environ else None
+    if "TF_CONFIG" not in os.environ:
+        return None
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        own = config["cluster"][config["task"]["type"]][config["task"]["index"]]
+        if not re.fullmatch(r".+:\d+", own):
+            raise ValueError(f"{own!r} has no port")
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            'TF_CONFIG must be JSON such as {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", '
+            f'"index": 0}}}}, got {os.environ["TF_CONFIG"][:200]!r} ({error!r}); correct it, or unset it to train on '
+            "this machine alone."
+        ) from None
+    return config
 
 
 def tasks_of_slurm() -> int:

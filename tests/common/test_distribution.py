@@ -1,5 +1,6 @@
 """What each backend says to each strategy."""
 
+import json
 from types import SimpleNamespace
 
 import keras
@@ -65,7 +66,8 @@ def test_auto_is_what_the_machine_and_the_backend_allow(gpus, named, monkeypatch
             assert distribution.strategy("mirrored") == mirrored
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     assert distribution.strategy("auto") == auto
-    monkeypatch.setenv("TF_CONFIG", "{}")
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["localhost:1"]}, "task": task}))
     assert distribution.strategy("auto") == ("workers" if BACKEND == "tensorflow" else auto)
     assert distribution.evaluation_strategy("auto") == ("one" if BACKEND == "tensorflow" else auto)
     assert distribution.evaluation_strategy("multi_worker") == "one"
@@ -128,3 +130,21 @@ def test_one_process_writes(task, workers, has_chief, writes):
     spec = SimpleNamespace(as_dict=lambda: cluster)
     resolver = SimpleNamespace(task_type=task[0], task_id=task[1], cluster_spec=lambda: spec)
     assert distribution.is_chief(SimpleNamespace(cluster_resolver=resolver)) == writes
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "JSONDecodeError"),
+        ('{"cluster": ', "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ('{"cluster": {"worker": ["localhost:1"]}}', r"KeyError\('task'\)"),
+        ('{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 1}}', "IndexError"),
+        ('{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "chief", "index": 0}}', r"KeyError\('chief'\)"),
+        ('{"cluster": {"worker": ["localhost"]}, "task": {"type": "worker", "index": 0}}', "'localhost' has no port"),
+    ],
+)
+def test_a_malformed_cluster_is_refused(monkeypatch, text, reason):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match=rf"TF_CONFIG must be JSON such as .* got .*{reason}.*; correct it, or unset"):
+        workers.cluster()
