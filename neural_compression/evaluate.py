@@ -91,8 +91,9 @@ def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
     config, images = results.config, results.data.test
     others = classical.curves(images, results.run.parent)
-    convolutions = f"width {config.width}, {config.epochs} epochs"
-    kind = f"{convolutions}, begun in closed form" if config.closed_form else convolutions
+    start = ["begun in closed form" if config.epochs else "in closed form"] if config.closed_form else []
+    trained = [f"{config.epochs} epochs"] if config.epochs else []
+    kind = ", ".join([f"width {config.width}", *trained, *start])
     return tables.Report(
         f"{config.name}: {kind}, {config.code_lengths} bits",
         {
