@@ -131,8 +131,8 @@ CONVOLUTIONS = replace(
     epochs=16,
     seeds=(0,),
 )
-# What ships: the same layers at half the publication's width, in closed form. Training for rate and distortion did not
-# improve them in the hours that two cores had (README). Their codes are longer, as most of their bits are 0.
+# What ships: the same layers at half the publication's width, in closed form: the training for rate and distortion
+# that was tried made them worse (README). Their codes are longer, as most of their bits are 0.
 SHIPPED = replace(
     CONVOLUTIONS,
     closed_form=True,

@@ -91,9 +91,9 @@ def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
     config, images = results.config, results.data.test
     others = classical.curves(images, results.run.parent)
-    start = ["begun in closed form" if config.epochs else "in closed form"] if config.closed_form else []
-    trained = [f"{config.epochs} epochs"] if config.epochs else []
-    kind = ", ".join([f"width {config.width}", *trained, *start])
+    kind = f"width {config.width}, {config.epochs} epochs"
+    if config.closed_form:
+        kind = f"{kind}, begun in closed form" if config.epochs else f"width {config.width}, in closed form"
     return tables.Report(
         f"{config.name}: {kind}, {config.code_lengths} bits",
         {

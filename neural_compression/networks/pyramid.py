@@ -7,7 +7,6 @@ Networks of all code lengths share the convolutions, and differ in how finely th
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -129,21 +128,27 @@ def cell_components(blocks: np.ndarray, width: int) -> tuple[list[np.ndarray], n
     kernels: list[np.ndarray] = []
     for i in range(LEVELS):
         # Levels up to the third have many cells a block, so few blocks are enough.
-        chosen = blocks if i >= LEVELS - 2 else blocks[:: max(1, len(blocks) // _AT_ONCE)]
-        moments: Any = 0
-        for start in range(0, len(chosen), _AT_ONCE):
-            for part in symmetries(chosen[start : start + _AT_ONCE]):
-                x = part / np.float32(255) - color
-                for kernel in kernels:
-                    x = _cells(x) @ kernel.reshape(-1, kernel.shape[-1])
-                cells = _cells(x).reshape(-1, 4 * x.shape[-1])  # (N · H/2 · W/2, 4C)
-                moments = moments + (cells.T @ cells).astype(np.float64)
+        moments = _moments(blocks if i >= LEVELS - 2 else blocks[:: max(1, len(blocks) // _AT_ONCE)], kernels, color)
         count = min(width * 2**i, len(moments))
         _, vectors = np.linalg.eigh(moments)  # variances rise
         kernel = np.zeros((len(moments), width * 2**i), np.float32)
         kernel[:, :count] = vectors[:, : -count - 1 : -1]
         kernels.append(kernel.reshape(2, 2, -1, kernel.shape[1]))
     return kernels, color
+
+
+def _moments(blocks: np.ndarray, kernels: Sequence[np.ndarray], color: np.ndarray) -> np.ndarray:
+    """(4C, 4C) float64 second moments of the cells that come after these kernels, in all symmetries of the blocks."""
+    dimensions = 4 * kernels[-1].shape[-1] if kernels else 4 * len(color)
+    moments = np.zeros((dimensions, dimensions))
+    for start in range(0, len(blocks), _AT_ONCE):
+        for part in symmetries(blocks[start : start + _AT_ONCE]):
+            x = part / np.float32(255) - color
+            for kernel in kernels:
+                x = _cells(x) @ kernel.reshape(-1, kernel.shape[-1])
+            cells = _cells(x).reshape(-1, dimensions)
+            moments += cells.T @ cells
+    return moments
 
 
 def _cells(x: np.ndarray) -> np.ndarray:
