@@ -46,10 +46,11 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
     blocks = training_blocks(data.training, config.half_overlapping)
     if config.closed_form:
         with strategy.scope(), seeded(trial.seed), precision(config.precision):
-            joint = pyramid.fitted(blocks, config.width, config.code_lengths, config.rate_weight)
-        if config.epochs:
+            start = pyramid.fitted(blocks, config.width, config.code_lengths)
+            joint = start.training_model(config.rate_weight) if config.epochs else None
+        if joint is not None:
             train_pyramid(config, trial, joint, blocks, folder / "pyramid")
-        networks = joint.networks
+        networks = start.networks
     else:
         networks = train_networks(config, trial, blocks, strategy, folder)
     deblocking = None

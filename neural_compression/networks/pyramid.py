@@ -24,18 +24,54 @@ _FITTED = 2**16  # blocks, whose coefficients thresholds and levels are fitted t
 _AT_ONCE = 2048  # blocks, as floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pyramid:
     """Networks that share their convolutions.
 
     Attributes:
         networks: one of each code length.
-        training_model: blocks (B, 32, 32, 3) in [0, 1] -> the networks' blocks, an equal share of the batch each; its
-            loss is their rate and distortion. B must be a multiple of the number of networks.
+        coefficients: (N, C) float32 of the blocks that thresholds and levels are fitted to.
+        cuts: thresholds of each network.
     """
 
     networks: list[Autoencoder]
-    training_model: keras.Model
+    coefficients: np.ndarray
+    cuts: list[Thresholds]
+
+    def training_model(self, rate_weight: float) -> RateDistortion:
+        """Blocks (B, 32, 32, 3) in [0, 1] -> the networks' blocks, an equal share of the batch each.
+
+        Each network codes its share, and all deconvolutions run at once; the loss is their rate and distortion. B must
+        be a multiple of the number of networks.
+
+        Args:
+            rate_weight: λ in squared steps, see `Config`.
+        """
+        analysis, synthesis = shared((self.networks[0].encoder, self.networks[0].decoder))
+        block, number = keras.Input((BLOCK, BLOCK, 3), name="block"), len(self.networks)
+        shares = ops.reshape(analysis(block), (-1, number, analysis.output_shape[-1]))
+        decoded, bits, models = [], [], []
+        for i, (network, cut) in enumerate(zip(self.networks, self.cuts)):
+            encoder, decoder = network.encoder, network.decoder
+            code = shares[:, i]
+            for layer in encoder.layers[2:]:  # after the block and the convolutions
+                code = layer(code)
+            code = network.binarization(code)
+            models.append(expected_bits(cut, dtype="float32", name=f"expected_bits{i}"))
+            bits.append(models[-1](code))
+            decoded.append(decoder.get_layer(f"levels{len(cut.which)}")(code))
+        coefficients_of_all = ops.reshape(ops.stack(decoded, axis=1), (-1, analysis.output_shape[-1]))
+        errors = ops.sum(ops.square(synthesis(coefficients_of_all) - block), axis=(1, 2, 3))
+        errors = ops.reshape(errors, (-1, number))
+        model = RateDistortion(block, [x for i in range(number) for x in (errors[:, i], bits[i])], name="training")
+        scales = []
+        for network, cut, bit_model in zip(self.networks, self.cuts, models):
+            codes = _codes(self.coefficients, cut)
+            bit_model.start(codes)
+            levels, zero = network.decoder.get_layer(f"levels{len(cut.which)}").get_weights()
+            scales.append(float(np.square(self.coefficients - codes @ levels - zero).sum(1).mean()))
+        rate_weights = [rate_weight * cut.step**2 for cut in self.cuts]
+        return model.weigh([str(len(cut.which)) for cut in self.cuts], rate_weights, scales)
 
 
 def build(code_lengths: Sequence[int], width: int) -> list[Autoencoder]:
@@ -64,7 +100,7 @@ def build(code_lengths: Sequence[int], width: int) -> list[Autoencoder]:
     return networks
 
 
-def fitted(blocks: np.ndarray, width: int, code_lengths: Sequence[int], rate_weight: float) -> Pyramid:
+def fitted(blocks: np.ndarray, width: int, code_lengths: Sequence[int]) -> Pyramid:
     """The networks for training blocks (N, 32, 32, 3) uint8, in closed form.
 
     Level by level, cells of 2×2 are gathered into one vector, of which the first principal components are the channels
@@ -76,7 +112,6 @@ def fitted(blocks: np.ndarray, width: int, code_lengths: Sequence[int], rate_wei
         blocks: to learn from.
         width: w; level i has up to w · 2^i channels.
         code_lengths: K of each network.
-        rate_weight: λ in squared steps, see `Config`.
 
     Raises:
         ValueError: there are too few blocks, or a code is longer than the smallest step allows.
@@ -101,7 +136,7 @@ def fitted(blocks: np.ndarray, width: int, code_lengths: Sequence[int], rate_wei
         levels = np.zeros(kernel.T.shape, np.float32)
         levels[np.arange(len(levels)), cut.which], zero = levels_of(coefficients, cut)
         network.decoder.get_layer(f"levels{length}").set_weights([levels, zero])
-    return Pyramid(networks, _joint(networks, coefficients, cuts, rate_weight))
+    return Pyramid(networks, coefficients, cuts)
 
 
 def shared(parts: tuple[keras.Model, keras.Model]) -> tuple[keras.Model, keras.Model]:
@@ -197,37 +232,6 @@ def set_cells(networks: Sequence[Autoencoder], kernels: Sequence[np.ndarray], co
         up.set_weights([back, np.zeros(up.bias.shape, np.float32)])
     pixels = synthesis.get_layer("pixels")
     pixels.set_weights([np.eye(*pixels.kernel.shape[2:], dtype=np.float32)[None, None], color])
-
-
-def _joint(
-    networks: list[Autoencoder], coefficients: np.ndarray, cuts: list[Thresholds], rate_weight: float
-) -> keras.Model:
-    """The training model: each network codes its share of a batch, and all deconvolutions run at once."""
-    analysis, synthesis = shared((networks[0].encoder, networks[0].decoder))
-    block, number = keras.Input((BLOCK, BLOCK, 3), name="block"), len(networks)
-    shares = ops.reshape(analysis(block), (-1, number, analysis.output_shape[-1]))
-    decoded, bits, models = [], [], []
-    for i, (network, cut) in enumerate(zip(networks, cuts)):
-        encoder, decoder = network.encoder, network.decoder
-        code = shares[:, i]
-        for layer in encoder.layers[2:]:  # after the block and the convolutions
-            code = layer(code)
-        code = network.binarization(code)
-        models.append(expected_bits(cut, dtype="float32", name=f"expected_bits{i}"))
-        bits.append(models[-1](code))
-        decoded.append(decoder.get_layer(f"levels{len(cut.which)}")(code))
-    coefficients_of_all = ops.reshape(ops.stack(decoded, axis=1), (-1, analysis.output_shape[-1]))
-    errors = ops.sum(ops.square(synthesis(coefficients_of_all) - block), axis=(1, 2, 3))
-    errors = ops.reshape(errors, (-1, number))
-    model = RateDistortion(block, [x for i in range(number) for x in (errors[:, i], bits[i])], name="training")
-    scales = []
-    for network, cut, bit_model in zip(networks, cuts, models):
-        codes = _codes(coefficients, cut)
-        bit_model.start(codes)
-        levels, zero = network.decoder.get_layer(f"levels{len(cut.which)}").get_weights()
-        scales.append(float(np.square(coefficients - codes @ levels - zero).sum(1).mean()))
-    rate_weights = [rate_weight * cut.step**2 for cut in cuts]
-    return model.weigh([str(len(cut.which)) for cut in cuts], rate_weights, scales)
 
 
 def _codes(coefficients: np.ndarray, cut: Thresholds) -> np.ndarray:

@@ -20,7 +20,6 @@ from ..encoder.mode_decision import by_quality
 from ..model import Autoencoder
 from .blocks import symmetries, to_blocks, to_image
 from .decode import decode_blocks, encode_blocks
-from .pyramid import Pyramid
 
 _CROP = 4  # blocks, height and width of what the deblocking network is trained on
 
@@ -53,9 +52,9 @@ def fit(
     training.fit(model, scaled, steps_per_epoch=steps, epochs=epochs, folder=folder, monitor=None, callbacks=callbacks)
 
 
-def train_pyramid(config: Config, trial: Trial, joint: Pyramid, blocks: np.ndarray, folder: Path) -> None:
-    """Trains networks that share their convolutions, for rate and distortion, on turned and mirrored blocks."""
-    model, size = joint.training_model, config.batch_size
+def train_pyramid(config: Config, trial: Trial, model: keras.Model, blocks: np.ndarray, folder: Path) -> None:
+    """Trains the model of a `Pyramid`, for rate and distortion, on turned and mirrored blocks."""
+    size = config.batch_size
     steps = len(blocks) // size
     if not steps:
         raise ValueError(

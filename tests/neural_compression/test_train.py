@@ -139,7 +139,7 @@ class Stages:
     """In place of the stages of a training: what each is called with."""
 
     network = SimpleNamespace(encoder="encoder", decoder="decoder")
-    joint = SimpleNamespace(networks=[network])
+    joint = SimpleNamespace(networks=[network], training_model=lambda rate_weight: ("joint", rate_weight))
 
     def __init__(self, monkeypatch):
         self.calls = {}
@@ -172,6 +172,7 @@ PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3)
         {"half_overlapping": False, "precision": "mixed_bfloat16"},
         {"deblocking_epochs": 0},
         {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3},
+        {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3, "epochs": 0},
     ],
 )
 def test_settings_of_a_training(monkeypatch, tmp_path, changes):
@@ -180,8 +181,9 @@ def test_settings_of_a_training(monkeypatch, tmp_path, changes):
     train_trial(config, Trial(4), PHOTOGRAPHS, strategy, tmp_path)
     if config.closed_form:
         blocks, *rest = stages.calls["fitted"]
-        assert rest == [5, (8,), 0.2] and "train_networks" not in stages.calls
-        assert stages.calls["train_pyramid"] == (config, Trial(4), Stages.joint, blocks, tmp_path / "pyramid")
+        assert rest == [5, (8,)] and "train_networks" not in stages.calls
+        expected = (config, Trial(4), ("joint", 0.2), blocks, tmp_path / "pyramid")
+        assert stages.calls.get("train_pyramid") == (expected if config.epochs else None)
     else:
         *rest, blocks, used, folder = stages.calls["train_networks"]
         assert rest == [config, Trial(4)] and used is strategy and folder == tmp_path and "fitted" not in stages.calls

@@ -39,7 +39,7 @@ def blocks():
 
 @pytest.fixture(scope="module")
 def fitted(blocks):
-    return pyramid.fitted(blocks, WIDTH, LENGTHS, 0.1)
+    return pyramid.fitted(blocks, WIDTH, LENGTHS)
 
 
 def parts_of(network):
@@ -119,14 +119,14 @@ def test_longer_codes_are_better(blocks, fitted):
 
 def test_the_loss_is_that_of_the_networks(blocks, fitted):
     """Each network has every second block; squared errors and bits follow from its parts."""
-    batch = blocks[:12] / np.float32(255)
-    outputs = [keras.ops.convert_to_numpy(x) for x in fitted.training_model(batch)]
+    batch, model = blocks[:12] / np.float32(255), fitted.training_model(0.1)
+    outputs = [keras.ops.convert_to_numpy(x) for x in model(batch)]
     for i, network in enumerate(fitted.networks):
         own = batch[i::2]
         codes = np.rint(keras.ops.convert_to_numpy(network.encoder(own)))
         errors = np.square(keras.ops.convert_to_numpy(network.decoder(codes)) - own).sum((1, 2, 3))
         np.testing.assert_allclose(outputs[2 * i], errors, rtol=1e-4)
-        expected = fitted.training_model.get_layer(f"expected_bits{i}")(codes)
+        expected = model.get_layer(f"expected_bits{i}")(codes)
         np.testing.assert_allclose(outputs[2 * i + 1], expected, rtol=1e-4)
 
 
@@ -155,7 +155,7 @@ def test_training_lowers_the_loss_and_the_codec_comes_back(run, blocks, fitted):
 
 def test_what_cannot_be_trained_is_named(blocks, tmp_path):
     with pytest.raises(ValueError, match="48 principal components need more than 48 blocks, got 48. Add"):
-        pyramid.fitted(blocks[:48], WIDTH, LENGTHS, 0.1)
+        pyramid.fitted(blocks[:48], WIDTH, LENGTHS)
     with pytest.raises(
         ValueError, match=r"A batch has \d+ blocks, got \d+ in all. Add photographs, or lower --batch-size"
     ):
