@@ -28,7 +28,7 @@ export PYTHONUNBUFFERED ?= 1
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test test-jax test-torch test-exhaustive test-slow test-mutation bench lint format golden new-project
+.PHONY: help install smoke test test-jax test-torch test-exhaustive test-slow test-mutation bench lint format pages golden new-project
 
 help: ## list the commands
 	@printf 'Projects: %s\n\n' '$(PROJECTS)'
@@ -79,6 +79,9 @@ lint: $(VENV)/.installed ## check style and types
 format: $(VENV)/.installed ## fix style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+pages: $(VENV)/.installed ## renew all pages that show numbers, from the projects' results.json
+	$(PY) -m common.tools.pages
 
 golden: $(VENV)/.installed ## make the golden values: of backbones with PyTorch, of losses with tensorflow-addons; needs Python 3.11
 	$(VENV)/bin/pip install --quiet -r requirements-torch.txt -r requirements-weights.txt

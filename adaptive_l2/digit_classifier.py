@@ -23,6 +23,7 @@ from common.files import replacing
 from common.layers import AdaptiveL2, ConstantL2
 from common.random_state import seeded
 from common.report import tables
+from common.report.pages import RESULTS
 from common.statistics import paired_differences
 
 from .factors import FactorLog, SharedFactor
@@ -50,7 +51,7 @@ class Config(run_config.RunConfig):
     epochs: int = 60  # passes over the training images
     batch_size: int = 50  # images a step
     learning_rate: float = 1e-3  # of Adam
-    publish: bool = False  # write the numbers to results.json and the table into the project's README
+    publish: bool = False  # write the numbers to results.json and the table into the project's RESULTS
 
 
 PUBLISHED = "digit_classifier"  # in results.json
@@ -233,18 +234,18 @@ def report(results: entry.Results) -> tables.Report:
 
 
 def publish(results: entry.Results) -> None:
-    """Writes the numbers to `results.json` and renews the tables in the README."""
+    """Writes the numbers to `results.json` and renews the tables in RESULTS."""
     config = replace(results.config, publish=False)
     more = {"differences": differences(results)}
     tables.publish(HERE, PRESETS, config, results.records, name=PUBLISHED, more=more)
-    renew_readme()
+    renew_pages()
 
 
-def renew_readme() -> None:
-    """Writes the tables of the published comparison into the README."""
+def renew_pages() -> None:
+    """Writes the tables of the published comparison into RESULTS."""
     published = tables.published(HERE).get(PUBLISHED)
     if published is None:
-        tables.update_between(HERE / "README.md", "classification", "Not run.")
+        tables.update_between(HERE / RESULTS, "classification", "Not run.")
         return
     config = run_config.from_json(published["config"], Config)
     parts = [
@@ -252,7 +253,7 @@ def renew_readme() -> None:
         results_table(config, published["trials"]),
         differences_table(published["differences"]),
     ]
-    tables.update_between(HERE / "README.md", "classification", "\n\n".join(parts))
+    tables.update_between(HERE / RESULTS, "classification", "\n\n".join(parts))
 
 
 # Apart from the runs of the project itself, among which `evaluate` looks for the newest.

@@ -1,5 +1,7 @@
 """The numbers of Publication I."""
 
+PUBLICATION = "Adaptive L2 Regularization in Person Re-Identification"
+
 # mAP and CMC rank-1 in % (Table 2.2 and Table III (pub)): row -> data set -> values.
 PAPER = {
     "minimal": {"market1501": (28.3, 60.0), "duke": (28.7, 49.9), "msmt17": (11.4, 34.0)},

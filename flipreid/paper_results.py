@@ -1,5 +1,7 @@
 """The numbers of Publication II."""
 
+PUBLICATION = "FlipReID: Closing the Gap Between Training and Inference in Person Re-Identification"
+
 # mAP and CMC rank-1 in % of rows 1.1 to 3.3 (Table 2.3): backbone -> data set.
 PAPER = {
     "resnet50": {

@@ -33,7 +33,7 @@ from .clustering import kmeans_starts, normality, unit_length
 from .config import Config, Trial, trials
 from .data import read, scaled, training_images
 from .model import Autoencoder, restore
-from .tables import COMPARED, NAMES, anomaly_differences, differences_table, run_table
+from .tables import COMPARED, NAMES, anomaly_table, differences_table, run_table
 from .tables import publish as publish_tables
 
 TSNE_SAMPLES = 3000
@@ -184,7 +184,7 @@ def report(results: entry.Results) -> tables.Report:
     if config.abnormal_digits:
         draw_anomaly(config, results.records, figures / "roc.png")
         captions = {"figures/roc.png": "ROC curves on the test set and their areas, first seed; normal is positive."}
-        text = anomaly_differences(config, results.records)
+        text = anomaly_table(config, results.records)
     else:
         captions = draw_clustering(results)
         text = differences_table(clustering_differences(results), "accuracy (points)")

@@ -1,5 +1,7 @@
 """The numbers of Publication VI."""
 
+PUBLICATION = "Clustering and Unsupervised Anomaly Detection with L2 Normalized Deep Auto-Encoder Representations"
+
 # Clustering accuracy in % (Tables 5.1 to 5.3): (data set, architecture, normalization) -> value.
 PAPER_ACCURACY = {
     ("mnist", "dense", "none"): 81.43,

@@ -8,8 +8,9 @@ import numpy as np
 
 from common.experiments import entry
 from common.experiments.config import from_json
-from common.report import tables
-from common.statistics import bootstrap
+from common.report import pages, tables
+from common.report.pages import Finding
+from common.statistics import Interval, bootstrap
 
 from .config import PRESETS, Config
 from .paper_results import BORROWED_ACCURACY, BORROWED_AUC, PAPER_ACCURACY, PAPER_AUC
@@ -73,7 +74,7 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
     columns, cells = ["abnormal digit", "partitions"], []
     for heading, normalization, score, paper in _SCORES:
         if normalization in config.normalizations:
-            if config.dataset == "mnist" and paper is not None:
+            if config.dataset == "mnist" and PAPER_AUC and paper is not None:
                 columns.append(f"{heading}, paper")
                 cells.append(lambda digit, _, column=paper: f"{PAPER_AUC[digit][column]:.4f}")
             columns.append(heading)
@@ -82,7 +83,7 @@ def _anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
                     [record[f"auc_{score}"] for record in here if record["normalization"] == normalization], 4
                 )
             )
-    if config.dataset == "mnist":
+    if config.dataset == "mnist" and BORROWED_AUC:
         for column, method in enumerate(("AE", "VAE")):
             columns.append(f"{method} recons, paper")
             cells.append(lambda digit, _, column=column: f"{BORROWED_AUC[digit][column]:.3f}")
@@ -98,8 +99,14 @@ def differences_table(values: Sequence[dict[str, Any]], of: str) -> str:
     return tables.differences_table(values, NAMES, f"difference in {of}")
 
 
-def anomaly_differences(config: Config, records: Sequence[dict[str, Any]]) -> str:
-    """The Markdown table of differences in ROC AUC between scores, over abnormal digits and partitions."""
+def anomaly_table(config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table of `anomaly_differences`."""
+    values = list(anomaly_differences(config, records))
+    return differences_table(values, "ROC AUC (points), over digits and partitions")
+
+
+def anomaly_differences(config: Config, records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The differences in ROC AUC between scores, with intervals over abnormal digits and partitions."""
 
     def areas(heading: str) -> np.ndarray:
         """(S, digits); NaN where there is no such training."""
@@ -111,25 +118,23 @@ def anomaly_differences(config: Config, records: Sequence[dict[str, Any]]) -> st
         }
         return np.array([[known.get((s, d), np.nan) for d in config.abnormal_digits] for s in config.seeds])
 
-    values = []
     for first, second in _COMPARED_SCORES:
         gains = areas(first) - areas(second)
         if np.sum(~np.isnan(gains).all(axis=0)) > 1:
-            values.append({"first": first, "second": second, **vars(bootstrap(gains))})
-    return differences_table(values, "ROC AUC (points), over digits and partitions")
+            yield {"first": first, "second": second, **vars(bootstrap(gains))}
 
 
 def publish(results: entry.Results, differences: Sequence[dict[str, Any]]) -> None:
-    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
+    """Writes a run's numbers to `results.json` under the run's name and renews the project's pages."""
     more = {"differences": list(differences)} if differences else None
     tables.publish(HERE, PRESETS, results.config, results.records, omit=("roc",), more=more)
     if results.config.name == FIGURE_1:
         tables.copy_figures(results.run, HERE, ["tsne.png"])
-    renew_readme()
+    renew_pages()
 
 
-def renew_readme() -> None:
-    """Writes the tables of all published runs into the README."""
+def renew_pages() -> None:
+    """Writes the findings of all published runs into the README, and their tables into RESULTS."""
     results = tables.published(HERE)
     # Until MNIST is run, the figure of an evaluation of both normalizations on USPS is shown, if it is there.
     images = "MNIST's training split" if FIGURE_1 in results else "USPS, seed 1"
@@ -141,9 +146,49 @@ def renew_readme() -> None:
         *_differences(results),
         *pictures,
         _paper_anomaly(results),
+        _study(results),
     ]
-    sections.append(_study(results))
-    tables.update_between(HERE / "README.md", "results", "\n\n".join(section for section in sections if section))
+    pages.renew(HERE, findings(results), sections)
+
+
+def findings(results: dict[str, Any]) -> list[Finding]:
+    """What the published runs say of the publication's claims."""
+    claim, rows = "codes of unit length cluster better than codes of any length", []
+    for name, place, options in (
+        ("usps_pair", "USPS, all 9,298 images", " PRESET=usps_conv_l2"),
+        ("demo", "5,000 images of MNIST", ""),
+    ):
+        command = f"`make train-{__package__}{options}`"
+        wanted = (
+            d for d in results.get(name, {}).get("differences", []) if (d["first"], d["second"]) == ("l2", "none")
+        )
+        for difference in wanted:
+            trials = results[name]["trials"]
+            means = [
+                tables.mean_std([100 * trial["accuracy"] for trial in trials if trial["normalization"] == kind], 1)
+                for kind in ("l2", "none")
+            ]
+            interval, trainings = Interval.of(difference), len({trial["seed"] for trial in trials})
+            measured = f"{interval.text()} points of accuracy: {means[0]} against {means[1]} %"
+            on = f"{place}, {trainings} trainings of each"
+            rows.append(Finding(claim, pages.verdict(interval, trainings), measured, on, command))
+    place, command = "MNIST, ten digits", f"`make train-{__package__} PRESET=anomaly_mnist`"
+    better = "the distance to the nearest cluster tells anomalies better"
+    claims = {
+        "CAE cluster": f"{better} under the constraint",
+        "CAE L2 recons": f"{better} than the reconstruction error",
+    }
+    if "anomaly_mnist" not in results:
+        return [*rows, *(Finding.not_run(each, place, command) for each in claims.values())]
+    config, records = from_json(results["anomaly_mnist"]["config"], Config), results["anomaly_mnist"]["trials"]
+    on = f"{place}, {len(config.seeds)} partitions, {config.epochs} of {PRESETS['anomaly_mnist'][1].epochs} epochs"
+    for difference in anomaly_differences(config, records):
+        if difference["second"] in claims:
+            interval = Interval.of(difference)
+            measured = f"{interval.text()} points of ROC AUC"
+            verdict = pages.verdict(interval, len(config.seeds))
+            rows.append(Finding(claims[difference["second"]], verdict, measured, on, command))
+    return rows
 
 
 def _demo(results: dict[str, Any]) -> Iterator[str]:
@@ -182,8 +227,9 @@ def _paper_clustering(results: dict[str, Any]) -> list[str]:
                 for (of, kind, normalization), paper in PAPER_ACCURACY.items()
                 if (of, kind) == (dataset, architecture)
             ]
-        sections.append(f"**{heading}**\n\n{tables.table(columns, rows)}")
-    return sections
+        if rows:
+            sections.append(f"**{heading}**\n\n{tables.table(columns, rows)}")
+    return [*sections, "A dash stands for what is not run, most of the presets `…_train` among it."] if sections else []
 
 
 def _paper_row(
@@ -197,7 +243,7 @@ def _paper_row(
             epochs = f"{results[name]['config']['epochs']} of {PRESETS[name][1].epochs}"
             cells += [*_clustering_cells(results[name]["trials"])[:shown], epochs]
         else:
-            cells += ["not run", *[None] * shown]
+            cells += [None] * (shown + 1)
     method = _SHORT[architecture] + ("" if normalization == "none" else f" {NAMES[normalization]}")
     return [f"{method}, {dataset.upper()}", f"`{preset}`", f"{paper:.2f}", *cells]
 
@@ -209,7 +255,7 @@ def _paper_anomaly(results: dict[str, Any]) -> str:
     config, records = from_json(results["anomaly_mnist"]["config"], Config), results["anomaly_mnist"]["trials"]
     epochs = f"{config.epochs} of {PRESETS['anomaly_mnist'][1].epochs} epochs"
     parts = [f"**Table 5.4: ROC AUC, anomaly detection on MNIST** ({epochs})", _anomaly_table(config, records)]
-    return "\n\n".join([*parts, anomaly_differences(config, records)])
+    return "\n\n".join([*parts, anomaly_table(config, records)])
 
 
 def _study(results: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """The numbers of Publication III, and what of section 2.4 is made here."""
 
+PUBLICATION = "On the Importance of Encrypting Deep Features"
+
 # Mean cosine distance (Fig. 2.7): local set -> attack -> victim model.
 PAPER = {
     "market1501": {

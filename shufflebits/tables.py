@@ -9,9 +9,11 @@ import numpy as np
 from common.experiments import entry
 from common.experiments.config import from_json
 from common.experiments.reid.report import publish as publish_run
-from common.report import tables
+from common.report import pages, tables
+from common.report.pages import Finding
+from common.statistics import Interval
 
-from .attacks.encryption_settings import ANOTHER, ONE_KEY, PLAIN, ZEROS
+from .attacks.encryption_settings import ANOTHER, BROKEN, BY_REQUEST, ONE_KEY, PLAIN, ZEROS
 from .config import PRESETS, RECONSTRUCTIONS, Config
 from .cryptanalysis import study_table
 from .paper_results import PAPER
@@ -170,26 +172,69 @@ def attributes_table(groups: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def publish(results: entry.Results, study: Records) -> None:
-    """Writes a run's numbers to `results.json` under the run's name and renews the README's tables."""
+    """Writes a run's numbers to `results.json` under the run's name and renews the project's pages."""
     publish_run(HERE, PRESETS, results, FIGURES)
     tables.publish(HERE, PRESETS, results.config, study, name=f"{results.config.name}, cipher")
-    renew_readme()
+    renew_pages()
 
 
-def renew_readme() -> None:
-    """Writes the tables of published runs into the README, and all rows of the attacks on the cipher into RESULTS."""
+def renew_pages() -> None:
+    """Writes the findings of published runs into the README, and their tables into RESULTS."""
     results = tables.published(HERE)
     sections = [
         *_run_sections(results, "mobilenet", _STUDIED["mobilenet"]),
-        _run_sections(results, "demo", f"Synthetic people, `make train-{__package__}`")[0],
+        *_run_sections(results, "demo", f"{_STUDIED['demo']}, `make train-{__package__}`"),
+        *(tables.pictures(FIGURES) if "demo" in results else []),
+        *_paper_distances(results),
     ]
-    if "demo" in results:
-        sections += tables.pictures(FIGURES)
-    runs = {key: results.get(f"{key[0]}_{key[1]}", {}).get("trials", []) for key in paper_runs()}
-    sections.append(f"**Fig. 2.7: mean cosine distance**\n\n{comparison_table(runs)}")
-    tables.update_between(HERE / "README.md", "results", "\n\n".join(sections))
+    pages.renew(HERE, findings(results), sections)
     every = [f"**{title}**\n\n{_study(results, name, essential=False)}" for name, title in _STUDIED.items()]
-    tables.update_between(HERE / "RESULTS.md", "cipher", "\n\n".join(every))
+    tables.update_between(HERE / pages.RESULTS, "cipher", "\n\n".join(every))
+
+
+def findings(results: dict[str, Any]) -> list[Finding]:
+    """What the published runs say of the publication's claims: of the first run with intervals over people."""
+    claims = (
+        ("stolen embeddings tell attributes", PLAIN, True),
+        ("encrypted by ShuffleBits, one key, they do not", ONE_KEY, False),
+        ("nor with a key for each request", BY_REQUEST, False),
+        ("nor once the cipher itself is attacked, one key", BROKEN, False),
+    )
+    for name, title in _STUDIED.items():
+        records = _of(results.get(name, {}).get("trials", []), "attributes")
+        if records and "certainty" in records[0]:
+            preset = "" if name == "demo" else f" PRESET={name}"
+            place = f"{title.lower()}, {len(records)} attack model{'s' if len(records) > 1 else ''}"
+            command = f"`make train-{__package__}{preset}`"
+            return [_finding(claim, records[0], setting, leaks, place, command) for claim, setting, leaks in claims]
+    command = f"`make train-{__package__}`"
+    return [Finding.not_run(claim, _STUDIED["demo"].lower(), command) for claim, _, _ in claims]
+
+
+def _finding(claim: str, record: Mapping[str, Any], setting: str, leaks: bool, place: str, command: str) -> Finding:
+    """Whether the adversary's accuracy in a setting is above what exchanging people's attributes gives."""
+    accuracy = np.mean(list(record["balanced_accuracy"][setting].values()))
+    values = record["certainty"][setting]
+    null = values["null"]
+    chance = Interval(null["mean"], null["low"], null["high"]).text(sign="")
+    own = Interval(float(accuracy), *values["interval"]).text(sign="")
+    above = accuracy > null["high"]
+    measured = f"balanced accuracy {own} %, by chance {chance}"
+    return Finding(claim, "holds" if above == leaks else "does not hold", measured, place, command)
+
+
+def _paper_distances(results: dict[str, Any]) -> list[str]:
+    """Fig. 2.7 by the runs that there are, and a sentence if there are none."""
+    runs = {key: results[f"{key[0]}_{key[1]}"]["trials"] for key in paper_runs() if f"{key[0]}_{key[1]}" in results}
+    if runs:
+        return [f"**Fig. 2.7: mean cosine distance**\n\n{comparison_table(runs)}"]
+    presets = ", ".join(f"`{dataset}_{model}`" for dataset, model in paper_runs())
+    if not presets:
+        return []
+    return [
+        f"**Figs. 2.6 and 2.7** are not run, as the features of FastReID's models were not at hand: presets {presets}. "
+        "The publication's numbers are in [paper_results.py](paper_results.py)."
+    ]
 
 
 def _run_sections(results: dict[str, Any], name: str, title: str) -> list[str]:
@@ -198,9 +243,11 @@ def _run_sections(results: dict[str, Any], name: str, title: str) -> list[str]:
         return [f"**{title}**: not run."]
     config, records = from_json(results[name]["config"], Config), results[name]["trials"]
     seeds = f" Seeds {', '.join(map(str, config.seeds))}." if len(config.seeds) > 1 else ""
+    sections = [f"**{title}: what encryption buys**{seeds}\n\n{attack_table(records)}"]
+    if any("certainty" in record for record in records):
+        sections.append(f"**{title}: mean balanced accuracy, and what chance gives**\n\n{certainty_table(records)}")
     return [
-        f"**{title}: what encryption buys**{seeds}\n\n{attack_table(records)}",
-        f"**{title}: mean balanced accuracy, and what chance gives**\n\n{certainty_table(records)}",
+        *sections,
         f"**{title}: each attribute, not encrypted**\n\n{attribute_table(records)}",
         f"**{title}: attacks on the cipher itself**\n\n{_study(results, name, essential=True)}",
     ]

@@ -70,6 +70,19 @@ def assert_figures(run: Path, *names: str) -> None:
         assert image is not None and image.shape[0] > 300, name
 
 
+def table_cells(table: str, row: int) -> list[str]:
+    """The cells of a row of a Markdown table."""
+    return [cell.strip() for cell in table.splitlines()[2 + row].split("|")[1:-1]]
+
+
+def empty_pages(folder: Path, *marks: str) -> Path:
+    """Writes a project's README and RESULTS with nothing but marks, and returns the path of the latter."""
+    (folder / "README.md").write_text("<!-- glance:begin -->\n<!-- glance:end -->\n")
+    parts = [f"<!-- {mark}:begin -->\n<!-- {mark}:end -->\n" for mark in ("results", *marks)]
+    (folder / "RESULTS.md").write_text("".join(parts))
+    return folder / "RESULTS.md"
+
+
 def truncate(paths: Iterable[str | Path]) -> None:
     """Cuts files off after 300 bytes, as a download that broke off."""
     for path in paths:

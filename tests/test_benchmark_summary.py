@@ -11,16 +11,16 @@ from tests.benchmarks.test_input_stall import input_stall_table
 @pytest.fixture
 def page(tmp_path, monkeypatch):
     """Paths of a first page and of measured rows, both still empty."""
-    readme, measured = tmp_path / "README.md", tmp_path / "summary.json"
-    readme.write_text("a\n<!-- bench:begin -->\n<!-- bench:end -->\nb\n", encoding="utf-8")
+    page, measured = tmp_path / "benchmarks.md", tmp_path / "summary.json"
+    page.write_text("a\n<!-- bench:begin -->\n<!-- bench:end -->\nb\n", encoding="utf-8")
     measured.write_text("{}\n", encoding="utf-8")
-    monkeypatch.setattr(summary, "README", readme)
+    monkeypatch.setattr(summary, "PAGE", page)
     monkeypatch.setattr(summary, "MEASURED", measured)
-    return readme, measured
+    return page, measured
 
 
-def cells(readme):
-    lines = readme.read_text(encoding="utf-8").splitlines()
+def cells(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
     assert lines[:2] == ["a", "<!-- bench:begin -->"] and lines[-2:] == ["<!-- bench:end -->", "b"]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:-2]]
 
@@ -40,10 +40,10 @@ def test_a_row_without_contenders_has_dashes(page):
 
 
 def test_rows_are_renewed_alone_and_keep_their_order(page):
-    readme, measured = page
+    page, measured = page
     for key, seconds in (("encode", 1.0), ("l2_autoencoder", 2.0), ("ranking MSMT17", 3.0), ("encode", 4.0)):
         summary.record(key, seconds, "s", memory=1)
-    assert [(row[0], row[1]) for row in cells(readme)] == [
+    assert [(row[0], row[1]) for row in cells(page)] == [
         (summary.ROWS["l2_autoencoder"], "2 s"),
         (summary.ROWS["ranking MSMT17"], "3 s"),
         (summary.ROWS["encode"], "4 s"),
@@ -52,7 +52,7 @@ def test_rows_are_renewed_alone_and_keep_their_order(page):
 
 
 def test_first_page_shows_the_rows_that_were_measured():
-    text = summary.README.read_text(encoding="utf-8")
+    text = summary.PAGE.read_text(encoding="utf-8")
     assert f"<!-- bench:begin -->\n{summary.table()}\n<!-- bench:end -->" in text
 
 

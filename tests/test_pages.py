@@ -13,7 +13,9 @@ import tyro
 
 from adaptive_l2 import digit_classifier
 from common.experiments.config import from_json, parse
+from common.report import pages as common_pages
 from common.report import tables
+from common.tools import pages as first_page
 from l2_autoencoder.config import PRESETS
 from l2_autoencoder.tables import differences_table, run_table
 from tests.children import PROJECTS, ROOT
@@ -30,9 +32,10 @@ RENDERED.append(("adaptive_l2.digit_classifier", "classification"))
 def test_tables_of_the_page_are_those_of_the_published_numbers(module, part, monkeypatch):
     rendered = {}
     monkeypatch.setattr(tables, "update_between", lambda path, name, text: rendered.update({(path, name): text}))
-    importlib.import_module(module).renew_readme()
-    assert (ROOT / module.split(".")[0] / "README.md", part) in rendered
-    for (path, name), text in rendered.items():  # details may have a page of their own
+    monkeypatch.setattr(common_pages, "update_between", tables.update_between)
+    importlib.import_module(module).renew_pages()
+    assert (ROOT / module.split(".")[0] / "RESULTS.md", part) in rendered
+    for (path, name), text in rendered.items():
         assert path.parent == ROOT / module.split(".")[0]
         assert f"<!-- {name}:begin -->\n{text}\n<!-- {name}:end -->" in path.read_text(encoding="utf-8")
 
@@ -123,6 +126,28 @@ def test_the_first_page_shows_what_the_first_command_prints():
     assert differences_table(published["differences"], "accuracy (points)") in shown
 
 
+def test_the_first_page_has_the_first_finding_of_each_project():
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- verdicts:begin -->\n{first_page.verdict_table()}\n<!-- verdicts:end -->" in shown
+    assert list(first_page.PICTURES) == [project for project in first_page.PICTURES if project in PROJECTS]
+    assert set(first_page.PICTURES) == set(PROJECTS)
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_pages_are_short_and_begin_with_what_was_decided(project):
+    """At most 150 lines, the first picture before line 40; the publication's title as CITATION.cff has it."""
+    lines = (ROOT / project / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert next(number for number, line in enumerate(lines) if line.startswith("![")) < 40
+    title = importlib.import_module(f"{project}.paper_results").PUBLICATION
+    assert title in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"{{{title}}}" in "\n".join(lines)
+
+
+def test_the_first_page_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
 def test_pages_have_commands():
     every = [command for page in PAGES for command in commands_of(page)]
     assert len(every) > 80
@@ -142,8 +167,26 @@ def test_wrong_commands_are_refused(line, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_of_the_page_lead_somewhere(page):
-    targets = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    """To a file that is there, and to a heading that it has."""
+    broken = []
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(target)
+    assert broken == []
+
+
+def anchors(page):
+    """What links to a heading end in: small letters, hyphens for blanks, without other signs."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_index():
+    listed = re.findall(r"\]\(([^)]+)\)", (ROOT / "docs/index.md").read_text(encoding="utf-8"))
+    pages = {(ROOT / "docs" / target).resolve() for target in listed} | {ROOT / "docs/index.md"}
+    assert [page for page in PAGES if page not in pages and page.name != "ATTRIBUTION.md"] == []
 
 
 def test_hours_are_the_arithmetic_that_the_page_says():

@@ -1,5 +1,10 @@
 """The numbers of Publication IV."""
 
+PUBLICATION = (
+    "Vehicle Attribute Recognition by Appearance: "
+    "Computer Vision Methods for Vehicle Type, Make and Model Classification"
+)
+
 # Accuracy in % on VERI-Wild (Table 3.5): attribute -> loss -> value. Tables are numbered as in the dissertation; the
 # publication's Tables 1 to 5 have the same rows.
 PAPER = {

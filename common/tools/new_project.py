@@ -1,5 +1,6 @@
 """Copies a project folder as the start of another one: `make new-project FROM=flipreid NAME=my_idea`."""
 
+import ast
 import re
 import shutil
 import sys
@@ -8,12 +9,47 @@ from pathlib import Path
 from common.experiments.config import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the original measured is no claim of the copy.
+# What the original measured is no claim of the copy; nor are the tests of its numbers.
 LEFT_OUT = ("__pycache__", "results.json", "figures", "weights")
+TESTS_LEFT_OUT = ("__pycache__", "test_tables.py")
+
+_README = """# {name}
+
+**Claim.** Yours. This folder is a copy of another project, without its results.
+
+## Edit first
+
+1. `config.py`: the settings, and a preset for each row of your tables. `smoke` must take seconds, `demo` minutes.
+2. `paper_results.py`: the numbers you compare with, and the title of the publication. All are empty now.
+3. `model.py` and `train.py`: the networks and losses, and how one of them is trained.
+4. `tables.py`: `findings` says what decides your claims; the names there are still those of the original.
+5. `FIDELITY.md`: every choice, and whose it is. `tests/{name}`: the tests of the original, which pass.
+
+## At a glance
+
+<!-- glance:begin -->
+<!-- glance:end -->
+
+All tables: [RESULTS.md](RESULTS.md), by `make eval-{name} ARGS=--publish`.
+
+## Run it
+
+```bash
+make train-{name} PRESET=smoke
+make train-{name}
+make eval-{name}
+make test ARGS=tests/{name}
+```
+"""
+_FIDELITY = """# What is the publication's, and what is not
+
+| choice | text | here | why |
+|---|---|---|---|
+"""
 
 
 def new_project(source: str, name: str, root: Path = ROOT) -> Path:
-    """Copies project `source` to `name`, without its results, and returns the new folder.
+    """Copies project `source` and its tests to `name`, without its results and numbers, and returns the new folder.
 
     Raises:
         ValueError: `source` is no project, or `name` is taken or no name for a Python package.
@@ -23,17 +59,51 @@ def new_project(source: str, name: str, root: Path = ROOT) -> Path:
         raise ValueError(f"FROM must be one of {projects}, got {source!r}.")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"NAME must be small letters, digits and underscores, and start with a letter, got {name!r}.")
-    if (root / name).exists() or name in sys.stdlib_module_names:
+    if (root / name).exists() or (root / "tests" / name).exists() or name in sys.stdlib_module_names:
         raise ValueError(f"NAME {name!r} is taken; choose another one.")
     shutil.copytree(root / source, root / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    # The pages name the folder everywhere, the code in `make` commands of comments and reports. A layer or a preset
-    # may have the same word in its name.
-    for page in (root / name).glob("*.md"):
-        _replace(page, rf"(?<!layers[/.])\b{source}\b", name)
-        _replace(page, r"(<!-- (\w+):begin -->).*?(<!-- \2:end -->)", r"\1\n\3")
+    # A layer or a preset may have the same word in its name.
     for path in (root / name).rglob("*.py"):
         _replace(path, rf"(\bmake \w+-){source}\b", rf"\g<1>{name}")
+    if (root / "tests" / source).exists():
+        shutil.copytree(root / "tests" / source, root / "tests" / name, ignore=shutil.ignore_patterns(*TESTS_LEFT_OUT))
+        for path in (root / "tests" / name).rglob("*.py"):
+            _replace(path, rf"(?<!layers[/.])\b{source}\b", name)
+    _write_pages(root / source, root / name)
+    numbers = root / name / "paper_results.py"
+    numbers.write_text(without_numbers(numbers.read_text(encoding="utf-8")), encoding="utf-8")
     return root / name
+
+
+def without_numbers(code: str) -> str:
+    """A module with its tables and texts emptied: dictionaries, lists, tuples and strings that names are given."""
+    lines = code.splitlines()
+    for node in reversed(ast.parse(code).body):
+        if isinstance(node, ast.Expr):  # the docstring
+            lines[node.lineno - 1 : node.end_lineno] = ['"""The numbers that yours are compared with."""']
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            empty = {ast.Dict: "{}", ast.List: "[]", ast.Tuple: "()"}.get(type(node.value))
+            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                empty = '""'
+            if empty:
+                head = lines[node.lineno - 1].partition(" = ")[0]
+                lines[node.lineno - 1 : node.end_lineno] = [f"{head} = {empty}"]
+    return "\n".join(lines) + "\n"
+
+
+def _write_pages(source: Path, folder: Path) -> None:
+    """The pages of a project that has measured nothing; RESULTS has the marks that programs write between."""
+    results = (source / "RESULTS.md").read_text(encoding="utf-8")
+    marks = "\n".join(
+        f"<!-- {part}:begin -->\n<!-- {part}:end -->\n" for part in re.findall(r"<!-- ([\w-]+):begin", results)
+    )
+    pages = {
+        "README.md": _README.format(name=folder.name),
+        "FIDELITY.md": _FIDELITY,
+        "RESULTS.md": f"# Results of {folder.name}\n\n{marks}",
+    }
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _replace(path: Path, pattern: str, replacement: str) -> None:
@@ -45,7 +115,10 @@ def main() -> None:
     """Command line: FROM NAME."""
     source, name = (sys.argv[1:] + ["", ""])[:2]
     folder = new_project(source, name)
-    print(f"{folder.name}/ is a project now: make train-{folder.name} PRESET=smoke")
+    print(
+        f"{folder.name}/ is a project now: make train-{folder.name} PRESET=smoke. {folder.name}/README.md says what to "
+        "edit first."
+    )
 
 
 if __name__ == "__main__":

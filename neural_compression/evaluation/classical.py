@@ -23,7 +23,7 @@ from common.experiments.identity import cached_json
 from ..paper_results import TARGET_BPP
 from .rate_distortion import Point, interpolated, point, squared_error
 
-_RATES = (0.12, TARGET_BPP, 0.18, 0.22)  # bits per pixel, of the points of `curves`
+RATES = (0.03, 0.06, 0.12, TARGET_BPP, 0.18, 0.25, 0.4, 0.65, 1.0)  # bits per pixel, of the points of `curves`
 
 
 def _no_container(file: bytes) -> int:
@@ -130,13 +130,13 @@ def points_at(codec: Codec, images: Sequence[np.ndarray], rates: Sequence[float]
 
 
 def curves(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Codec -> its points at those of four rates that it reaches; cached in `folder` for these images."""
+    """Codec -> its points at those of nine rates that it reaches; cached in `folder` for these images."""
 
     def make() -> dict[str, Any]:
         codecs, missing = installed()
         for sentence in missing:
             print(sentence)
-        points = {name: points_at(codec, images, _RATES) for name, codec in codecs.items()}
+        points = {name: points_at(codec, images, RATES) for name, codec in codecs.items()}
         return {"codecs": {name: [asdict(p) for p in line] for name, line in points.items()}}
 
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(image).tobytes() for image in images)).hexdigest()

@@ -99,11 +99,14 @@ def _mean_rate(
 
 
 def points_of(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> dict[str, Any]:
-    """The points at a rate, with networks alone and with escape blocks as the command line has them, and the curve."""
+    """The points at a rate and the curves, with networks alone and with escape blocks as the command line has them."""
+    escaping = [s.with_escape() for s in sessions]
+    rates = [rate for rate in classical.RATES if rate >= bits_per_pixel]  # below it escape blocks change little
     return {
         "at_rate": asdict(at_rate(sessions, bits_per_pixel)),
-        "escape": asdict(at_rate([s.with_escape() for s in sessions], bits_per_pixel, _LEAST_ESCAPED)),
+        "escape": asdict(at_rate(escaping, bits_per_pixel, _LEAST_ESCAPED)),
         "curve": [asdict(p) for p in curve(sessions)],
+        "escape_curve": [asdict(p) for p in escape_curve(escaping, rates)],
     }
 
 
@@ -130,6 +133,13 @@ def curve(sessions: Sequence[EncodeSession]) -> list[Point]:
     rates = np.geomspace(*ends, _POINTS)
     points = [_nearest(sessions, "lagrangian", LOG_WEIGHTS, rate, EncodeSession.expected) for rate in rates]
     return list({p.bits_per_pixel: p for p in points}.values())  # few blocks have few choices
+
+
+def escape_curve(sessions: Sequence[EncodeSession], rates: Sequence[float]) -> list[Point]:
+    """Points with escape blocks at rates, as those of `curve`."""
+    ends = (LOG_WEIGHTS[0], _LEAST_ESCAPED)
+    points = [_nearest(sessions, "lagrangian", ends, rate, EncodeSession.expected) for rate in rates]
+    return list({p.bits_per_pixel: p for p in points}.values())
 
 
 def draw(

@@ -14,8 +14,8 @@ from common.datasets.digits import Digits
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.entry import Results
 from common.layers import AdaptiveL2, ConstantL2
-from tests.adaptive_l2.test_tables import cells
 from tests.common.recorded import batches_of, recorded
+from tests.helpers import table_cells as cells
 
 # The label of an image is its pixel, but for every fourth training image and every tenth test image.
 PIXELS = np.arange(2000) % 10

@@ -9,6 +9,8 @@ from adaptive_l2 import tables
 from adaptive_l2.config import DATA, EVALUATION_ARGUMENTS, PRESETS, ROWS
 from common.experiments.entry import Arguments, Results
 from common.report.tables import published
+from tests.helpers import empty_pages
+from tests.helpers import table_cells as cells
 
 
 def record(regularization, seed, value, **more):
@@ -22,14 +24,10 @@ def record(regularization, seed, value, **more):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project's folder, which is also a run's."""
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    empty_pages(tmp_path)
     (tmp_path / "untrained.json").write_text(json.dumps(record("", 0, 0.1)))
     monkeypatch.setattr(tables, "HERE", tmp_path)
     return tmp_path
-
-
-def cells(table, row):
-    return [cell.strip() for cell in table.splitlines()[2 + row].split("|")[1:-1]]
 
 
 @pytest.mark.parametrize(
@@ -80,14 +78,14 @@ def publish(project, name, regularization, values, **more):
     config = replace(PRESETS[name][1], name=name)
     records = [record(regularization, seed, value, **more) for seed, value in enumerate(values)]
     tables.publish(Results(project, config, None, len(values), [], records, Arguments()))
-    return (project / "README.md").read_text()
+    return (project / "RESULTS.md").read_text()
 
 
 def test_publishing_saves_the_numbers_and_writes_the_readme(project):
     text = publish(project, "mobilenet_baseline", "constant", [0.4, 0.4, 0.4])
     assert "| `mobilenet_baseline`" in text and "40.0 40.0 40.0" in text and "| 10: 40.0" in text
     assert "untrained" in text and "10.0" in text
-    assert "| `market1501_adaptive`" in text and "88.3" in text and "not run" in text
+    assert "30 of their rows are not run" in text
     assert "data_dir" not in published(project)["mobilenet_baseline"]["config"]
 
 
@@ -125,3 +123,17 @@ def test_every_row_of_tables_2_2_and_3_is_planned():
                 planned.append(tables.PAPER_RERANKED[dataset])
     published_values = [values for row in tables.PAPER.values() for values in row.values()]
     assert sorted(planned) == sorted([*published_values, *tables.PAPER_RERANKED.values()]) and len(planned) == 30
+
+
+def test_the_first_page_says_what_the_difference_decides(project):
+    """Seeds differ by 0.01 and 0.03, and identities not at all: 2 points, and 1 or 3 with a seed drawn twice."""
+    publish(project, "mobilenet_baseline", "constant", [0.4, 0.4])
+    publish(project, "mobilenet_adaptive", "adaptive", [0.41, 0.43])
+    first, second = tables.findings(published(project))
+    assert (first.verdict, second.verdict) == ("holds", "not run")
+    assert first.measured == "+2.0 (+1.0 to +3.0) points of mAP: 42.0 ± 1.4 against 40.0 ± 0.0 %"
+    assert first.on == "Market-1501, MobileNet 0.25, 2 trainings of each"
+    text = (project / "README.md").read_text()
+    assert text.count("| holds") == 1 and "`make train-adaptive_l2 PRESET=mobilenet_baseline`, `…_adaptive`" in text
+    publish(project, "mobilenet_adaptive", "adaptive", [0.5, 0.5], converged=False)
+    assert [finding.verdict for finding in tables.findings(published(project))] == ["not run"] * 2

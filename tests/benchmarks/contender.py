@@ -29,7 +29,7 @@ def installed(names: Iterable[str]) -> list[str]:
     return [name for name in names if not any(word in name for word in missing)]
 
 
-def show(readme: str, marker: str, table: str) -> None:
-    """Prints a table, and writes it between the marks of a README."""
+def show(page: str, marker: str, table: str) -> None:
+    """Prints a table, and writes it between the marks of a page."""
     print(f"\n{table}")
-    update_between(ROOT / readme, marker, table)
+    update_between(ROOT / page, marker, table)

@@ -1,4 +1,4 @@
-"""The table of the first page: what matters of each benchmark, as it was measured last."""
+"""The first table of docs/benchmarks.md: what matters of each benchmark, as it was measured last."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from common.files import write_json
 from common.report import tables
 from tests.helpers import ROOT
 
-README, MEASURED = ROOT / "README.md", Path(__file__).with_name("summary.json")
+PAGE, MEASURED = ROOT / "docs/benchmarks.md", Path(__file__).with_name("summary.json")
 COLUMNS = ("what", "ours", "straightforward", "peer", "ours / best other", "peak memory of ours (GiB)")
 # Key -> what is measured, in the order of the table.
 ROWS = {
@@ -60,7 +60,7 @@ def record(
         ratio = f"{best(others) / ours if rate else ours / best(others):.2f}"
     rows = measured() | {key: [*cells, ratio, f"{memory:.2f}"]}
     write_json(MEASURED, {key: rows[key] for key in ROWS if key in rows})
-    tables.update_between(README, "bench", table())
+    tables.update_between(PAGE, "bench", table())
 
 
 def measured() -> dict[str, list[str | None]]:

@@ -13,7 +13,7 @@ STEPS = (10, 25, 50, 100)
 @pytest.mark.bench
 @pytest.mark.skipif(not MODEL.is_file(), reason="needs the trained codec")
 def test_code_optimization():
-    """Each contender runs in processes of its own; the table goes into the project's README."""
+    """Each contender runs in processes of its own; the table goes into the project's RESULTS."""
     measured = {
         (name, steps): contender.measure("code_optimization", name, steps) for steps in STEPS for name in CONTENDERS
     }
@@ -22,7 +22,7 @@ def test_code_optimization():
         for (name, steps), value in measured.items()
     ]
     table = tables.table(["what is optimized", "steps", "s per megapixel", "gain in PSNR (dB)"], rows)
-    contender.show("neural_compression/README.md", "optimization", table)
+    contender.show("neural_compression/RESULTS.md", "optimization", table)
     ours, publication = (measured[name, 50] for name in CONTENDERS)
     seconds, others = ours["s_per_megapixel"], {"block by block": publication["s_per_megapixel"]}
     summary.record("optimization", seconds, "s/megapixel", straightforward=others, memory=ours["peak"])

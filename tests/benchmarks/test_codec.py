@@ -26,7 +26,7 @@ def test_codec_speed():
     ]
     columns = ["codec", "encode (core-s)", "Mpixel/core-s", "decode (core-s)", "Mpixel/core-s", "peak (GiB)"]
     table = tables.table(columns, rows)
-    contender.show("neural_compression/README.md", "speed", table)
+    contender.show("neural_compression/RESULTS.md", "speed", table)
     ours = measured["ours, file to file"]
     for key in ("encode", "decode"):
         others = {name: value[key] for name, value in measured.items() if "PyTorch" in name}

@@ -43,7 +43,7 @@ def test_engines(tmp_path):
             built = contender.measure("engines", name, number, width, folder, "--prepare", *given)
             value = contender.measure("engines", name, number, width, folder, *given)
             measured[name, size] = {**value, "build": built["build"]}
-    contender.show("vehicle_attributes/README.md", "engines", engines_table(measured))
+    contender.show("docs/gallery.md", "engines", engines_table(measured))
     for size in SIZES:
         ours, flat = (measured[name, size]["1.0"]["cpu"] for name in list(ENGINES)[:2])
         assert ours <= flat

@@ -9,7 +9,7 @@ from tests.benchmarks.contenders.flipreid import EMBEDDING, FLIPREID, TRAINING
 
 @pytest.mark.bench
 def test_training_and_embedding_speed():
-    """Each contender runs in a process of its own; the table goes into the project's README.
+    """Each contender runs in a process of its own; the table goes into the project's RESULTS.
 
     Ratios are to the faster one of PyTorch's float32 runs, of two passes to one pass.
     """
@@ -28,4 +28,4 @@ def test_training_and_embedding_speed():
             key, memory = "flipreid" if kind == "train" else "embedding", ours["peak"]
             summary.record(key, ours["per_second"], "images/s", peer=peers, memory=memory, rate=True)
     table = tables.table(["work", "by", "images per second", "ratio", "peak memory (GiB)"], rows)
-    contender.show("flipreid/README.md", "speed", table)
+    contender.show("flipreid/RESULTS.md", "speed", table)

@@ -47,7 +47,7 @@ def test_gallery_speed(tmp_path):
         (name, width): measure(name, number, width, tmp_path) for width, number in SIZES.items() for name in names
     }
     table = speed_table(measured)
-    contender.show("vehicle_attributes/README.md", "gallery", table)
+    contender.show("docs/gallery.md", "gallery", table)
     for width in SIZES:
         queries = {name: 1e3 * measured[name, width]["query"] for name in names}
         summary.record(

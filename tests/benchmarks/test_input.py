@@ -14,7 +14,7 @@ REPEATS = 3
 
 @pytest.mark.bench
 def test_input_speed(tmp_path):
-    """Each contender runs in processes of its own; the table of medians goes into the project's README."""
+    """Each contender runs in processes of its own; the table of medians goes into the project's RESULTS."""
     folder = draw_people(tmp_path) / "bounding_box_train"
     measured = {name: [] for name in CONTENDERS}
     for _ in range(REPEATS):
@@ -28,7 +28,7 @@ def test_input_speed(tmp_path):
     usual = medians["PIL, normalized float32"][0]
     rows = [[name, f"{cpu:.0f}", f"{cpu / usual:.1f}", f"{clock:.0f}"] for name, (cpu, clock) in medians.items()]
     table = tables.table(["input pipeline", "images per CPU second", "ratio", "images per second"], rows)
-    contender.show("adaptive_l2/README.md", "input-speed", table)
+    contender.show("adaptive_l2/RESULTS.md", "input-speed", table)
     ours, peak = medians["ours, uint8 to the model"][0], max(v["peak"] for v in measured["ours, uint8 to the model"])
     summary.record("input", ours, "images/core-s", straightforward={"PIL": usual}, memory=peak, rate=True)
     assert ours >= 2 * usual

@@ -30,4 +30,4 @@ def bound(share, value):
 @pytest.mark.bench
 def test_input_stall():
     measured = {project: contender.measure("input_stall", project) for project in PROJECTS}
-    contender.show("README.md", "input-stall", input_stall_table(measured))
+    contender.show("docs/benchmarks.md", "input-stall", input_stall_table(measured))

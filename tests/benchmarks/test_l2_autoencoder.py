@@ -9,7 +9,7 @@ from tests.benchmarks.contenders.l2_autoencoder import CONTENDERS
 
 @pytest.mark.bench
 def test_training_speed():
-    """Each contender trains in a process of its own; the table goes into the project's README."""
+    """Each contender trains in a process of its own; the table goes into the project's RESULTS."""
     measured = {name: contender.measure("l2_autoencoder", name) for name in contender.installed(CONTENDERS)}
     fastest = min(value["seconds"] for name, value in measured.items() if not name.startswith("ours"))
     rows = [
@@ -17,7 +17,7 @@ def test_training_speed():
         for name, value in measured.items()
     ]
     table = tables.table(["training", "s per MNIST epoch", "ratio to the fastest other", "peak memory (GiB)"], rows)
-    contender.show("l2_autoencoder/README.md", "speed", table)
+    contender.show("l2_autoencoder/RESULTS.md", "speed", table)
     seconds = {name: value["seconds"] for name, value in measured.items()}
     summary.record(
         "l2_autoencoder",

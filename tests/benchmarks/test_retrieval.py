@@ -6,7 +6,7 @@ from common.report import tables
 from tests.benchmarks import contender, summary
 from tests.benchmarks.contenders.retrieval import CONTENDERS, PART, SIZES
 
-README = "adaptive_l2/README.md"
+RESULTS = "adaptive_l2/RESULTS.md"
 
 
 def ranking_table(measured):
@@ -61,7 +61,7 @@ def test_ranking_speed():
     names = [name for name in CONTENDERS if name.startswith("ranking")]
     measured = {(name, size): contender.measure("retrieval", name, size) for size in SIZES for name in names}
     table = ranking_table(measured)
-    contender.show(README, "ranking-speed", table)
+    contender.show(RESULTS, "ranking-speed", table)
     for size in SIZES:
         ours, plain = measured["ranking_ours", size], measured["ranking_plain", size]
         name = "`argsort`" if size == "Market-1501" else f"`argsort`, scaled from {PART} queries"
@@ -74,7 +74,7 @@ def test_reranking_speed():
     runs = [("reranking_plain", "Market-1501"), ("reranking_ours", "Market-1501"), ("reranking_ours", "MSMT17")]
     measured = {(name, size): contender.measure("retrieval", name, size) for name, size in runs}
     table = reranking_table(measured)
-    contender.show(README, "reranking-speed", table)
+    contender.show(RESULTS, "reranking-speed", table)
     plain, ours = (measured[key] for key in runs[:2])
     others = {"whole matrices": plain["wall"]}
     summary.record("re-ranking", ours["wall"], "s", straightforward=others, memory=ours["peak"])

@@ -34,4 +34,4 @@ def test_scaling():
     measured = {
         (name, size): contender.measure("scaling", name, size) for name, (*_, sizes) in COSTS.items() for size in sizes
     }
-    contender.show("README.md", "scaling", scaling_table(measured))
+    contender.show("docs/benchmarks.md", "scaling", scaling_table(measured))

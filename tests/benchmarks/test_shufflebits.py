@@ -23,7 +23,7 @@ def test_encryption_speed():
     ]
     columns = [column for size in ROWS for column in (f"{size} (GB/s)", "/ AES-128-CTR")]
     table = tables.table(["by", *columns], cells)
-    contender.show("shufflebits/README.md", "speed", table)
+    contender.show("shufflebits/RESULTS.md", "speed", table)
     ours = "array path, 1 thread", "256 MiB"
     summary.record(
         "encryption, 1 thread",

@@ -9,6 +9,7 @@ from common.experiments.entry import Arguments, Results
 from common.report.tables import published
 from flipreid import tables
 from flipreid.config import DATA, PRESETS
+from tests.helpers import empty_pages
 
 
 def record(method, seed, value):
@@ -70,7 +71,7 @@ def test_every_row_of_table_2_3_is_planned():
 
 
 def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    page = empty_pages(tmp_path)
     control = {"mAP": 0.1, "rank1": 0.2, "rank5": 0.3, "rank10": 0.4, "mINP": 0.5, "mAP_interval": [0.0, 0.2]}
     (tmp_path / "untrained.json").write_text(json.dumps(control))
     monkeypatch.setattr(tables, "HERE", tmp_path)
@@ -78,11 +79,28 @@ def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
         config = replace(PRESETS[preset][1], name=preset)
         records = [record("flipping_loss", seed, 0.4) for seed in range(3)]
         tables.publish(Results(tmp_path, config, None, 3, [], records, Arguments()))
-    text = (tmp_path / "README.md").read_text()
+    text = page.read_text()
     rows = [row for row in cells(text) if row and row[0] == "`duke_resnest50`"]
-    assert [row[5] for row in rows] == ["not run"] * 4 + ["40.0 ± 0.0"] * 3
+    assert [row[5] for row in rows] == ["40.0 ± 0.0"] * 3 and "60 of its rows are not run" in text
     assert "Seeds 0, 1, 2." in text
     assert [row[5:7] for row in cells(text) if row and row[1].startswith("untrained")] == [["10.0", "20.0"]]
     compared = [row[1:] for row in cells(text) if row and row[0] == "row 3.2 against row 3.1"]
     assert compared == [["+0.0 (+0.0 to +0.0)", "3", "undecided"]]
     assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]
+
+
+def test_the_first_page_says_what_the_differences_decide():
+    """Double images gain 10 points and single ones nothing, whatever the seed and the identity."""
+    records = []
+    for method, single, double in (("baseline", 0.4, 0.5), ("flipreid", 0.4, 0.6), ("flipping_loss", 0.4, 0.6)):
+        for seed in range(2):
+            values = {"single_mAP": single, "double_mAP": double}
+            lists = {f"{name.partition('_')[0]}_identity_AP": [value] * 9 for name, value in values.items()}
+            records.append(record(method, seed, 0.5) | values | lists)
+    findings = tables.findings({"demo": {"trials": records}})
+    assert [finding.verdict for finding in findings] == ["holds", "undecided", "holds", "not run"]
+    assert findings[0].measured == "+10.0 (+10.0 to +10.0) points of mAP: 60.0 ± 0.0 against 50.0 ± 0.0 %"
+    moving = [record | {"converged": record["method"] != "flipreid"} for record in records]
+    assert [finding.verdict for finding in tables.findings({"mobilenet": {"trials": moving}})] == [
+        *("not run", "undecided", "holds")
+    ]

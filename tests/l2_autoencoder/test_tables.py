@@ -5,6 +5,7 @@ from common.report.tables import publish, published
 from l2_autoencoder import tables
 from l2_autoencoder.config import DATA, PRESETS
 from l2_autoencoder.paper_results import BORROWED_ACCURACY, BORROWED_AUC, LEFT_OUT, PAPER_ACCURACY, PAPER_AUC
+from tests.helpers import empty_pages
 
 
 def cells(line):
@@ -12,8 +13,7 @@ def cells(line):
 
 
 def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    readme = empty_pages(tmp_path)
     monkeypatch.setattr(tables, "HERE", tmp_path)
     record = {"normalization": "l2", "seed": 0, "accuracy": 0.9, "nmi": 0.8, "ari": 0.7, "reconstruction_error": 0.01}
     record |= {"accuracy_most_accurate_start": 0.95, "inertia_excess_of_most_accurate_start": 0.0012}
@@ -21,17 +21,17 @@ def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
     publish(
         tmp_path, PRESETS, replace(PRESETS["usps_conv_l2"][1], name="usps_conv_l2", seeds=(0, 1), epochs=150), records
     )
-    tables.renew_readme()
+    tables.renew_pages()
     lines = readme.read_text().splitlines()
     (line,) = [line for line in lines if "`usps_conv_l2`" in line]
     measured = ["91.00 ± 1.41", "90.0 92.0", "0.800 ± 0.000", "0.700 ± 0.000", "0.0100 ± 0.0000", "150 of 200"]
-    assert cells(line) == ["CAE L2, USPS", "`usps_conv_l2`", "91.35", *measured, "not run", "–", "–"]
+    assert cells(line) == ["CAE L2, USPS", "`usps_conv_l2`", "91.35", *measured, "–", "–", "–"]
     (line,) = [line for line in lines if "`mnist_conv_l2`" in line]
-    assert cells(line)[2:4] == ["95.11", "not run"]
+    assert cells(line)[2:4] == ["95.11", "–"]
     (line,) = [line for line in lines if "| DCEC, USPS" in line]  # borrowed, so nothing of ours
     assert cells(line) == ["DCEC, USPS", "–", "79.00", *["–"] * 9]
     publish(tmp_path, PRESETS, replace(PRESETS["usps_conv_l2"][1], name="study_batch", batch_size=64), records[:1])
-    tables.renew_readme()
+    tables.renew_pages()
     lines = readme.read_text().splitlines()
     for name, expected in (
         (
@@ -44,7 +44,7 @@ def test_published_numbers_reach_the_readme(tmp_path, monkeypatch):
         assert cells(line)[1:] == expected.split(" | ")
     split = replace(PRESETS["usps_conv_l2_train"][1], name="usps_conv_l2_train", seeds=(0,))
     publish(tmp_path, PRESETS, split, records[1:])
-    tables.renew_readme()
+    tables.renew_pages()
     (line,) = [line for line in readme.read_text().splitlines() if "| CAE L2, USPS" in line]
     assert cells(line)[3] == "91.00 ± 1.41" and cells(line)[-3:] == ["92.00", "92.0", "200 of 200"]
 
@@ -76,13 +76,13 @@ def test_scores_of_anomalies_are_compared_over_digits_and_partitions():
             for normalization, area in (("none", 0.5 + seed / 10), ("l2", 0.5 + seed / 10 + gain)):
                 areas = {"auc_reconstruction": 0.4, "auc_cluster": area, "auc_cluster_cosine": area}
                 records.append({"normalization": normalization, "seed": seed, "abnormal_digit": digit, **areas})
-    rows = [cells(line) for line in tables.anomaly_differences(config, records).splitlines()[2:]]
+    rows = [cells(line) for line in tables.anomaly_table(config, records).splitlines()[2:]]
     assert rows[0] == ["CAE L2 cluster against CAE cluster", "+20.0 (+10.0 to +30.0)", "higher"]
     assert [row[0] for row in rows[1:]] == [
         "CAE L2 cluster against CAE cluster, cosine", "CAE L2 cluster against CAE L2 recons"
     ]  # fmt: skip
     one = replace(config, abnormal_digits=(1,))
-    assert tables.anomaly_differences(one, [r for r in records if r["abnormal_digit"] == 1]) == ""
+    assert tables.anomaly_table(one, [r for r in records if r["abnormal_digit"] == 1]) == ""
 
 
 def test_every_row_of_the_publications_tables_is_planned_or_left_out_with_a_reason():
@@ -116,3 +116,31 @@ def test_published_runs_have_the_settings_of_their_presets():
         # The tables tell these two.
         differing = {field for field in config if config[field] != preset[field]} - {"name", "epochs", "seeds"}
         assert config["name"] == name and not differing, f"{name} was run with another {differing}"
+
+
+def test_the_first_page_says_what_the_differences_decide():
+    """The demo has its evaluation's interval; under the constraint areas are 0.1 larger for one digit, 0.3 for the other."""
+    trials = [
+        {"normalization": kind, "seed": seed, "accuracy": accuracy}
+        for kind, accuracy in (("l2", 0.8), ("none", 0.7))
+        for seed in (0, 1)
+    ]
+    difference = {"first": "l2", "second": "none", "value": 0.1, "low": 0.05, "high": 0.15}
+    areas = [
+        {"normalization": kind, "seed": seed, "abnormal_digit": digit}
+        | {"auc_reconstruction": 0.9, "auc_cluster": 0.5 + (gain if kind == "l2" else 0), "auc_cluster_cosine": 0.5}
+        for seed in (0, 1)
+        for digit, gain in ((1, 0.1), (7, 0.3))
+        for kind in ("l2", "none")
+    ]
+    config = to_json(replace(PRESETS["anomaly_mnist"][1], abnormal_digits=(1, 7), seeds=(0, 1), epochs=5))
+    findings = tables.findings(
+        {"demo": {"trials": trials, "differences": [difference]}, "anomaly_mnist": {"config": config, "trials": areas}}
+    )
+    assert [(finding.verdict, finding.measured) for finding in findings] == [
+        ("holds", "+10.0 (+5.0 to +15.0) points of accuracy: 80.0 ± 0.0 against 70.0 ± 0.0 %"),
+        ("holds", "+20.0 (+10.0 to +30.0) points of ROC AUC"),
+        ("does not hold", "-20.0 (-30.0 to -10.0) points of ROC AUC"),
+    ]
+    assert "2 partitions, 5 of 200 epochs" in findings[1].on
+    assert [finding.verdict for finding in tables.findings({})] == ["not run", "not run"]

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from common.experiments.config import to_json
 from common.report.tables import published
 from neural_compression import tables
 from neural_compression.config import DATA, DEMO, PRESETS, ROWS, SHIPPED
 from neural_compression.evaluation import classical
 from neural_compression.evaluation.rate_distortion import Point, bd_rate
 from neural_compression.paper_results import LEFT_OUT, PAPER, TARGET_BPP
+from tests.helpers import empty_pages
 
 
 def test_each_row_of_the_tables_is_a_preset_that_differs_by_its_part():
@@ -50,7 +52,10 @@ def test_comparison_is_sorted_and_has_the_rate_difference():
 
 def point(start):
     """Numbers that are all different."""
-    return {"setting": None, "bits_per_pixel": start / 100, "dataset_psnr": start, "mean_psnr": start + 0.5}
+    psnrs = [start, start + 1]
+    return {
+        "setting": None, "bits_per_pixel": start / 100, "dataset_psnr": start, "mean_psnr": start + 0.5, "psnrs": psnrs
+    }  # fmt: skip
 
 
 def record(lengths, start, **more):
@@ -108,7 +113,7 @@ def test_classical_codecs_without_a_point_at_the_rate_are_left_out():
 
 def test_published_runs_stand_in_the_readme(tmp_path, monkeypatch):
     """Rows of one network have its numbers in the publication's way, others those of its choice of networks."""
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    page = empty_pages(tmp_path)
     copied, others = [], {"JPEG": [point(14.8) | {"bits_per_pixel": TARGET_BPP}]}
     monkeypatch.setattr(tables, "HERE", tmp_path)
     monkeypatch.setattr(classical, "curves", lambda images, folder: others if folder == tmp_path else None)
@@ -122,18 +127,35 @@ def test_published_runs_stand_in_the_readme(tmp_path, monkeypatch):
     trials = published(tmp_path)["shipped"]["trials"]
     assert trials[0]["classical"] == others and "classical" not in trials[1]
     assert not {"data_dir", "test_dir", "runs_dir"} & published(tmp_path)["shipped"]["config"].keys()
-    text = (tmp_path / "README.md").read_text()
+    text = page.read_text()
     parts = [text.index(f"**Preset `{name}`**") for name in ("shipped", "demo")]
-    assert parts[0] < text.index("**Tables 4.1 and 4.2**") < parts[1]
+    assert parts[0] < parts[1] < text.index("**Tables 4.1 and 4.2**")
     assert "**Preset `demo`**: not run." in text
     assert all(f"](figures/{name})" in text for name in tables.FIGURES)
     rows = {row[0]: row[1:] for row in rows_of(text.split("**Tables 4.1 and 4.2**\n\n")[1])}
     assert list(rows) == ["`baseline`", "`multiple`"]
     others = [f"`{name}`" for name in ROWS if name not in ("baseline", "multiple")]
-    assert f"Not run: {', '.join(others)}. The last row of Table 4.2" in text
+    assert f"Rows that are not run: {', '.join(others)}. The last row of Table 4.2" in text
     baseline = ["Tables 4.1 and 4.2: baseline", "27.055", "0.151", "not run", "–", "21.00 ± 1.41", "0.210 ± 0.014"]
     multiple = ["27.691", "–", "71.00 ± 1.41", "0.710 ± 0.014", "not run", "–"]
     assert rows["`baseline`"] == baseline and rows["`multiple`"][1:] == multiple
     shipped = rows_of(text.split("**Preset `shipped`**\n\n")[1])
     assert [row[0] for row in shipped[:8:2]] == [f"{length} bits for each block" for length in SHIPPED.code_lengths]
     assert "| JPEG " in text and "| ours " in text
+
+
+def test_the_first_page_says_by_how_much_the_codec_is_better():
+    """2 dB and 4 dB above JPEG on two photographs: 3 on average, and 2 or 4 where one is in a resample twice."""
+    ours = {"setting": 1.0, "bits_per_pixel": 0.147, "dataset_psnr": 25.0, "mean_psnr": 25.0, "psnrs": [24.0, 26.0]}
+    jpeg = {"setting": None, "bits_per_pixel": TARGET_BPP, "dataset_psnr": 22.0, "mean_psnr": 22.0}
+    line = [ours | {"bits_per_pixel": rate, "mean_psnr": 25.5, "psnrs": [24.5, 26.5]} for rate in (0.14, 0.16)]
+    networks = {str(n): {"context": p} for n, p in zip((1, 2), line)}
+    record = {"seed": 0, "networks": networks, "at_rate": ours, "classical": {"JPEG": [jpeg | {"psnrs": [22.0, 22.0]}]}}
+    config = to_json(replace(SHIPPED, code_lengths=(1, 2)))
+    findings = tables.findings({"shipped": {"config": config, "trials": [record]}})
+    assert [(f.verdict, f.measured.partition(":")[0]) for f in findings] == [
+        ("holds", "+3.00 (+2.00 to +4.00) dB"),
+        ("does not hold", "-0.50 (-0.50 to -0.50) dB"),  # one length is half a dB better on both
+        *[("not run", "–")] * 2,
+    ]
+    assert {f.verdict for f in tables.findings({})} == {"not run"}

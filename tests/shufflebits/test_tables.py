@@ -8,9 +8,10 @@ import pytest
 from common.experiments.entry import Results
 from common.report.tables import published
 from shufflebits import tables
-from shufflebits.attacks.encryption_settings import ANOTHER, BROKEN, ONE_KEY, PLAIN, ZEROS
+from shufflebits.attacks.encryption_settings import ANOTHER, BROKEN, BY_REQUEST, ONE_KEY, PLAIN, ZEROS
 from shufflebits.config import DATA, PRESETS, RECONSTRUCTIONS
 from shufflebits.paper_results import LEFT_OUT, PAPER, PLAN
+from tests.helpers import empty_pages
 
 
 def classifier(seed, attack="attributes"):
@@ -126,20 +127,35 @@ def test_all_models_and_sets_in_one_table():
 
 
 def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
-    (tmp_path / "RESULTS.md").write_text("<!-- cipher:begin -->\n<!-- cipher:end -->\n")
+    page = empty_pages(tmp_path, "cipher")
     monkeypatch.setattr(tables, "HERE", tmp_path)
     for preset in ("duke_agw", "mobilenet"):
         config = replace(PRESETS[preset][1], name=preset, seeds=(0, 1))
         tables.publish(Results(tmp_path, config, None, len(RECORDS), [], RECORDS, None), STUDY)
-    text = (tmp_path / "README.md").read_text()
+    text, every = page.read_text().split("<!-- cipher:begin -->")
     rows = {(row[0], row[1]): row[2:] for row in cells(text)}
     assert rows["duke", "pixel"] == ["0.10543", "not run", "0.23620", "0.1100 ± 0.0141", "0.04229", "not run"]
     assert rows["market1501", "pixel"] == ["0.09053", "not run", "0.17465", "not run", "0.03421", "not run"]
     for part in ("what encryption buys** Seeds 0, 1.", "Synthetic people, `make train-shufflebits`**: not run."):
         assert part in text
     assert "data_dir" not in published(tmp_path)["mobilenet"]["config"]
-    # The first page has what matters, the other one all rows.
+    # The first table has what matters, the other one all rows.
     assert ("one key", "5") in rows and ("one key", "3") not in rows
-    text = (tmp_path / "RESULTS.md").read_text()
-    assert [row[:2] for row in cells(text)[2:]] == [["one key", "3"], ["one key", "5"]] and "Not run." in text
+    assert [row[:2] for row in cells(every)[2:]] == [["one key", "3"], ["one key", "5"]] and "Not run." in every
+
+
+def test_the_first_page_says_what_leaks():
+    """Plain features and those of a broken cipher are above what exchanging attributes gives, encrypted ones not."""
+    null = {"mean": 0.4, "low": 0.35, "high": 0.45, "p": 0.001}
+    accuracies = {PLAIN: 0.6, ONE_KEY: 0.44, BY_REQUEST: 0.46, BROKEN: 0.6}
+    record = classifier(0) | {
+        "balanced_accuracy": {name: {"age": value} for name, value in accuracies.items()},
+        "certainty": {
+            name: {"interval": [value - 0.1, value + 0.1], "null": null} for name, value in accuracies.items()
+        },
+    }
+    findings = tables.findings({"mobilenet": {"trials": [classifier(0)]}, "demo": {"trials": [record]}})
+    assert [finding.verdict for finding in findings] == ["holds", "holds", "does not hold", "does not hold"]
+    assert findings[0].measured == "balanced accuracy 60.0 (50.0 to 70.0) %, by chance 40.0 (35.0 to 45.0)"
+    assert findings[0].on == "synthetic people, 1 attack model"
+    assert {finding.verdict for finding in tables.findings({})} == {"not run"}

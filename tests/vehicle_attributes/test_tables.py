@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from common.experiments import entry
+from common.experiments.config import to_json
 from common.report import plots
 from common.report.tables import published
+from tests.helpers import empty_pages
 from vehicle_attributes import tables
 from vehicle_attributes.config import DATA, LOSSES, PRESETS
 from vehicle_attributes.open_set.measure import WAYS
@@ -138,8 +140,8 @@ def test_growth_has_a_line_with_deviations_for_each_way(monkeypatch, tmp_path):
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """An empty README to publish into."""
-    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    """Empty pages to publish into."""
+    empty_pages(tmp_path)
     monkeypatch.setattr(tables, "HERE", tmp_path)
     monkeypatch.setattr(tables.tables, "copy_figures", lambda *_: None)
     monkeypatch.setattr(tables, "differences", lambda results: [])
@@ -161,7 +163,7 @@ def test_a_run_that_has_not_converged_is_named(page, monkeypatch):
     records += [{**record("untrained", 0, 0.7), "retrained_with": 0}]
     tables.publish(entry.Results(page, config, None, 4, [], records, entry.Arguments()))
     assert published(page)["mobilenet"]["differences"] == compared
-    section = (page / "README.md").read_text().partition("preset `mobilenet`")[2].partition("\n\n**")[0].split("\n\n")
+    section = (page / "RESULTS.md").read_text().partition("preset `mobilenet`")[2].partition("\n\n**")[0].split("\n\n")
     assert [row[1] for row in (cells(section[1], 0), cells(section[1], 1))] == [
         *("untrained: ImageNet's features, pooled", "cross-entropy loss"),
     ]
@@ -179,9 +181,9 @@ def test_publishing_writes_the_numbers_and_the_readme(page):
     config = replace(PRESETS["mobilenet"][1], name="mobilenet", losses=("triplet",))
     records = [record("triplet", seed, 0.9) for seed in range(3)]
     tables.publish(entry.Results(page, config, None, 3, [], records, entry.Arguments()))
-    text = (page / "README.md").read_text()
+    text = (page / "RESULTS.md").read_text()
     assert "90.0 90.0 90.0" in text and "seeds 0, 1, 2" in text
-    assert "| triplet loss" in text and "97.4" in text and "not run" in text
+    assert "| triplet loss" in text and "`veri_wild_type_…`, `veri_wild_make_…`" in text and "not run" in text
     assert "data_dir" not in published(page)["mobilenet"]["config"]
 
 
@@ -202,25 +204,45 @@ def test_readme_has_each_run_in_its_place(page):
     config = replace(PRESETS["demo_open_set"][1], name="demo_open_set", losses=("cross_entropy",), added=(1, 5))
     open_set = [open_set_record("cross_entropy", 0, 0.4, 0.9)]
     tables.publish(entry.Results(page, config, None, 1, [], open_set, entry.Arguments()))
-    text = (page / "README.md").read_text()
-    main, others, _, *sections = text.split("\n\n**")
-    assert cells(main.partition("\n\n")[2], 1) == [
-        *("triplet loss", "97.4", "91.00 ± 1.41", "71.00 ± 1.41"),
-        *("95.3", "81.00 ± 1.41", "25.00 ± 0.00"),
+    text = (page / "RESULTS.md").read_text()
+    *sections, main, others, missing, _ = text.split("\n\n**")
+    assert [section.partition("**\n")[0].partition("**")[2].partition("**")[0] for section in sections[:1]] == [
+        tables._TITLES["mobilenet"]
     ]
-    assert cells(main.partition("\n\n")[2], 3) == ["ArcFace loss", *["–", "not run", "not run"] * 2]
-    parts = ("paper", "ours", "ours, jointly")
-    assert cells(main.partition("\n\n")[2], -HEADER) == [
-        "loss",
-        *(f"{attribute}, {part}" for attribute in ("type", "make") for part in parts),
-    ]
+    table = main.partition("\n\n")[2]
+    assert cells(table, -HEADER) == ["attribute", "loss", "paper", "ours", "ours, jointly"]
+    assert cells(table, 0) == ["type", "triplet loss", "97.4", "91.00 ± 1.41", "71.00 ± 1.41"]
+    assert cells(table, 1) == ["make", "triplet loss", "95.3", "81.00 ± 1.41", "25.00 ± 0.00"]
+    assert len(table.splitlines()) == HEADER + 2
     assert others.splitlines()[0] == "CompCars and MIO-TCD: accuracy (%)**"
     rows = others.partition("\n\n")[2]
     assert cells(rows, 0) == ["`compcars_model_arcface`", "98.5 (Xiang et al. 2019)", "61.00 ± 1.41"]
     assert len(rows.splitlines()) == HEADER + 1
-    assert [section.partition("**")[0] for section in sections] == list(tables._TITLES.values())
+    assert "`compcars_type_…`, `compcars_make_…`, `compcars_sv_model_…`, `mio_tcd_type_…` are not run" in missing
+    assert [section.partition("**")[0] for section in sections[1:]] == list(tables._TITLES.values())[1:]
     shown = sections[-1].split("\n\n")
     assert shown[0].endswith("preset `demo_open_set`, seeds 0")
     assert cells(shown[1], 0) == ["nearest exemplar, of old classes all", *["40.0"] * 2, *["90.0"] * 2, *["73.3"] * 2]
     assert cells(shown[2], 0) == ["cross-entropy loss", *["20.0"] * 2, *["45.0"] * 2, *["36.7"] * 2, "5: 50.0"]
     assert cells(shown[3], 0) == ["cross-entropy loss", "90.0", "95.0", "50.0"]
+
+
+def test_the_first_page_says_what_the_differences_decide(page):
+    """Of trainings that have converged; the demo's one training decides nothing."""
+    interval = {"attribute": "type", "way": "nearest", "trainings": 3, "value": 0.02, "low": 0.01, "high": 0.03}
+    compared = [
+        interval | {"loss": "cross_entropy", "against": "classifier"},
+        interval
+        | {"loss": "lifted_structured", "against": "cross_entropy", "value": -0.02, "low": -0.03, "high": -0.01},
+    ]
+    config = to_json(replace(PRESETS["mobilenet"][1], name="mobilenet"))
+    losses = ("cross_entropy", "lifted_structured")
+    records = [{**record(loss, 0, 0.9), "converged": True} for loss in losses]
+    run = {"config": config, "trials": records, "differences": compared}
+    findings = tables.findings({"mobilenet": run})
+    assert [finding.verdict for finding in findings] == ["holds", "does not hold", "not run"]
+    assert findings[0].measured == "+2.0 (+1.0 to +3.0) points of accuracy"
+    moving = run | {"trials": [records[0], records[1] | {"converged": False}]}
+    assert [finding.verdict for finding in tables.findings({"mobilenet": moving})][:2] == ["holds", "not converged"]
+    demo = {"config": to_json(PRESETS["demo"][1]), "trials": records, "differences": []}
+    assert [finding.verdict for finding in tables.findings({"demo": demo})][:2] == ["undecided: one training"] * 2

@@ -13,7 +13,7 @@ from common.experiments.config import ReIDConfig
 from common.experiments.identity import cached_json
 from common.experiments.reid.report import UNTRAINED
 from common.experiments.reid.scores import embed, protocol_of, score_record
-from common.report import tables
+from common.report import pages, tables
 from common.retrieval import score
 from common.statistics import Interval, paired_difference
 
@@ -84,3 +84,29 @@ def difference_table(
             verdict = interval.verdict if len(seeds) > 1 else "undecided: one training"
             rows.append([f"{names[first]} against {names[second]}", interval.text(), len(seeds), verdict])
     return tables.table(DIFFERENCE_COLUMNS, rows) if rows else ""
+
+
+def finding(
+    claim: str,
+    first: Sequence[Mapping[str, Any]],
+    second: Sequence[Mapping[str, Any]],
+    data: str,
+    command: str,
+    expected: str = "higher",
+) -> pages.Finding:
+    """What trainings of two methods say of a claim about their mAP.
+
+    Args:
+        claim: in a few words, of the `first` method against the `second`.
+        first: records as of `difference`, with `mAP`.
+        second: those of the other method.
+        data: name of the data set.
+        command: makes the numbers, in Markdown.
+        expected: as of `pages.verdict`.
+    """
+    interval = difference(first, second)
+    trainings = len({record["seed"] for record in first} & {record["seed"] for record in second})
+    means = [tables.mean_std([100 * record["mAP"] for record in records], 1) for records in (first, second)]
+    measured = f"{interval.text()} points of mAP: {means[0]} against {means[1]} %"
+    on = f"{data}, {trainings} training{'s' if trainings > 1 else ''} of each"
+    return pages.Finding(claim, pages.verdict(interval, trainings, expected), measured, on, command)

@@ -1,35 +1,56 @@
-"""What a copy of a project is called and what it lacks."""
+"""What a copy of a project is called, what it lacks, and that its tests come with it."""
 
-from common.tools.new_project import new_project
+from common.tools.new_project import new_project, without_numbers
 
-README = """# source
+NUMBERS = '''"""The numbers of Publication IX."""
 
-`make train-source`, `python -m source.evaluate runs/source/demo`; `common/layers/source.py`, the preset `source_small`.
-<!-- results:begin -->
-| 1 |
-<!-- results:end -->
-"""
+PUBLICATION = "On Numbers"
+
+# mAP in %.
+PAPER: dict[str, float] = {
+    "a": 1.5,
+}
+LISTED = ["b 2.5"]
+PAIR = (3.5, 4.5)
+TARGET = 0.148  # at which all are compared
+'''
+
+
+def test_tables_of_numbers_are_emptied():
+    assert without_numbers(NUMBERS) == (
+        '"""The numbers that yours are compared with."""\n\nPUBLICATION = ""\n\n# mAP in %.\n'
+        "PAPER: dict[str, float] = {}\nLISTED = []\nPAIR = ()\nTARGET = 0.148  # at which all are compared\n"
+    )
 
 
 def test_copy_names_itself_and_has_no_results(tmp_path):
-    nested = tmp_path / "source" / "service"
-    for folder in (nested, tmp_path / "source/figures", tmp_path / "source/weights", tmp_path / "source/photographs"):
+    nested, tests = tmp_path / "source/service", tmp_path / "tests/source"
+    for folder in (nested, tests, *(tmp_path / "source" / name for name in ("figures", "weights", "photographs"))):
         folder.mkdir(parents=True)
         (folder / "a.png").write_bytes(b"image")
     for path in (tmp_path / "source/train.py", nested / "server.py"):
         path.write_text('"""python -m PROJECT; make eval-source RUN=runs/a."""\nsource = "make evals source"\n')
+    (tmp_path / "source/paper_results.py").write_text(NUMBERS)
     (tmp_path / "source/results.json").write_text("{}")
-    (tmp_path / "source/README.md").write_text(README)
+    (tmp_path / "source/README.md").write_text("# source\n\n**Claim.** It is 12 % better.\n")
+    (tmp_path / "source/FIDELITY.md").write_text("| 12 |")
+    (tmp_path / "source/RESULTS.md").write_text("12 %\n<!-- results:begin -->\n| 12 |\n<!-- results:end -->\n")
+    (tests / "test_train.py").write_text("from source import train\nfrom common.layers.source import A\n")
+    (tests / "test_tables.py").write_text("assert 12\n")
     copy = new_project("source", "my_idea", root=tmp_path)
     assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()) == [
-        "README.md", "photographs/a.png", "service/a.png", "service/server.py", "train.py",
+        "FIDELITY.md", "README.md", "RESULTS.md", "paper_results.py", "photographs/a.png", "service/a.png",
+        "service/server.py", "train.py",
     ]  # fmt: skip
     for path in (copy / "train.py", copy / "service/server.py"):
         assert path.read_text() == (
             '"""python -m PROJECT; make eval-my_idea RUN=runs/a."""\nsource = "make evals source"\n'
         )
-    assert (copy / "README.md").read_text() == (
-        "# my_idea\n\n`make train-my_idea`, `python -m my_idea.evaluate runs/my_idea/demo`; `common/layers/source.py`, "
-        "the preset `source_small`.\n<!-- results:begin -->\n<!-- results:end -->\n"
-    )
-    assert (tmp_path / "source/README.md").read_text() == README
+    assert (copy / "paper_results.py").read_text() == without_numbers(NUMBERS)
+    pages = {path.name: path.read_text() for path in copy.glob("*.md")}
+    assert not any("12" in text for text in pages.values())
+    assert pages["RESULTS.md"] == "# Results of my_idea\n\n<!-- results:begin -->\n<!-- results:end -->\n"
+    assert pages["README.md"].startswith("# my_idea\n") and "## Edit first" in pages["README.md"]
+    assert "make train-my_idea PRESET=smoke" in pages["README.md"]
+    copied = {path.name: path.read_text() for path in (tmp_path / "tests/my_idea").iterdir() if path.suffix == ".py"}
+    assert copied == {"test_train.py": "from my_idea import train\nfrom common.layers.source import A\n"}

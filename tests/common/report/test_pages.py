@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+from common.report.pages import Finding, renew, verdict
+from common.statistics import Interval
+from tests.helpers import empty_pages
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected", "said"),
+    [
+        (0.01, 0.02, "higher", "holds"),
+        (-0.02, -0.01, "higher", "does not hold"),
+        (-0.01, 0.02, "higher", "undecided"),
+        (-0.02, -0.01, "lower", "holds"),
+        (0.01, 0.02, "lower", "does not hold"),
+        (0.01, 0.02, "not lower", "holds"),
+        (-0.01, 0.02, "not lower", "undecided"),
+        (-0.02, -0.01, "not lower", "does not hold"),
+    ],
+)
+def test_a_verdict_is_what_the_interval_says(low, high, expected, said):
+    interval = Interval((low + high) / 2, low, high)
+    assert verdict(interval, 3, expected) == said
+    assert verdict(interval, 1, expected) == "undecided: one training"
+
+
+def test_pages_have_the_claims_and_the_tables(tmp_path: Path):
+    results = empty_pages(tmp_path)
+    claims = [Finding("a beats b", "holds", "+1", "x", "`make y`"), Finding.not_run("c beats d", "x", "`make z`")]
+    renew(tmp_path, claims, ["**One**", "", "**Two**"])
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[3:-1]]
+    assert rows == [["a beats b", "holds", "+1", "x", "`make y`"], ["c beats d", "not run", "–", "x", "`make z`"]]
+    assert results.read_text() == "<!-- results:begin -->\n**One**\n\n**Two**\n<!-- results:end -->\n"
