@@ -119,7 +119,7 @@ def test_published_runs_have_the_settings_of_their_presets():
 
 
 def test_the_first_page_says_what_the_differences_decide():
-    """The demo has its evaluation's interval; under the constraint areas are 0.1 larger for one digit, 0.3 for the other."""
+    """Of the demo's interval; under the constraint areas are 0.1 larger for one digit and 0.3 for the other."""
     trials = [
         {"normalization": kind, "seed": seed, "accuracy": accuracy}
         for kind, accuracy in (("l2", 0.8), ("none", 0.7))
