@@ -19,6 +19,7 @@ from common.tools import pages as first_page
 from l2_autoencoder.config import PRESETS
 from l2_autoencoder.tables import differences_table, run_table
 from tests.children import PROJECTS, ROOT
+from tests.vocabulary import BRITISH, IN_SENTENCES, OLD_WORDS
 
 PAGES = sorted(
     path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
@@ -181,6 +182,13 @@ def anchors(page):
     """What links to a heading end in: small letters, hyphens for blanks, without other signs."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_words_of_the_page_are_those_of_the_field(page):
+    """Titles of publications and what others wrote are printed as they are."""
+    text = re.sub(r'"[^"\n]*"|`[^`]*`|\*[^*\n]+\*|\{[^}\n]*\}', "", page.read_text(encoding="utf-8"))
+    assert set(re.findall(r"[a-z]+", text.lower())) & ((OLD_WORDS | BRITISH | {"whoever"}) - IN_SENTENCES) == set()
 
 
 def test_every_page_is_in_the_index():
