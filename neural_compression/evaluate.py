@@ -34,7 +34,7 @@ from .evaluation.compare import (
 from .evaluation.rate_distortion import Point
 from .networks.codec_file import CODEC, load
 from .paper_results import BASELINE_BPP, TARGET_BPP
-from .tables import comparison_table, publish, run_table
+from .tables import comparison_table, equal_rate_table, publish, run_table
 
 METRICS = "metrics.json"
 
@@ -90,7 +90,7 @@ def codec_record(config: Config, trial: Trial, data: Photographs, folder: Path) 
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
     config, images = results.config, results.data.test
-    others = classical.curves(images, results.run.parent)
+    others, equal = (of(images, results.run.parent) for of in (classical.curves, classical.equal_rates))
     kind = f"width {config.width}, {config.epochs} epochs"
     if config.closed_form:
         kind = f"{kind}, begun in closed form" if config.epochs else f"width {config.width}, in closed form"
@@ -99,9 +99,10 @@ def report(results: entry.Results) -> tables.Report:
         {
             f"{results.heading}, {len(images)} photographs": run_table(config, results.records),
             f"At {TARGET_BPP} bits per pixel": comparison_table(results.records, others),
+            f"At {TARGET_BPP} bits per pixel for each photograph": equal_rate_table(results.records[0], equal),
         },
         draw_losses(results) | draw_codec(results, others),
-        {"classical": others},
+        {"classical": others, "classical_equal_rate": equal},
     )
 
 

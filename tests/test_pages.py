@@ -145,6 +145,17 @@ def test_pages_are_short_and_begin_with_what_was_decided(project):
     assert f"{{{title}}}" in "\n".join(lines)
 
 
+@pytest.mark.parametrize("project", PROJECTS)
+def test_numbers_at_a_glance_are_those_of_the_tables(project):
+    """What is written by hand there is in RESULTS, or the publication's."""
+    text = (ROOT / project / "README.md").read_text(encoding="utf-8")
+    prose = re.search(r"<!-- glance:end -->(.*?)^## ", text, re.DOTALL | re.MULTILINE)[1]
+    known = (ROOT / project / "RESULTS.md").read_text(encoding="utf-8")
+    known += (ROOT / "tests/golden/published_numbers.csv").read_text(encoding="utf-8")
+    numbers = re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", re.sub(r"Tables? \d\S*|Figs?\. \S*|Eq\. \S*", "", prose))
+    assert [number for number in numbers if number not in known] == []
+
+
 def test_the_first_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 

@@ -139,8 +139,29 @@ def curves(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[dict[st
         points = {name: points_at(codec, images, RATES) for name, codec in codecs.items()}
         return {"codecs": {name: [asdict(p) for p in line] for name, line in points.items()}}
 
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(image).tobytes() for image in images)).hexdigest()
-    return cached_json(folder / f"classical-{digest[:12]}.json", [], __name__, make)["codecs"]
+    return cached_json(folder / f"classical-{_digest(images)}.json", [], __name__, make)["codecs"]
+
+
+def psnrs_at(codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float) -> list[float | None]:
+    """The PSNR in dB of each image where its own file has a rate, between two settings; None where it has not."""
+    psnrs: list[float | None] = []
+    for image in tqdm(images, f"{codec.name}, equal rates", unit="image", delay=2, leave=False):
+        points = points_at(codec, [image], [bits_per_pixel])
+        psnrs.append(round(points[0].dataset_psnr, 3) if points else None)
+    return psnrs
+
+
+def equal_rates(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[float | None]]:
+    """Codec -> its `psnrs_at` the rate of Table 4.3; cached in `folder` for these images."""
+
+    def make() -> dict[str, Any]:
+        return {"codecs": {name: psnrs_at(codec, images, TARGET_BPP) for name, codec in installed()[0].items()}}
+
+    return cached_json(folder / f"equal-rates-{_digest(images)}.json", [], __name__, make)["codecs"]
+
+
+def _digest(images: Sequence[np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(image).tobytes() for image in images)).hexdigest()[:12]
 
 
 def _bracket(

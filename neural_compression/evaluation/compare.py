@@ -18,11 +18,11 @@ from common.report import tables
 
 from ..codec import MODEL
 from ..data import read_photographs
-from ..encoder.rate_control import BLOCK_PSNRS, Target, bisect
+from ..encoder.rate_control import BLOCK_PSNRS, Target, bisect, networks_for
 from ..encoder.session import LOG_WEIGHTS, EncodeSession, Optimize, Selection
 from ..networks.codec_file import TrainedCodec, load
 from ..paper_results import TARGET_BPP
-from ..tables import FIGURES, comparison_table
+from ..tables import FIGURES, comparison_table, equal_rate_table
 from . import classical, plots
 from .rate_distortion import Point, dataset_psnr, point, squared_error
 
@@ -103,6 +103,8 @@ def points_of(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> dict[
     escaping = [s.with_escape() for s in sessions]
     rates = [rate for rate in classical.RATES if rate >= bits_per_pixel]  # below it escape blocks change little
     return {
+        "equal_rate": psnrs_at(sessions, bits_per_pixel),
+        "equal_rate_escape": psnrs_at(escaping, bits_per_pixel),
         "at_rate": asdict(at_rate(sessions, bits_per_pixel)),
         "escape": asdict(at_rate(escaping, bits_per_pixel, _LEAST_ESCAPED)),
         "curve": [asdict(p) for p in curve(sessions)],
@@ -133,6 +135,16 @@ def curve(sessions: Sequence[EncodeSession]) -> list[Point]:
     rates = np.geomspace(*ends, _POINTS)
     points = [_nearest(sessions, "lagrangian", LOG_WEIGHTS, rate, EncodeSession.expected) for rate in rates]
     return list({p.bits_per_pixel: p for p in points}.values())  # few blocks have few choices
+
+
+def psnrs_at(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> list[float | None]:
+    """The PSNR in dB of each image whose own file has at most a rate; None where even its smallest has more."""
+    psnrs: list[float | None] = []
+    for session in tqdm(sessions, "equal rates", unit="image", delay=2, leave=False):
+        networks = networks_for(session, "lagrangian", None, bits_per_pixel)
+        fits = session.rate(networks) <= bits_per_pixel
+        psnrs.append(round(session.psnr(session.decoded(networks)), 3) if fits else None)
+    return psnrs
 
 
 def escape_curve(sessions: Sequence[EncodeSession], rates: Sequence[float]) -> list[Point]:
@@ -197,14 +209,17 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
     quality = record["at_rate"]["setting"]
     if how != "off":
         record["optimized"] = optimized_at_rate(sessions, TARGET_BPP, how, quality)
-    others = classical.curves(images, folder)
+    others, equal = (of(images, folder) for of in (classical.curves, classical.equal_rates))
     points = {"ours": [Point(**values) for values in record["curve"]]}
     report = tables.Report(
         f"{path.name} on {len(images)} photographs",
-        {f"At {TARGET_BPP} bits per pixel": comparison_table([record], others)},
+        {
+            f"At {TARGET_BPP} bits per pixel": comparison_table([record], others),
+            f"At {TARGET_BPP} bits per pixel for each photograph": equal_rate_table(record, equal),
+        },
         draw(folder, codec, images[0], quality, points, others),
     )
-    tables.write_report(folder, report, record | {"classical": others})
+    tables.write_report(folder, report, record | {"classical": others, "classical_equal_rate": equal})
     return record
 
 

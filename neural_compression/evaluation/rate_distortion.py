@@ -25,14 +25,12 @@ class Point:
         bits_per_pixel: bits of all files by pixels of all images.
         dataset_psnr: dB, of one MSE over all samples of all images, Eq. (2).
         mean_psnr: dB, mean of the images' own PSNRs.
-        psnrs: dB, of each image, to 0.001: what intervals over images are made of.
     """
 
     setting: float | None
     bits_per_pixel: float
     dataset_psnr: float
     mean_psnr: float
-    psnrs: Sequence[float] = ()
 
 
 def squared_error(image: np.ndarray, decoded: np.ndarray) -> int:
@@ -97,12 +95,11 @@ def point(
         8 * sum(file_sizes) / sum(pixels),
         dataset_psnr(squared_errors, samples),
         mean_psnr(squared_errors, samples),
-        np.round(_psnr(np.asarray(squared_errors), np.asarray(samples)), 3).tolist(),
     )
 
 
 def interpolated(points: Sequence[Point], bits_per_pixel: float) -> Point:
-    """The curve at a rate: all PSNRs linear in the logarithm of the rate, between the two neighbors.
+    """The curve at a rate: both PSNRs linear in the logarithm of the rate, between the two neighbors.
 
     Args:
         points: in any order.
@@ -127,8 +124,7 @@ def interpolated(points: Sequence[Point], bits_per_pixel: float) -> Point:
         float((1 - share) * getattr(left, name) + share * getattr(right, name))
         for name in ("dataset_psnr", "mean_psnr")
     ]
-    psnrs = (1 - share) * np.asarray(left.psnrs) + share * np.asarray(right.psnrs)
-    return Point(None, bits_per_pixel, *values, np.round(psnrs, 3).tolist())
+    return Point(None, bits_per_pixel, *values)
 
 
 def bd_rate(reference: Sequence[Point], test: Sequence[Point], metric: Metric = "dataset_psnr") -> float:

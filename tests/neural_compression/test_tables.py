@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from common.experiments.config import to_json
 from common.report.tables import published
 from neural_compression import tables
 from neural_compression.config import DATA, DEMO, PRESETS, ROWS, SHIPPED
@@ -52,10 +51,7 @@ def test_comparison_is_sorted_and_has_the_rate_difference():
 
 def point(start):
     """Numbers that are all different."""
-    psnrs = [start, start + 1]
-    return {
-        "setting": None, "bits_per_pixel": start / 100, "dataset_psnr": start, "mean_psnr": start + 0.5, "psnrs": psnrs
-    }  # fmt: skip
+    return {"setting": None, "bits_per_pixel": start / 100, "dataset_psnr": start, "mean_psnr": start + 0.5}
 
 
 def record(lengths, start, **more):
@@ -117,6 +113,7 @@ def test_published_runs_stand_in_the_readme(tmp_path, monkeypatch):
     copied, others = [], {"JPEG": [point(14.8) | {"bits_per_pixel": TARGET_BPP}]}
     monkeypatch.setattr(tables, "HERE", tmp_path)
     monkeypatch.setattr(classical, "curves", lambda images, folder: others if folder == tmp_path else None)
+    monkeypatch.setattr(classical, "equal_rates", lambda images, folder: {})
     monkeypatch.setattr(tables.tables, "copy_figures", lambda *arguments: copied.append(arguments))
     for name, lengths in (("narrow_baseline", (216,)), ("multiple", (64, 216, 368)), ("shipped", SHIPPED.code_lengths)):
         config = replace(PRESETS[name][1], name=name)
@@ -144,18 +141,20 @@ def test_published_runs_stand_in_the_readme(tmp_path, monkeypatch):
     assert "| JPEG " in text and "| ours " in text
 
 
-def test_the_first_page_says_by_how_much_the_codec_is_better():
+def test_gains_are_those_of_photographs_at_one_rate():
     """2 dB and 4 dB above JPEG on two photographs: 3 on average, and 2 or 4 where one is in a resample twice."""
-    ours = {"setting": 1.0, "bits_per_pixel": 0.147, "dataset_psnr": 25.0, "mean_psnr": 25.0, "psnrs": [24.0, 26.0]}
-    jpeg = {"setting": None, "bits_per_pixel": TARGET_BPP, "dataset_psnr": 22.0, "mean_psnr": 22.0}
-    line = [ours | {"bits_per_pixel": rate, "mean_psnr": 25.5, "psnrs": [24.5, 26.5]} for rate in (0.14, 0.16)]
-    networks = {str(n): {"context": p} for n, p in zip((1, 2), line)}
-    record = {"seed": 0, "networks": networks, "at_rate": ours, "classical": {"JPEG": [jpeg | {"psnrs": [22.0, 22.0]}]}}
-    config = to_json(replace(SHIPPED, code_lengths=(1, 2)))
-    findings = tables.findings({"shipped": {"config": config, "trials": [record]}})
-    assert [(f.verdict, f.measured.partition(":")[0]) for f in findings] == [
-        ("holds", "+3.00 (+2.00 to +4.00) dB"),
-        ("does not hold", "-0.50 (-0.50 to -0.50) dB"),  # one length is half a dB better on both
-        *[("not run", "–")] * 2,
+    record = {"equal_rate": [24.0, 26.0, 30.0], "equal_rate_escape": [25.0, 26.0, None]}
+    record["classical_equal_rate"] = {"JPEG": [22.0, 22.0, None], "WebP": [26.0, 27.0, 30.0], "slow": [None] * 3}
+    findings = tables.findings({"shipped": {"trials": [record]}})
+    assert [(finding.verdict, finding.measured) for finding in findings] == [
+        ("holds", "+3.00 (+2.00 to +4.00) dB: mean PSNR 25.00 against 22.00"),
+        ("does not hold", "-1.00 (-1.00 to -1.00) dB: mean PSNR 25.50 against 26.50"),
+        ("not run", "–"),
     ]
-    assert {f.verdict for f in tables.findings({})} == {"not run"}
+    assert findings[0].on == "2 photographs of Kodak, one codec"
+    assert {finding.verdict for finding in tables.findings({})} == {"not run"}
+    rows = rows_of(tables.equal_rate_table(record, record["classical_equal_rate"]))
+    assert rows == [
+        ["JPEG", "22.00", "2", "+3.00 (+2.00 to +4.00)", "+3.50 (+3.00 to +4.00)"],
+        ["WebP", "27.67", "3", "-1.00 (-2.00 to +0.00)", "-1.00 (-1.00 to -1.00)"],
+    ]

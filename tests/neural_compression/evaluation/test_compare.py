@@ -96,3 +96,22 @@ def test_classical_codecs_have_points_at_the_rates_that_they_reach(tmp_path):
     assert classical.curves([image], tmp_path) == curves and cached.stat().st_mtime_ns == written
     classical.curves([image[:64]], tmp_path)  # other images, another file
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_equal_rates_are_those_of_each_image_alone(tmp_path):
+    """No file of one image is as small as a hundredth of a bit per pixel, and none is written for another image."""
+    images = [picture(96, 128, 3), picture(64, 64, 4)]
+    psnrs = classical.psnrs_at(JPEG, images, 1.5)
+    expected = [classical.at_rate(JPEG, [image], 1.5).interpolated.dataset_psnr for image in images]
+    assert psnrs == [round(value, 3) for value in expected] and psnrs[0] != psnrs[1]
+    assert classical.psnrs_at(JPEG, images, 0.01) == [None, None]
+
+
+def test_equal_rates_of_ours_are_at_most_the_rate(monkeypatch):
+    """A choice of 2.4 bits per pixel, and 22.123 dB: within 2.5, and not within 2."""
+    session = SimpleNamespace(
+        rate=lambda networks: 1.2 * networks, psnr=lambda decoded: decoded, decoded=lambda networks: 20.12345 + networks
+    )
+    monkeypatch.setattr(compare, "networks_for", lambda session, selection, psnr, bpp: 2)
+    assert compare.psnrs_at([session], 2.5) == [22.123]
+    assert compare.psnrs_at([session], 2.0) == [None]  # even its smallest file has more
