@@ -1,6 +1,6 @@
 """Embeds pictures by a trained network into Parquet files.
 
-python -m PROJECT.embed [PICTURES] [--out FOLDER] [--shard I/N] [--method flipping_loss] [--inference double]
+python -m PROJECT.embed [PICTURES] [--out FOLDER] [--shard I/N] [--trial flipping_loss-seed0] [--inference double]
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from common.datasets.own_pictures import read_table
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import run_command
 from common.experiments.identity import class_count, json_digest
-from common.experiments.run_folder import finished_trials, load_config, newest_run
+from common.experiments.run_folder import chosen_trial, load_config, newest_run
 from common.files import file_digest
 from common.tools import embedding
 
-from .config import Config, Trial, trials
+from .config import Config, trials
 from .data import is_finished, read
 from .model import restore
 
@@ -32,22 +32,8 @@ class Arguments(embedding.Arguments):
 
     run: Path | None = None  # run folder; default: the one trained last
     runs_dir: Path = Path("runs")  # where to look for it
-    method: str = ""  # which of its trainings; default: the last
-    seed: int | None = None  # and which seed; default: the last
+    trial: str | None = None  # the training, by the name of its folder in the run; default: the last finished one
     inference: Literal["single", "double"] = "double"  # of the image alone, or of it and its mirror
-
-
-def choose(run: Path, config: Config, method: str, seed: int | None) -> Trial:
-    """A finished training of a run, the last one of those that fit.
-
-    Raises:
-        ValueError: there is none.
-    """
-    finished = finished_trials(run, list(trials(config)), lambda t: is_finished(config, t, None, run / t.name))
-    chosen = [trial for trial in finished if method in ("", trial.method) and seed in (None, trial.seed)]
-    if not chosen:
-        raise ValueError(f"{run} has no such finished training; finished are {[t.name for t in finished]}.")
-    return chosen[-1]
 
 
 def run_set(config: Config) -> pd.DataFrame:
@@ -64,7 +50,8 @@ def main() -> None:
     run = arguments.run or newest_run(arguments.runs_dir, __package__)
     config = load_config(run, Config)
     table = run_set(config) if arguments.pictures is None else read_table(arguments.pictures)
-    trial = choose(run, config, arguments.method, arguments.seed)
+    planned = list(trials(config))
+    trial = chosen_trial(run, planned, lambda t: is_finished(config, t, None, run / t.name), arguments.trial)
     folder = run / trial.name
     model = getattr(restore(config, trial, class_count(folder, "train", "identity"), folder), arguments.inference)
 

@@ -19,7 +19,7 @@ import tyro
 
 from common.distribution import need_tensorflow
 from common.experiments.config import RunConfig
-from common.experiments.run_folder import finished_trials, load_config, newest_run
+from common.experiments.run_folder import chosen_trial, load_config, newest_run
 
 Format = Literal["savedmodel", "onnx"]
 OPSET = 17  # of ONNX, which runtimes of 2022 and later read
@@ -134,7 +134,7 @@ class Arguments:
 
     run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
     runs_dir: Path = Path("runs")  # where to look for it
-    trial: str | None = None  # the training, by the name of its folder in the run; default: the first finished one
+    trial: str | None = None  # the training, by the name of its folder in the run; default: the last finished one
     format: Format = "savedmodel"  # or onnx
     out: Path | None = None  # folder to write; default: savedmodel or onnx in the training's folder
 
@@ -179,11 +179,7 @@ class Export(Generic[C]):
         if arguments.format == "onnx":
             config = replace(config, precision="float32")
         planned = list(self.trials(config))
-        finished = finished_trials(run, planned, lambda t: self.is_finished(config, t, None, run / t.name))
-        names = [trial.name for trial in finished]
-        if arguments.trial not in (None, *names):
-            raise ValueError(f"{run} has no finished training {arguments.trial}; finished are {names}.")
-        trial = finished[names.index(arguments.trial) if arguments.trial else 0]
+        trial = chosen_trial(run, planned, lambda t: self.is_finished(config, t, None, run / t.name), arguments.trial)
         folder = arguments.out or run / trial.name / arguments.format
         graphs = self.graphs(config, trial, run / trial.name)
         write(graphs, folder, arguments.format)

@@ -191,3 +191,15 @@ def finished_trials(run: Path, planned: Sequence[Trial], is_finished: Callable[[
     if not finished:
         raise ValueError(f"No training in {run} is finished. The command that trains it continues it.")
     return finished
+
+
+def chosen_trial(run: Path, planned: Sequence[Trial], is_finished: Callable[[Trial], bool], name: str | None) -> Trial:
+    """The finished training of that name, of its folder; without one the last, as methods are in their order.
+
+    Raises:
+        ValueError: there is none.
+    """
+    finished = {trial.name: trial for trial in finished_trials(run, planned, is_finished)}
+    if name not in (None, *finished):
+        raise ValueError(f"{run} has no finished training {name}; finished are {list(finished)}.")
+    return finished[name or list(finished)[-1]]

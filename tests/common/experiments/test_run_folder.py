@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import keras
@@ -15,7 +16,7 @@ import pytest
 from common.experiments.config import RunConfig
 from common.experiments.environment import read_environment, source_files, starting
 from common.experiments.identity import IDENTITY, cached_json, stamp_of
-from common.experiments.run_folder import finished_trials, load_config, newest_run, open_run
+from common.experiments.run_folder import chosen_trial, finished_trials, load_config, newest_run, open_run
 from common.files import write_json
 from tests.helpers import ROOT
 
@@ -107,6 +108,14 @@ def test_finished_trials():
     assert finished_trials(Path("run"), [1, 2, 3, 4], lambda trial: trial % 2 == 0) == [2, 4]
     with pytest.raises(ValueError, match="No training in run is finished. The command that trains it continues it"):
         finished_trials(Path("run"), [1, 3], lambda trial: False)
+
+
+def test_a_training_is_chosen_by_its_name():
+    """The last finished one without a name; one that is not finished is none."""
+    planned = [SimpleNamespace(name=name, done=done) for name, done in (("a", True), ("b", True), ("c", False))]
+    assert [chosen_trial(Path("r"), planned, lambda t: t.done, name).name for name in ("a", None)] == ["a", "b"]
+    with pytest.raises(ValueError, match="r has no finished training c; finished are \\['a', 'b'\\]"):
+        chosen_trial(Path("r"), planned, lambda t: t.done, "c")
 
 
 def test_environment_names_versions_and_devices(tmp_path):
