@@ -25,7 +25,6 @@ class Config(RunConfig):
     normalization: Literal["l2", "none", "batch"] = "l2"  # of the decoder's input, section 2.1 (pub)
     entropy_weight: float = 0.001  # λ of the entropy-friendly loss, Eq. 4.1
     half_overlapping: bool = True  # whether training blocks overlap by half, section 3.1 (pub)
-    chain: int = 0  # rounds over the networks, each of which begins with the weights of the last; 0: each for itself
     epochs: int = 20  # joint passes over the blocks; 0 leaves the closed form as it is
     expert_epochs: int = 0  # more of them on the blocks for which a network reaches the target PSNR, section 2.3 (pub)
     expert_rate: float = 0.1  # their learning rate, and that of passes after a closed form or of decoders, as a share
@@ -48,7 +47,6 @@ class Config(RunConfig):
                 "expert_epochs",
                 "decoder_epochs",
                 "deblocking_epochs",
-                "chain",
             ),
             unique=("code_lengths", "scales"),
         )
@@ -120,25 +118,22 @@ def on_cpu(config: Config) -> Config:
 
 
 # The publication's networks as far as two cores train them. Codes are rounded from the first step on, so no passes on
-# binary codes are needed; and each network learns from all blocks, as λ may choose it for any. It begins with the
-# weights of the one before, which is worth many times the steps (README).
+# binary codes are needed; and each network learns from all blocks, as λ may choose it for any.
 CONVOLUTIONS = replace(
     on_cpu(MULTIPLE),
     binarization="straight_through",
     alternate=False,
-    chain=2,
     deblocking_epochs=5,
     epochs=16,
     seeds=(0,),
 )
 # What ships: the same layers at half the publication's width, in closed form: the training for rate and distortion
-# that was tried made them worse (README). Their codes are longer, as most of their bits are 0.
+# that was tried made them worse (RESULTS.md). Their codes are longer, as most of their bits are 0.
 SHIPPED = replace(
     CONVOLUTIONS,
     closed_form=True,
     width=32,
     code_lengths=(512, 1024, 1760, 2560),
-    chain=0,
     epochs=0,
     deblocking_epochs=8,
     deblocking_width=16,

@@ -21,18 +21,15 @@ from .networks.training_stages import deblocking_pairs, fit, fit_bit_models, tra
 def train_networks(
     config: Config, trial: Trial, blocks: np.ndarray, strategy: distribution.Strategy, folder: Path
 ) -> list[Autoencoder]:
-    """Trains the publication's autoencoders of a trial, in rounds if they are a chain.
+    """Trains the publication's autoencoders of a trial.
 
     What is returned computes in float32, as a codec does: bit models and pairs for deblocking are made of its codes.
     """
-    previous = None
-    for number in reversed(range(max(1, config.chain))):  # the last round, 0, is the one that counts
-        networks, place = [], folder / f"earlier{number}" if number else folder
-        for length in config.code_lengths:
-            with strategy.scope():
-                networks.append(build(config, trial, length, previous))
-            train_network(config, trial, networks[-1], blocks, place / f"bits{length}")
-            previous = networks[-1] if config.chain else None
+    networks = []
+    for length in config.code_lengths:
+        with strategy.scope():
+            networks.append(build(config, trial, length))
+        train_network(config, trial, networks[-1], blocks, folder / f"bits{length}")
     if config.precision == "float32":
         return networks
     coding = replace(config, precision="float32")

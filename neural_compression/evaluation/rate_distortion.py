@@ -141,20 +141,12 @@ def bd_rate(reference: Sequence[Point], test: Sequence[Point], metric: Metric = 
         ValueError: a curve has fewer than four points, rate and quality do not rise together, or the curves share
             less than half of the shorter one's range of qualities.
     """
-    curves = [_curve(points, metric)[::-1] for points in (reference, test)]
-    return 100 * float(np.expm1(_mean_difference(curves, "dB")))
-
-
-def bd_psnr(reference: Sequence[Point], test: Sequence[Point], metric: Metric = "dataset_psnr") -> float:
-    """Bjøntegaard's quality difference in dB: how much better `test` is on average at the rates that both reach.
-
-    The quality as a function of the logarithm of the rate is interpolated as in `bd_rate`, which names the errors.
-    """
-    return _mean_difference([_curve(points, metric) for points in (reference, test)], "in the logarithm of the rate")
+    curves = [_curve(points, metric) for points in (reference, test)]
+    return 100 * float(np.expm1(_mean_difference(curves)))
 
 
 def _curve(points: Sequence[Point], metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) logarithms of the rates in ascending order and (N,) qualities."""
+    """(N,) qualities in ascending order and (N,) logarithms of the rates."""
     ordered = sorted(points, key=lambda p: p.bits_per_pixel)
     rates, quality = (np.array([getattr(p, name) for p in ordered]) for name in ("bits_per_pixel", metric))
     if len(points) < 4:
@@ -168,10 +160,10 @@ def _curve(points: Sequence[Point], metric: Metric) -> tuple[np.ndarray, np.ndar
             f"Expected {metric} to rise with the rate from point to point, got "
             f"{', '.join(f'{q:.2f} dB at {r:.4f}' for r, q in zip(rates, quality))}; leave out the points that do not."
         )
-    return np.log(rates), quality
+    return quality, np.log(rates)
 
 
-def _mean_difference(curves: Sequence[tuple[np.ndarray, np.ndarray]], unit: str) -> float:
+def _mean_difference(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     """Mean of the second curve minus the first over the x that both have; a curve is (N,) ascending x and (N,) y."""
     from scipy.interpolate import PchipInterpolator  # takes long to load, which coding an image need not
 
@@ -180,7 +172,7 @@ def _mean_difference(curves: Sequence[tuple[np.ndarray, np.ndarray]], unit: str)
     if highest - lowest < _LEAST_OVERLAP * shortest:
         ranges = " and ".join(f"{x[0]:.2f} to {x[-1]:.2f}" for x, _ in curves)
         raise ValueError(
-            f"Expected two curves that share at least half of the shorter one's range, got {ranges} {unit}; add "
+            f"Expected two curves that share at least half of the shorter one's range, got {ranges} dB; add "
             "settings until they overlap."
         )
     reference, test = (PchipInterpolator(x, y).integrate(lowest, highest) for x, y in curves)

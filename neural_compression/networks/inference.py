@@ -200,11 +200,6 @@ def one_pixel(codes: np.ndarray) -> np.ndarray:
     return codes[:, None, None]
 
 
-def blocks_of(side: int) -> Layer:
-    """(B, side · side · C) -> (B, side, side, C)."""
-    return lambda values: values.reshape(len(values), side, side, -1)
-
-
 def added(constant: np.ndarray) -> Layer:
     """Adds a constant, such as the mean color or its negative."""
     return lambda values: values + constant

@@ -27,7 +27,6 @@ SMOKE = replace(
     code_lengths=(8,),
     binarization="noise",
     alternate=True,
-    chain=1,
     expert_epochs=1,
     decoder_epochs=1,
     target_psnr=8.0,
@@ -93,7 +92,7 @@ def test_killed_in_the_midst_of_a_stage_it_ends_with_the_same_codec(run, tmp_pat
     shutil.copytree(whole / "seed0/bits8", stage, ignore=shutil.ignore_patterns("expert", "decoder"))
     shutil.copy(whole / "config.json", place)
     settings = ["smoke", "--name", "run", "--runs-dir", str(tmp_path), "--code-lengths", "8", "--binarization", "noise"]
-    settings += ["--alternate", "--chain", "1", "--expert-epochs", "1", "--decoder-epochs", "1", "--target-psnr", "8"]
+    settings += ["--alternate", "--expert-epochs", "1", "--decoder-epochs", "1", "--target-psnr", "8"]
     run_python("-c", KILLED, *settings, status=-signal.SIGKILL)
     assert len(pd.read_csv(stage / "expert/log.csv")) == 1 and not (place / "seed0" / CODEC).exists()
     resumed = train(replace(config, runs_dir=tmp_path))
@@ -101,29 +100,8 @@ def test_killed_in_the_midst_of_a_stage_it_ends_with_the_same_codec(run, tmp_pat
     assert_same_checkpoints(resumed / "seed0/bits8", whole / "seed0/bits8", ".", "expert", "decoder")
 
 
-def test_rounds_of_a_chain_begin_with_the_weights_of_the_network_before(tmp_path, monkeypatch):
-    """In place of a training, one is added to the last weights of a network."""
-    places, first = [], []
-
-    def add_one(config, trial, model, blocks, folder):
-        weights = model.decoder.get_layer("pixels").bias  # as long in every network
-        first.append(np.asarray(weights).copy())
-        weights.assign_add(np.ones(3, "float32"))
-        places.append(folder.relative_to(tmp_path).as_posix())
-
-    monkeypatch.setattr(training_program, "train_network", add_one)
-    strategy = distribution.strategy("one")
-    networks = train_networks(replace(SMOKE, chain=2, code_lengths=(8, 16)), Trial(0), np.zeros(0), strategy, tmp_path)
-    assert places == ["earlier1/bits8", "earlier1/bits16", "bits8", "bits16"]
-    np.testing.assert_array_equal(first, [[0] * 3, [1] * 3, [2] * 3, [3] * 3])
-    assert [network.encoder.output_shape[1] for network in networks] == [8, 16]  # those of the last round
-    first.clear()
-    train_networks(replace(SMOKE, chain=0, code_lengths=(8, 16)), Trial(0), np.zeros(0), strategy, tmp_path)
-    np.testing.assert_array_equal(first, np.zeros((2, 3)))
-
-
 def test_networks_that_learned_in_mixed_precision_code_in_float32(tmp_path, monkeypatch):
-    """With the weights that they have then, from which the next one began."""
+    """With the weights that they have then."""
     trained = []
     monkeypatch.setattr(training_program, "train_network", lambda config, trial, model, *_: trained.append(model))
     config = replace(SMOKE, precision="mixed_bfloat16", code_lengths=(8, 16))
@@ -268,7 +246,6 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
                 "expert_epochs",
                 "decoder_epochs",
                 "deblocking_epochs",
-                "chain",
             )
         ),
     ],

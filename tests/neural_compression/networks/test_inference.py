@@ -116,7 +116,7 @@ def test_small_layers_are_those_of_keras():
     codes = inputs[:, 0, 0]
     check(lambda x: np.sqrt(6) * np.asarray(L2Normalize()(x)), inference.normalized_by_length, codes)
     mean = np.float32([0.1, 0.2, 0.3])
-    blocks = inference.blocks_of(2)(np.arange(24, dtype="float32").reshape(2, 12))
+    blocks = np.arange(24, dtype="float32").reshape(2, 2, 2, 3)
     np.testing.assert_array_equal(inference.added(mean)(blocks)[1, 1, 0], np.float32([18, 19, 20]) + mean)
     assert inference.one_pixel(codes).shape == (4, 1, 1, 6) and inference.flatten(inputs).shape == (4, 6)
 
