@@ -26,6 +26,7 @@ from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
 from common.report import plots as common_plots
 from common.report import tables
+from common.report.page_parts import Slider
 from common.statistics import paired_differences
 
 from . import plots
@@ -180,13 +181,13 @@ def _is_right(outputs_file: Path) -> np.ndarray:
 
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
-    config, figures = results.config, results.run / "figures"
+    config, figures, sliders = results.config, results.run / "figures", []
     if config.abnormal_digits:
         draw_anomaly(config, results.records, figures / "roc.png")
         captions = {"figures/roc.png": "ROC curves on the test set and their areas, first seed; normal is positive."}
         text = anomaly_table(config, results.records)
     else:
-        captions = draw_clustering(results)
+        captions, sliders = draw_clustering(results)
         text = differences_table(clustering_differences(results), "accuracy (points)")
     differences = {"Differences, with 95 % intervals": text} if text else {}
     common_plots.loss_curves(results.run, results.trials, "mean squared error")
@@ -195,11 +196,12 @@ def report(results: entry.Results) -> tables.Report:
         f"{config.name}: {config.architecture} autoencoder on {config.dataset}, {config.epochs} epochs",
         {results.heading: run_table(config, results.records), **differences},
         captions,
+        parts=sliders,
     )
 
 
-def draw_clustering(results: entry.Results) -> dict[str, str]:
-    """Figures of the first seed: t-SNE (pub Fig. 1), confusion, reconstructions; returns their captions."""
+def draw_clustering(results: entry.Results) -> tuple[dict[str, str], list[Slider]]:
+    """Figures of the first seed: t-SNE (pub Fig. 1), confusion, reconstructions; their captions, and a slider."""
     run, config = results.run, results.config
     first = [trial for trial in results.trials if trial.seed == results.trials[0].seed]
     images, labels = training_images(config, first[0], results.data)
@@ -219,11 +221,12 @@ def draw_clustering(results: entry.Results) -> dict[str, str]:
     plots.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
     common_plots.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
     common_plots.image_rows(run / "figures/reconstructions.png", rows)
-    return {
+    captions = {
         "figures/tsne.png": f"t-SNE of the embeddings of {len(chosen):,} images (publication, Fig. 1).",
         "figures/confusion.png": "Digits against clusters after matching (Eq. 5.1).",
         "figures/reconstructions.png": "Images and their reconstructions.",
     }
+    return captions, [Slider.of_rows("Reconstructions", captions["figures/reconstructions.png"], rows)]
 
 
 def _matched_confusion(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from common.experiments import entry
 from common.experiments.config import run_command
 from common.experiments.identity import cached_json
 from common.report import plots, tables
+from common.report.page_parts import Slider
 
 from .codec import MODEL
 from .config import Config, Trial, trials
@@ -94,6 +95,7 @@ def report(results: entry.Results) -> tables.Report:
     kind = f"width {config.width}, {config.epochs} epochs"
     if config.closed_form:
         kind = f"{kind}, begun in closed form" if config.epochs else f"width {config.width}, in closed form"
+    figures, sliders = draw_codec(results, others)
     return tables.Report(
         f"{config.name}: {kind}, {config.code_lengths} bits",
         {
@@ -101,8 +103,9 @@ def report(results: entry.Results) -> tables.Report:
             f"At {TARGET_BPP} bits per pixel": comparison_table(results.records, others),
             f"At {TARGET_BPP} bits per pixel for each photograph": equal_rate_table(results.records[0], equal),
         },
-        draw_losses(results) | draw_codec(results, others),
+        draw_losses(results) | figures,
         {"classical": others, "classical_equal_rate": equal},
+        sliders,
     )
 
 
@@ -119,14 +122,14 @@ def draw_losses(results: entry.Results) -> dict[str, str]:
     return {"figures/loss.png": "Training loss of each pass."}
 
 
-def draw_codec(results: entry.Results, others: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
-    """Rate-distortion curves, and the first photograph as the first codec codes it; returns the captions."""
+def draw_codec(results: entry.Results, others: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, str], list[Slider]]:
+    """Rate-distortion curves, and the first photographs as the first codec codes them: captions and sliders."""
     curves = {
         f"ours, {trial.name}": [Point(**point) for point in record["curve"]]
         for trial, record in zip(results.trials, results.records)
     }
     codec, quality = load(results.run / results.trials[0].name / CODEC), results.records[0]["at_rate"]["setting"]
-    return draw(results.run, codec, results.data.test[0], quality, curves, others)
+    return draw(results.run, codec, results.data.test, quality, curves, others)
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish, Arguments)

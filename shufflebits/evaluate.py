@@ -20,6 +20,7 @@ from common.experiments.identity import cached_json
 from common.metrics import cosine_distances
 from common.random_state import seeded
 from common.report import plots, tables
+from common.report.page_parts import Slider
 
 from .attacks import attributes, encryption_settings, reconstructions
 from .attacks.certainty import certainty
@@ -128,6 +129,7 @@ def evaluate_cipher(results: entry.Results) -> list[dict[str, Any]]:
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
     config, records, study = results.config, results.records, evaluate_cipher(results)
+    captions, sliders = draw(results)
     return tables.Report(
         f"{config.name}: {config.victim} model, local set and users from {config.dataset}",
         {
@@ -138,8 +140,9 @@ def report(results: entry.Results) -> tables.Report:
             "Attacks on the cipher itself": study_table(study),
             **reconstructions_to_embed(results),
         },
-        draw(results),
+        captions,
         {"cipher": study},
+        sliders,
     )
 
 
@@ -156,11 +159,11 @@ def reconstructions_to_embed(results: entry.Results) -> dict[str, str]:
     return {"Reconstructions to embed": text + "\n".join(missing)} if missing else {}
 
 
-def draw(results: entry.Results) -> dict[str, str]:
-    """Draws Figs. 2.6 and 2.7 and the losses; returns the captions of all figures."""
+def draw(results: entry.Results) -> tuple[dict[str, str], list[Slider]]:
+    """Draws Figs. 2.6 and 2.7 and the losses; returns the captions of all figures, and reconstructions to compare."""
     run, records = results.run, results.records
     plots.loss_curves(run, results.trials)
-    captions = {"figures/loss.png": "Training losses of the attack models."}
+    captions, sliders = {"figures/loss.png": "Training losses of the attack models."}, []
     classifiers = [record for record in records if record["attack"] == "attributes"]
     if classifiers:
         draw_attributes(run / "figures/attributes.png", classifiers)
@@ -169,11 +172,12 @@ def draw(results: entry.Results) -> dict[str, str]:
     pairs = zip(results.trials, records)
     reconstructors = [pair for pair in pairs if pair[0].attack in RECONSTRUCTIONS and pair[0].seed == seed]
     if reconstructors:
-        draw_reconstructions(run, results.data, reconstructors)
+        stacks = draw_reconstructions(run, results.data, reconstructors)
         captions["figures/reconstructions.png"] = (
             f"Users' images, what is made of their plain features, and mean cosine distances, seed {seed} (Fig. 2.7)."
         )
-    return captions
+        sliders = [Slider.of_rows("Reconstructions", captions["figures/reconstructions.png"], stacks)]
+    return captions, sliders
 
 
 def draw_attributes(path: Path, records: list[dict[str, Any]]) -> None:
@@ -188,14 +192,16 @@ def draw_attributes(path: Path, records: list[dict[str, Any]]) -> None:
     plots.bars(path, rounded, [name.replace("_", " ") for name in names], "attribute", "balanced accuracy (%)")
 
 
-def draw_reconstructions(run: Path, parts: Parts, reconstructors: list[tuple[Trial, dict[str, Any]]]) -> None:
-    """Fig. 2.7: a row of images for each attack model."""
+def draw_reconstructions(
+    run: Path, parts: Parts, reconstructors: list[tuple[Trial, dict[str, Any]]]
+) -> dict[str, np.ndarray]:
+    """Fig. 2.7: a row of images for each attack model; returns the rows."""
     shown, rows = shown_images(parts), {}
     for trial, record in reconstructors:
         distance = record["cosine_distance"].get(PLAIN)
         name = ATTACKS[trial.attack].replace(" + ", "\n+ ") + ("" if distance is None else f"\n{distance:.4f}")
         rows[name] = [reconstructions.image_file(run / trial.name, PLAIN, path) for path in shown]
-    draw_images(run / "figures/reconstructions.png", shown, rows)
+    return draw_images(run / "figures/reconstructions.png", shown, rows)
 
 
 def shown_images(parts: Parts) -> list[str]:
@@ -203,12 +209,17 @@ def shown_images(parts: Parts) -> list[str]:
     return parts.users.path.iloc[np.linspace(0, len(parts.users) - 1, _SHOWN).astype(int)].tolist()
 
 
-def draw_images(path: Path, originals: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
-    """Draws image files, the originals first, then the row of each name, in the size of the first original."""
+def draw_images(path: Path, originals: Sequence[str], rows: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Draws image files, the originals first, then the row of each name, in the size of the first original.
+
+    Returns:
+        The rows, (N, H, W, 3) in [0, 1].
+    """
     images = {name: [read_image(file) for file in files] for name, files in {"original": originals, **rows}.items()}
     size = images["original"][0].shape[1::-1]
     stacks = {name: np.stack([cv2.resize(image, size) for image in row]) / 255 for name, row in images.items()}
     plots.image_rows(path, stacks)
+    return stacks
 
 
 def publish(results: entry.Results) -> None:

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import settings
 
 from common.experiments.training import release_graphs
+from tests.browser import browser  # noqa: F401  a fixture
 
 # The first call of an operation compiles it on some backends, however long that takes. In continuous integration the
 # examples are the same every time, so that a failure there is of the change.

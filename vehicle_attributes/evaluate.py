@@ -18,6 +18,7 @@ from common.experiments.identity import cached_json
 from common.experiments.learning_curve import learning_record
 from common.files import replacing
 from common.report import plots, tables
+from common.report.page_parts import Picture, RankedList, RankedLists, Thumbnails, failures_and_spread
 
 from . import recognizer
 from .config import UNTRAINED, Config, Trial, trials
@@ -39,7 +40,7 @@ def evaluate_trial(
     """The numbers of one trained network; cached in its folder.
 
     Its folder also gets `correct.npz`, which test images are right, and unless classes are held out `neighbors.npz`:
-    for each attribute the rows of the training table that are nearest to each test image.
+    for each attribute the rows of the training table that are nearest to each test image, and their distances.
     """
 
     def make() -> dict[str, Any]:
@@ -66,7 +67,9 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def gallery_record(
     config: Config, trial: Trial, trained: recognizer.Recognizer, data: LabeledImages
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The accuracies of each attribute by the nearest exemplars, what is right, and the rows (Q, k) of these.
+    """The accuracies of each attribute by the nearest exemplars, what is right, and which these are.
+
+    Those are their rows (Q, k), and as `ATTRIBUTE_distances` their distances.
 
     What is right is (Q,) bool by `ATTRIBUTE_nearest`, and by `ATTRIBUTE_classifier` where the network has one.
     """
@@ -78,7 +81,7 @@ def gallery_record(
     for attribute, gallery in galleries.items():
         features, labels = exemplars[np.isin(rows, gallery)], data.train[attribute].to_numpy()
         true = data.test[attribute].to_numpy()
-        indices, _ = nearest_exemplars(outputs["embedding"], features)
+        indices, neighbors[f"{attribute}_distances"] = nearest_exemplars(outputs["embedding"], features)
         neighbors[attribute] = gallery[indices]  # (Q, k)
         correct[f"{attribute}_{NEAREST}"] = labels[neighbors[attribute][:, 0]] == true
         logits = outputs.get(f"{attribute}_logits")
@@ -98,7 +101,7 @@ def gallery_record(
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
     config, records = results.config, results.records
-    captions = {}
+    captions, lists = {}, []
     if trained := [trial for trial in results.trials if trial.loss != UNTRAINED]:
         plots.loss_curves(results.run, trained)
         captions["figures/loss.png"] = "Training loss with its L2 penalty."
@@ -114,8 +117,9 @@ def report(results: entry.Results) -> tables.Report:
         for attribute in config.attributes:
             sections[f"Accuracy (%) by {attribute}"] = class_table(attribute, results)
             captions |= draw_attribute(attribute, results)
+            lists.append(lists_to_browse(attribute, results))
     return tables.Report(
-        f"{config.name}: {config.backbone} on {config.dataset}, {config.epochs} epochs", sections, captions
+        f"{config.name}: {config.backbone} on {config.dataset}, {config.epochs} epochs", sections, captions, parts=lists
     )
 
 
@@ -165,6 +169,31 @@ def draw_attribute(attribute: str, results: entry.Results) -> dict[str, str]:
             f"Test images (orange) and the nearest exemplars, of the same {attribute} (green) or another (red), {best}."
         ),
     }
+
+
+def lists_to_browse(attribute: str, results: entry.Results) -> RankedLists:
+    """The nearest exemplars of test images by the most accurate training; those with a wrong nearest one come first."""
+    train, test, thumbnails = results.data.train, results.data.test, Thumbnails()
+    best, _ = max(zip(results.trials, results.records), key=lambda pair: pair[1][attribute]["accuracy"])
+    with np.load(results.run / best.name / NEIGHBORS) as file:
+        nearest, distances = file[attribute], file[f"{attribute}_distances"]
+    labels, true = train[attribute].to_numpy(), test[attribute].to_numpy()
+    matches = labels[nearest] == true[:, np.newaxis]
+    failures, spread = failures_and_spread(matches @ 0.5 ** np.arange(matches.shape[1]))
+
+    def picture(table: pd.DataFrame, row: int, detail: str, right: bool) -> Picture:
+        box = boxes_of(table.iloc[[row]])
+        source = thumbnails.of(table["path"].iloc[row], None if box is None else tuple(box[0]))
+        return Picture(source, str(table[attribute].iloc[row]), detail, right)
+
+    lists = {}
+    for i in sorted({*failures, *spread}):
+        title = f"Test image {i}, {true[i]}: recognized as {labels[nearest[i, 0]]}"
+        near = [picture(train, *of) for of in zip(nearest[i], (f"{d:.3f}" for d in distances[i]), matches[i])]
+        lists[i] = RankedList(title, picture(test, i, "", True), near)
+    caption = f"The nearest exemplars by cosine distance: ✓ of the same {attribute}, ✗ of another one."
+    heading = f"Nearest exemplars by {attribute}, {best.name}"
+    return RankedLists(heading, caption, lists, failures, spread, [f"figures/nearest_{attribute}.png"])
 
 
 def _spread(true: np.ndarray, right: np.ndarray, count: int = 6) -> list[int]:

@@ -221,7 +221,8 @@ class Evaluation(Generic[C, T, D, A]):
                 for trial in tqdm(trials, "evaluate")
             ]
         results = Results(run, config, data, len(planned), trials, records, arguments)
-        write_report(run, self.report(results), {"config": to_json(config), "trials": records})
+        values = {"config": to_json(config), "trials": records}
+        write_report(run, self.report(results), values, [trial.name for trial in trials])
         if arguments.publish:
             self.publish(results)
         return records

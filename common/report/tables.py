@@ -1,4 +1,4 @@
-"""From a run's numbers to `report.md`, `report.json` and the results tables of a README."""
+"""From a run's numbers to `report.md`, `report.html`, `report.json` and the results tables of a README."""
 
 import json
 import shutil
@@ -12,6 +12,9 @@ from tabulate import tabulate
 
 from common.experiments.config import RunConfig, from_json, to_json
 from common.files import write_json, write_text
+from common.report import html
+from common.report.charts import Charts, training_charts
+from common.report.page_parts import RankedLists, Slider
 from common.statistics import Interval
 
 
@@ -62,15 +65,41 @@ class Report:
     sections: Mapping[str, str]  # heading -> Markdown
     figures: Mapping[str, str]  # path below the run folder -> caption
     values: Mapping[str, Any] = field(default_factory=dict)  # numbers for programs, besides those of each training
+    parts: Sequence[RankedLists | Slider | Charts] = ()  # of report.html alone
 
 
-def write_report(folder: Path, report: Report, values: Mapping[str, Any]) -> None:
-    """Writes `report.md` and `report.json`, with further `values`, into a run folder, and prints the sections."""
+def write_report(folder: Path, report: Report, values: Mapping[str, Any], trainings: Sequence[str] = ()) -> None:
+    """Writes `report.md`, `report.html` and `report.json` into a run folder, and prints the sections.
+
+    Args:
+        folder: of the run.
+        report: what a person sees.
+        values: further numbers for programs; `config` are the settings.
+        trainings: names of the folders in it whose logs the page shows.
+    """
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in report.sections.items())
     figures = "".join(f"\n\n![{caption}]({path})\n\n*{caption}*" for path, caption in report.figures.items())
     write_json(folder / "report.json", {**values, **report.values})
     write_text(folder / "report.md", f"# {report.title}\n\n{body}{figures}\n")
+    write_text(folder / "report.html", _page(folder, report, values.get("config", {}), trainings))
     print(f"\n{report.title}\n\n{body}\n\nReport and figures: {folder / 'report.md'}")
+    print(f"To browse: {folder / 'report.html'}")
+
+
+def _page(folder: Path, report: Report, settings: Mapping[str, Any], trainings: Sequence[str]) -> str:
+    """Results first, then how they came about."""
+    parts = [*report.parts, *training_charts(folder, trainings)]
+    shown = {path for part in parts for path in part.figures}
+    figures = {path: caption for path, caption in report.figures.items() if path not in shown}
+    return html.page(
+        report.title,
+        [
+            *(html.Text(heading, text) for heading, text in report.sections.items()),
+            *parts,
+            *([html.Figures(folder, figures)] if figures else []),
+            *([html.Settings("Settings", {**settings, **html.environment(folder)})] if settings else []),
+        ],
+    )
 
 
 def publish(

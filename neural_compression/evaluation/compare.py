@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from common.experiments.config import run_command
 from common.report import tables
+from common.report.page_parts import Slider
 
 from ..codec import MODEL
 from ..data import read_photographs
@@ -28,6 +29,7 @@ from .rate_distortion import Point, dataset_psnr, point, squared_error
 
 _POINTS = 8  # of our curve
 _LEAST_ESCAPED = 3.0  # log λ, far beyond the rates of interest: with less, escape blocks take many bits, and long
+_SLIDERS, _WINDOW = 2, 512  # photographs to compare under a slider, and pixels of a side of them at most
 _SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
 
 
@@ -157,23 +159,51 @@ def escape_curve(sessions: Sequence[EncodeSession], rates: Sequence[float]) -> l
 def draw(
     folder: Path,
     codec: TrainedCodec,
-    image: np.ndarray,
+    images: Sequence[np.ndarray],
     quality: float,
     curves: dict[str, Sequence[Point]],
     others: dict[str, list[dict[str, Any]]],
-) -> dict[str, str]:
-    """Writes `FIGURES` into a folder and returns path below it -> caption.
+) -> tuple[dict[str, str], list[Slider]]:
+    """Writes `FIGURES` into a folder.
 
     Args:
         folder: its folder `figures` is written to.
-        codec: that codes the image.
-        image: (H, W, 3) uint8, for the crops.
-        quality: log λ that it is coded with.
+        codec: that codes the images.
+        images: (H, W, 3) uint8, of which the first is in the crops.
+        quality: log λ that they are coded with.
         curves: ours.
         others: as of `classical.curves`.
+
+    Returns:
+        Path below the folder -> caption, and the first photographs before and after coding.
     """
     lines = {name: [Point(**values) for values in points] for name, points in others.items() if points}
     plots.rate_distortion(folder / "figures/rate_distortion.png", curves | lines)
+    coded = [versions(codec, image, quality) for image in images[:_SLIDERS]]
+    image, (columns, networks) = images[0], coded[0]
+    height, width = image.shape[:2]
+    box = (width // 3, height // 3, min(width, width // 3 + 192), min(height, height // 3 + 192))
+    plots.crops(folder / "figures/crops.png", columns, [box])
+    plots.network_map(folder / "figures/networks.png", image, networks, codec.code_lengths)
+    sliders = [before_and_after(number, columns) for number, (columns, _) in enumerate(coded, 1)]
+    return {f"figures/{name}": text for name, text in FIGURES.items()}, sliders
+
+
+def before_and_after(number: int, columns: dict[str, np.ndarray]) -> Slider:
+    """The middle of `versions` of a photograph, pixel by pixel."""
+    height, width = next(iter(columns.values())).shape[:2]
+    top, left = (max(0, (size - _WINDOW) // 2) for size in (height, width))
+    middle = {name.replace("\n", ", "): v[top : top + _WINDOW, left : left + _WINDOW] for name, v in columns.items()}
+    caption = "Other codecs are at the setting with at most the bits of ours; those that need more at any are left out."
+    return Slider(f"Photograph {number} before and after", caption, middle)
+
+
+def versions(codec: TrainedCodec, image: np.ndarray, quality: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """An image as codecs leave it, ours with a log λ, the others with at most its bits as far as they reach so low.
+
+    Returns:
+        Codec, rate and PSNR -> (H, W, 3) uint8, the original first, then ours; and our networks (R, C) uint8.
+    """
     session = EncodeSession(codec, image, "context")
     networks = session.choose("lagrangian", quality)
     rate, decoded = session.bits_per_pixel(session.file(networks)), session.decoded(networks)
@@ -189,11 +219,7 @@ def draw(
         bits = 8 * (len(file) - other.container(file)) / image[..., 0].size
         theirs = other.decode(file)
         columns[plots.caption(name, bits, _psnr(image, theirs))] = theirs
-    height, width = image.shape[:2]
-    box = (width // 3, height // 3, min(width, width // 3 + 192), min(height, height // 3 + 192))
-    plots.crops(folder / "figures/crops.png", columns, [box])
-    plots.network_map(folder / "figures/networks.png", image, networks, codec.code_lengths)
-    return {f"figures/{name}": text for name, text in FIGURES.items()}
+    return columns, networks
 
 
 def _psnr(image: np.ndarray, decoded: np.ndarray) -> float:
@@ -211,13 +237,15 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
         record["optimized"] = optimized_at_rate(sessions, TARGET_BPP, how, quality)
     others, equal = (of(images, folder) for of in (classical.curves, classical.equal_rates))
     points = {"ours": [Point(**values) for values in record["curve"]]}
+    figures, sliders = draw(folder, codec, images, quality, points, others)
     report = tables.Report(
         f"{path.name} on {len(images)} photographs",
         {
             f"At {TARGET_BPP} bits per pixel": comparison_table([record], others),
             f"At {TARGET_BPP} bits per pixel for each photograph": equal_rate_table(record, equal),
         },
-        draw(folder, codec, images[0], quality, points, others),
+        figures,
+        parts=sliders,
     )
     tables.write_report(folder, report, record | {"classical": others, "classical_equal_rate": equal})
     return record

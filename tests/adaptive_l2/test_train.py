@@ -16,7 +16,7 @@ from adaptive_l2.evaluate import evaluate
 from adaptive_l2.model import build
 from adaptive_l2.train import augmentation, train
 from common.datasets.augmentation import augment
-from common.retrieval import load_embeddings
+from common.retrieval import load_embeddings, score
 from tests.common import known_people
 from tests.common.tiny_trainings import SIZE, assert_first_stage_was_frozen, assert_kill_changes_nothing, tiny_backbones
 from tests.helpers import assert_figures
@@ -111,6 +111,28 @@ def test_report_has_its_table_and_figures(run):
     text = (folder / "report.md").read_text()
     assert "adaptive L2, re-ranked" in text
     assert_figures(folder, "loss", "ranked_lists", "factors", "factor_histogram")
+
+
+def test_the_page_of_a_run_in_a_browser(run, browser):
+    """The lowest average precision first, five lists at a time, and every curve of both stages."""
+    folder, _ = run
+    pictures = browser.open_report(folder)
+    query, gallery = load_embeddings(folder / "adaptive-seed0" / evaluation.FEATURES)
+    scores = score(query, gallery)
+    order = scores.valid_queries[np.argsort(scores.average_precision, kind="stable")]
+    spread = scores.valid_queries[np.linspace(0, len(order) - 1, 30).astype(int)]
+    lists = browser.value("document.querySelectorAll('article').length")
+    assert lists == len({*order[:30], *spread}) and len(order) > 30
+    assert pictures == lists * 11 + browser.value("document.querySelectorAll('.figure').length")
+    numbers = [int(title.split()[1].strip(",")) for title in browser.shown_lists()]
+    assert numbers == order[:5].tolist()
+    assert f"AP {100 * scores.average_precision.min():.1f} %" in browser.shown_lists()[0]
+    browser.click(".lists .next")
+    numbers = [int(title.split()[1].strip(",")) for title in browser.shown_lists()]
+    assert numbers == order[5:10].tolist()
+    charts = browser.value("[...document.querySelectorAll('.chart h3')].map(h => h.textContent)")
+    assert charts == ["loss", "test mAP (%)", "loss, frozen", "test mAP (%), frozen"]
+    assert browser.value("[...document.querySelectorAll('h2')].at(-1).textContent") == "Settings"
 
 
 def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):

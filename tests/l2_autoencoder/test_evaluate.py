@@ -209,7 +209,7 @@ def test_numbers_of_anomaly_detection_are_those_of_other_programs(known, figures
 
 
 def test_second_evaluation_keeps_the_numbers_until_the_weights_change(known, figures, monkeypatch):
-    monkeypatch.setattr(evaluation, "draw_clustering", lambda results: {})
+    monkeypatch.setattr(evaluation, "draw_clustering", lambda results: ({}, []))
     _, run, networks = known()
     first, path = evaluate(run), run / "l2-seed0/metrics.json"
     path.write_text(path.read_text().replace(f'"nmi": {first[1]["nmi"]}', '"nmi": 7'))

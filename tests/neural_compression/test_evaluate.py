@@ -291,6 +291,34 @@ def test_figures_show_these_numbers(evaluated):
     assert report["trials"] == [record] and list(report["classical"]) == ["JPEG"]
 
 
+def test_the_page_of_a_run_in_a_browser(evaluated, browser):
+    """The slider shows the photograph on its left and what we make of it on its right, then a classical codec's."""
+    run, record, _ = evaluated
+    evaluate.evaluate(run)
+    assert browser.open_report(run) == 2 * 3  # no figure is written here
+    ours = ORACLES[0].reconstruction(ORACLES[0].by_weight(np.exp(record["at_rate"]["setting"])))
+    options = "[...document.querySelectorAll('.slider select.right option')].map(o => o.textContent.split(',')[0])"
+    assert browser.value(options) == ["original", "ours", "JPEG"] * 2
+
+    def columns():
+        """The left and the right half of what is shown, at the size of the photograph."""
+        image = browser.picture(".views")
+        height, width = IMAGES[0].shape[:2]
+        assert image.shape == (7 * height, 7 * width, 3)
+        return image[3::7, 3::7][:, : width // 2 - 1], image[3::7, 3::7][:, width // 2 + 1 :]
+
+    left, right = columns()
+    middle = IMAGES[0].shape[1] // 2
+    np.testing.assert_array_equal(left, IMAGES[0][:, : middle - 1])
+    np.testing.assert_array_equal(right, ours[:, middle + 1 :])
+    browser.value("(() => { const s = document.querySelector('.right'); s.selectedIndex = 2; s.onchange() })()")
+    error = columns()[1].astype(int) - IMAGES[0][:, middle + 1 :]
+    assert (error == error[0, 0, 0]).all() and error[0, 0, 0] > 0  # that codec errs by the same everywhere
+    browser.press(".views input", "End", 35)
+    np.testing.assert_array_equal(np.hstack([columns()[0], IMAGES[0][:, :0]]), IMAGES[0][:, : middle - 1])
+    np.testing.assert_array_equal(columns()[1][:, :-1], IMAGES[0][:, middle + 1 : -1])  # below the handle is the rest
+
+
 def test_a_comparison_has_the_numbers_of_an_evaluation(evaluated, tmp_path, monkeypatch):
     """Of a codec by itself; its report has the classical codecs as well, and shows the first photograph."""
     run, record, figures = evaluated

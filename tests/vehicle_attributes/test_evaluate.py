@@ -194,6 +194,27 @@ def test_figures_show_the_neighbors(run):
         assert right == sorted(right, reverse=True) and 0 < sum(right) <= 3
 
 
+def test_the_page_of_a_run_in_a_browser(run, browser):
+    """The nearest exemplars of the most accurate training, wrong ones first, then those with the fewest right ones."""
+    folder, data, _ = run
+    browser.open_report(folder)
+    for part, attribute in enumerate(("type", "make")):
+        records = {loss: expected(data, loss, attribute) for loss in CONFIG.losses}
+        best = max(records, key=lambda loss: records[loss][0]["accuracy"])
+        heading = f"document.querySelectorAll('.lists')[{part}].parentNode.querySelector('h2').textContent"
+        assert browser.value(heading) == f"Nearest exemplars by {attribute}, {best}-seed2"
+        _, nearest, first = records[best]
+        true = data.test[attribute].to_numpy()
+        right = data.train[attribute].to_numpy()[nearest] == true[:, np.newaxis]
+        order = sorted(range(len(true)), key=lambda i: (right[i].tolist(), i))
+        titles = [f"Test image {i}, {true[i]}: recognized as {first[i]}" for i in order[:30]]
+        assert browser.shown_lists(part) == titles[:5]
+        browser.value(f"document.querySelectorAll('.lists .next')[{part}].click()")
+        assert browser.shown_lists(part) == titles[5:10]
+        sign = f"document.querySelectorAll('.lists')[{part}].querySelector('article:not([hidden]) .query + figure')"
+        assert browser.value(f"{sign}.className") == ("right" if first[order[5]] == true[order[5]] else "wrong")
+
+
 def middle(table, row):
     """RGB in the middle of the box of an image."""
     path, left, top = table.iloc[row][["path", "left", "top"]]

@@ -2,21 +2,25 @@
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from common.datasets import images, person_reid
+from common.datasets.images import boxes_of
 from common.experiments import entry
 from common.experiments.config import RunConfig
 from common.experiments.reid.scores import protocol_of
-from common.report import plots, tables
+from common.report import page_parts, plots, tables
 from common.retrieval import (
     Embeddings,
     load_embeddings,
     score_by_camera_pair,
     search,
 )
+from common.retrieval.metrics import rank
+from common.retrieval.report import ranked_lists
 
 RANKED_LISTS, LEARNING_CURVES = "figures/ranked_lists.png", "figures/learning_curves.png"
 UNTRAINED = "untrained.json"  # in a run folder: the scores of the weights that its trainings begin with
@@ -55,6 +59,7 @@ def reid_report(
         f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs{best}",
         sections,
         captions,
+        parts=[lists_to_browse(f"Ranked lists, double images, {last}", query, gallery, results.data)],
     )
 
 
@@ -82,6 +87,16 @@ def camera_table(query: Embeddings, gallery: Embeddings) -> str:
         for camera, values in zip(pairs.index, pairs.to_numpy())
     ]
     return tables.table(["query camera", *(f"gallery camera {camera}" for camera in pairs.columns)], rows)
+
+
+def lists_to_browse(
+    heading: str, query: Embeddings, gallery: Embeddings, data: person_reid.ReIDData
+) -> page_parts.RankedLists:
+    """Queries and their nearest images of other cameras or identities, with the pictures of the data set's tables."""
+    query, gallery = (replace(part, paths=of.path) for part, of in ((query, data.query), (gallery, data.gallery)))
+    protocol, boxes = protocol_of(query), (boxes_of(data.query), boxes_of(data.gallery))
+    results = rank(query, gallery, protocol)
+    return ranked_lists(heading, query, gallery, protocol, results, boxes=boxes, figures=[RANKED_LISTS])
 
 
 def draw_ranked_lists(

@@ -1,11 +1,14 @@
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.experiments.config import RunConfig
 from common.report import tables
+from common.report.page_parts import Slider
 
 
 def test_table_is_padded_and_shows_what_is_missing():
@@ -23,13 +26,35 @@ def test_mean_and_sample_deviation():
 
 
 def test_report_holds_text_figures_and_numbers(tmp_path, capsys):
-    report = tables.Report("Title", {"Part": "text"}, {"figures/a.png": "What it shows."}, {"x": 0.1})
+    figures = {"figures/a.png": "What it shows."}
+    report = tables.Report("Title", {"Part": "text"}, figures, {"x": 0.1})
     tables.write_report(tmp_path, report, {"trials": [1]})
     text = (tmp_path / "report.md").read_text()
     assert text.startswith("# Title\n\n## Part\n\ntext\n")
     assert "![What it shows.](figures/a.png)" in text
     assert json.loads((tmp_path / "report.json").read_text()) == {"trials": [1], "x": 0.1}
-    assert "## Part\n\ntext" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "## Part\n\ntext" in out and f"To browse: {tmp_path / 'report.html'}\n" in out
+
+
+def test_the_page_has_all_parts_and_no_figure_that_a_part_replaces(tmp_path):
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0/log.csv").write_text("epoch,loss\n1,2.0\n2,1.0\n")
+    (tmp_path / "figures").mkdir()
+    names = ("loss", "pictures", "other")
+    for name in names:
+        (tmp_path / f"figures/{name}.png").write_text(name)
+    figures = {f"figures/{name}.png": f"About {name}." for name in names}
+    slider = Slider("Slider", "", dict.fromkeys("ab", np.zeros((4, 4, 3), "uint8")), ["figures/pictures.png"])
+    report = tables.Report("<Title>", {"Part": "| a |\n|---|\n| 1.5 |"}, figures, parts=[slider])
+    tables.write_report(tmp_path, report, {"config": {"epochs": 3}}, ["seed0"])
+    text = (tmp_path / "report.html").read_text()
+    assert "<title>&lt;Title&gt;</title>" in text and "<td>1.5</td>" in text
+    assert re.findall("<h2>(.*?)</h2>", text) == ["Part", "Slider", "Training curves", "Figures", "Settings"]
+    assert re.findall("<figcaption>(.*?)</figcaption>", text) == ["About other."]
+    assert 'data-name="seed0" data-values="1: 2;2: 1"' in text and "<dt>epochs</dt><dd>3</dd>" in text
+    tables.write_report(tmp_path, tables.Report("Title", {"Part": "text"}, {}), {})
+    assert re.findall("<h2>(.*?)</h2>", (tmp_path / "report.html").read_text()) == ["Part"]
 
 
 @dataclass(frozen=True)

@@ -268,20 +268,28 @@ def test_report_is_one_file_with_ranked_lists(tmp_path, monkeypatch, capsys, rer
     options = ("--rerank", "--k1", 6, "--k2", 2) if reranked else ()
     run(monkeypatch, capsys, tmp_path / "a.npz", "--report", tmp_path / "report.html", *options)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "http" not in text and "<script" not in text and "query <0>" not in text
+    assert "query <0>" not in text and not re.search("https?:", text)
     distances = rerank(QUERY, GALLERY, k1=6, k2=2) if reranked else None
     scores = score(QUERY, GALLERY, distances=distances)
     if reranked:
         distances = rerank(QUERY, GALLERY, k1=6, k2=2)
     worst = scores.valid_queries[np.argmin(scores.average_precision)]
-    (first, *_) = text.split("<details open>")[1:]
-    assert first.startswith(
-        f"<summary>Query {worst}, identity {QUERY.identities[worst]}, query &lt;{worst}&gt;.png: AP"
+    lists = text.split("<article>")[1:]
+    (place, *_), spread = (json.loads(order) for order in re.findall(r'<option value="(\[.*?\])">', text))
+    assert lists[place].startswith(
+        f"<h3>Query {worst}, identity {QUERY.identities[worst]}, query &lt;{worst}&gt;.png: AP"
     )
-    nearest = search(QUERY, GALLERY, 10, distances=distances).indices[worst]
+    neighbors = search(QUERY, GALLERY, 10, distances=distances)
+    nearest = neighbors.indices[worst]
     marks = [identity == QUERY.identities[worst] for identity in GALLERY.identities[nearest]]
-    assert [mark == "right" for mark in re.findall(r'<figure class="(\w+)">', first)] == marks and False in marks
-    lists = text.count("<details open>")
-    assert lists == 2 * len(scores.valid_queries) and text.count("<figure") == lists * 11
-    assert text.count("data:image/jpeg;base64,") + text.count("not readable") == lists * 11
+    shown = re.findall(r'<figure class="(\w+)">', lists[place])
+    assert shown == ["query", *("right" if mark else "wrong" for mark in marks)] and False in marks
+    rows = zip(nearest, marks, neighbors.distances[worst])
+    expected = [
+        f"{rank} {'✓' if mark else '✗'} {GALLERY.identities[j]}\n{distance:.3f}\ncamera {GALLERY.cameras[j]}"
+        for rank, (j, mark, distance) in enumerate(rows, 1)
+    ]
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", lists[place], re.DOTALL)[1:] == expected
+    assert len(lists) == len(scores.valid_queries) == len(spread) and text.count("<figure") == len(lists) * 11
+    assert text.count("data:image/jpeg;base64,") + text.count("not readable") == len(lists) * 11
     assert "1 image(s) could not be read, such as" in text and f"<td>{100 * scores.cmc[1]:.2f}</td>" in text

@@ -75,8 +75,18 @@ def test_crops_are_of_the_middle_of_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(compare.plots, "crops", lambda path, columns, box: boxes.extend(box))
     for shape in ((300, 600, 3), (600, 240, 3)):
         image = np.zeros(shape, "uint8")
-        compare.draw(tmp_path, SimpleNamespace(code_lengths=(8,)), image, 1.0, {}, {})
+        _, sliders = compare.draw(tmp_path, SimpleNamespace(code_lengths=(8,)), [image] * 3, 1.0, {}, {})
+        # Two photographs of three, an original and ours of each.
+        assert [slider.heading for slider in sliders] == [f"Photograph {i} before and after" for i in (1, 2)]
+        assert list(sliders[0].versions) == ["original", "ours, 1.000 bpp, inf dB"]
     assert boxes == [(200, 100, 392, 292), (80, 200, 240, 392)]
+
+
+def test_a_slider_shows_the_middle_of_a_large_photograph():
+    image = np.arange(800 * 1000 * 3, dtype="uint32").reshape(800, 1000, 3).astype("uint8")
+    slider = compare.before_and_after(3, {"original": image, "ours\n1 bpp": image + np.uint8(1)})
+    assert list(slider.versions) == ["original", "ours, 1 bpp"] and slider.heading == "Photograph 3 before and after"
+    np.testing.assert_array_equal(slider.versions["original"], image[144:656, 244:756])
 
 
 def test_known_errors_are_not_measured_again():

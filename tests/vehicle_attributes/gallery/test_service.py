@@ -1,10 +1,5 @@
 """A gallery over HTTP."""
 
-import json
-import os
-import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import cv2
@@ -118,101 +113,29 @@ def test_what_is_refused(url, gallery, network, tmp_path):
         Serve(tmp_path / "g", tmp_path, host="0.0.0.0").run()
 
 
-class Browser:
-    """Chromium without a window, by its own protocol through a pipe."""
-
-    def __init__(self, program, profile):
-        (theirs, self._out), (self._in, back) = os.pipe(), os.pipe()
-
-        def place():
-            os.dup2(theirs, 3)
-            os.dup2(back, 4)
-
-        options = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--remote-debugging-pipe",
-            f"--user-data-dir={profile}",
-        ]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen([program, *options, "about:blank"], preexec_fn=place, close_fds=False, **quiet)
-        self._number, self._session = 0, None
-
-    def call(self, method, **parameters):
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._read()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def _read(self):
-        data = b""
-        while not data.endswith(b"\0"):
-            byte = os.read(self._in, 1)
-            assert byte, "the browser has ended"
-            data += byte
-        return json.loads(data[:-1])
-
-    def open(self, url):
-        target = self.call("Target.createTarget", url=url)["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-    def wait_for(self, expression):
-        """The value of an expression of the page, once it is true."""
-        program = f"(() => {{ try {{ return ({expression}) }} catch {{ return null }} }})()"
-        for _ in range(300):
-            value = self.call("Runtime.evaluate", expression=program, returnByValue=True)["result"].get("value")
-            if value:
-                return value
-            time.sleep(0.1)
-        raise TimeoutError(expression)
-
-    def choose(self, selector, files):
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=list(map(str, files)))
-
-    def close(self):
-        self._process.kill()
-        self._process.wait()
-
-
-def test_the_page_in_a_browser(url, tmp_path):
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
+def test_the_page_in_a_browser(url, tmp_path, browser):
     (red,), blue = draw(tmp_path / "new", "red", 1, 50), draw(tmp_path / "new", "blue", 2, 60)
-    browser = Browser(program, tmp_path / "profile")
-    try:
-        browser.open(url)
-        title = "document.getElementById('title').textContent"
-        assert browser.wait_for(f"{title}.includes('exemplars') && {title}") == "Gallery: 20 exemplars, 2 of color"
-        browser.choose("#files", [red])
-        headings = "[...document.querySelectorAll('#answers h3')].map(h => h.textContent).join()"
-        assert browser.wait_for(headings) == "50.png: red"
-        pictures = "[...document.querySelectorAll('#answers img')]"
-        assert browser.wait_for(f"{pictures}.every(i => i.complete && i.naturalWidth) && {pictures}.length") == 6
-        browser.choose("#new", blue)
-        browser.wait_for(
-            "(document.getElementById('label').value = 'blue <b>') && document.getElementById('add').click() || 1"
-        )
-        assert browser.wait_for(f"{title}.startsWith('Gallery: 22') && {title}") == "Gallery: 22 exemplars, 3 of color"
-        classes = "[...document.querySelectorAll('#classes button')]"
-        assert browser.wait_for(f"{classes}.map(b => b.textContent).join()") == "blue <b> (2),green (10),red (10)"
-        browser.wait_for(f"{classes}[0].click() || 1")
-        shown = "[...document.querySelectorAll('#exemplars img')]"
-        assert browser.wait_for(f"{shown}.every(i => i.complete && i.naturalWidth) && {shown}.length") == 2
-        drop = (
-            "(() => { const t = new DataTransfer(); t.items.add(document.getElementById('new').files[0]);"
-            " document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: t })); return 1 })()"
-        )
-        browser.wait_for(drop)
-        assert browser.wait_for(f"{headings}.startsWith('60') && {headings}") == "60.png: blue <b>"
-    finally:
-        browser.close()
+    browser.open(url)
+    title = "document.getElementById('title').textContent"
+    assert browser.wait_for(f"{title}.includes('exemplars') && {title}") == "Gallery: 20 exemplars, 2 of color"
+    browser.choose("#files", [red])
+    headings = "[...document.querySelectorAll('#answers h3')].map(h => h.textContent).join()"
+    assert browser.wait_for(headings) == "50.png: red"
+    pictures = "[...document.querySelectorAll('#answers img')]"
+    assert browser.wait_for(f"{pictures}.every(i => i.complete && i.naturalWidth) && {pictures}.length") == 6
+    browser.choose("#new", blue)
+    browser.wait_for(
+        "(document.getElementById('label').value = 'blue <b>') && document.getElementById('add').click() || 1"
+    )
+    assert browser.wait_for(f"{title}.startsWith('Gallery: 22') && {title}") == "Gallery: 22 exemplars, 3 of color"
+    classes = "[...document.querySelectorAll('#classes button')]"
+    assert browser.wait_for(f"{classes}.map(b => b.textContent).join()") == "blue <b> (2),green (10),red (10)"
+    browser.wait_for(f"{classes}[0].click() || 1")
+    shown = "[...document.querySelectorAll('#exemplars img')]"
+    assert browser.wait_for(f"{shown}.every(i => i.complete && i.naturalWidth) && {shown}.length") == 2
+    drop = (
+        "(() => { const t = new DataTransfer(); t.items.add(document.getElementById('new').files[0]);"
+        " document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: t })); return 1 })()"
+    )
+    browser.wait_for(drop)
+    assert browser.wait_for(f"{headings}.startsWith('60') && {headings}") == "60.png: blue <b>"

@@ -47,7 +47,7 @@ _HERE = Path(__file__).parent
 _PAGE, _THUMBNAIL, _FIELD = 60, 160, 2**10  # exemplars of an answer, pixels, bytes of a text field
 THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
