@@ -28,12 +28,12 @@ MARKERS = "osD^vP*"
 _MOST_LABELS = 8  # of lines that are named at their ends
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, dots_per_inch: int = _DPI) -> None:
     """Writes a figure as PNG, in one rename, with fewer dots per inch where it would be too wide."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
     margin = 0.1
-    dpi = min(_DPI, (MAX_WIDTH - 8) / (figure.get_tightbbox().width + 2 * margin))
+    dpi = min(dots_per_inch, (MAX_WIDTH - 8) / (figure.get_tightbbox().width + 2 * margin))
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format="png", bbox_inches="tight", pad_inches=margin)
 
