@@ -81,22 +81,18 @@ def report(results: entry.Results) -> tables.Report:
 
 
 def draw(results: entry.Results) -> dict[str, str]:
-    """Losses of all trainings, and factors (Fig. 2.2) of the first adaptive one; returns the captions."""
-    plots.loss_curves(results.run, results.trials)
-    captions = {"figures/loss.png": "Training loss with its penalty (Eqs. 2.2, 2.7)."}
-    logs = {trial.name: pd.read_csv(results.run / trial.name / "log.csv") for trial in results.trials}
-    penalties = {name: log.penalty for name, log in logs.items() if "penalty" in log}
-    if penalties:
-        plots.curves(results.run / "figures/penalty.png", penalties, "epoch", "penalty")
-        captions["figures/penalty.png"] = "The penalty alone, after each epoch."
+    """Factors (Fig. 2.2) of the first adaptive training; returns the captions."""
     pairs = zip(results.trials, results.records)
     adaptive = [(trial, record) for trial, record in pairs if trial.regularization == "adaptive"]
-    if adaptive:
-        trial, record = adaptive[0]
-        draw_factors(results.run, results.config, logs[trial.name], record["factors"])
-        captions["figures/factors.png"] = f"Median factor of each category, {trial.name} (Fig. 2.2a)."
-        captions["figures/factor_histogram.png"] = f"Factors after the last epoch, {trial.name} (Fig. 2.2b)."
-    return captions
+    if not adaptive:
+        return {}
+    trial, record = adaptive[0]
+    log = pd.read_csv(results.run / trial.name / "log.csv")
+    draw_factors(results.run, results.config, log, record["factors"])
+    return {
+        "figures/factors.png": f"Median factor of each category, {trial.name} (Fig. 2.2a).",
+        "figures/factor_histogram.png": f"Factors after the last epoch, {trial.name} (Fig. 2.2b).",
+    }
 
 
 def draw_factors(run: Path, config: Config, log: pd.DataFrame, factors: dict[str, list[float]]) -> None:

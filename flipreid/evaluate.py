@@ -75,11 +75,9 @@ def gap(single: np.ndarray, double: np.ndarray) -> float:
 
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
-    plots.loss_curves(results.run, results.trials)
     draw_scores(results, results.run / "figures/inference.png")
     captions = {
         "figures/inference.png": "mAP of each training with each inference (Table 2.3), mean over seeds.",
-        "figures/loss.png": "Training loss with its penalty.",
     }
     table = run_table(results.config, results.records, untrained(results))
     return reid_report(results, table, run_differences(results.records), FEATURES["double"], captions)

@@ -6,6 +6,7 @@ from typing import Any
 
 from common.experiments import entry
 from common.experiments.config import from_json
+from common.experiments.reid.report import LISTS
 from common.experiments.reid.report import publish as publish_run
 from common.experiments.reid.scores import SCORE_COLUMNS, interval_cell, score_cells
 from common.experiments.reid.study import UNTRAINED_NAME, difference_table, finding
@@ -45,7 +46,7 @@ INFERENCES = {"single": "single", "double": "double", "reranked": "double, re-ra
 
 FIGURES = {
     "inference.png": "mAP of each training with each inference on synthetic people (Table 2.3).",
-    "ranked_lists.png": "Queries (orange) and the nearest images, right (green) or wrong (red), row 3.2.",
+    "ranked_lists.png": f"{LISTS} Synthetic people, row 3.2.",
 }
 
 

@@ -190,7 +190,7 @@ def report(results: entry.Results) -> tables.Report:
         captions, sliders = draw_clustering(results)
         text = differences_table(clustering_differences(results), "accuracy (points)")
     differences = {"Differences, with 95 % intervals": text} if text else {}
-    common_plots.loss_curves(results.run, results.trials, "mean squared error")
+    common_plots.training_curves(results.run, results.trials, {"loss": "mean squared error"})
     captions["figures/loss.png"] = "Training loss (Eqs. 5.4, 5.5)."
     return tables.Report(
         f"{config.name}: {config.architecture} autoencoder on {config.dataset}, {config.epochs} epochs",
@@ -218,7 +218,7 @@ def draw_clustering(results: entry.Results) -> tuple[dict[str, str], list[Slider
     if config.pixel_range == "-1..1":
         rows = {name: (row + 1) / 2 for name, row in rows.items()}
     tsne = {name: TSNE(random_state=0).fit_transform(vectors) for name, vectors in tqdm(panels.items(), "t-SNE")}
-    plots.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
+    common_plots.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
     common_plots.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
     common_plots.image_rows(run / "figures/reconstructions.png", rows)
     captions = {

@@ -162,7 +162,7 @@ def reconstructions_to_embed(results: entry.Results) -> dict[str, str]:
 def draw(results: entry.Results) -> tuple[dict[str, str], list[Slider]]:
     """Draws Figs. 2.6 and 2.7 and the losses; returns the captions of all figures, and reconstructions to compare."""
     run, records = results.run, results.records
-    plots.loss_curves(run, results.trials)
+    plots.training_curves(run, results.trials)
     captions, sliders = {"figures/loss.png": "Training losses of the attack models."}, []
     classifiers = [record for record in records if record["attack"] == "attributes"]
     if classifiers:

@@ -67,9 +67,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def gallery_record(
     config: Config, trial: Trial, trained: recognizer.Recognizer, data: LabeledImages
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The accuracies of each attribute by the nearest exemplars, what is right, and which these are.
-
-    Those are their rows (Q, k), and as `ATTRIBUTE_distances` their distances.
+    """The accuracies of each attribute by the nearest exemplars, what is right, and rows and distances (Q, k) of these.
 
     What is right is (Q,) bool by `ATTRIBUTE_nearest`, and by `ATTRIBUTE_classifier` where the network has one.
     """
@@ -103,8 +101,9 @@ def report(results: entry.Results) -> tables.Report:
     config, records = results.config, results.records
     captions, lists = {}, []
     if trained := [trial for trial in results.trials if trial.loss != UNTRAINED]:
-        plots.loss_curves(results.run, trained)
-        captions["figures/loss.png"] = "Training loss with its L2 penalty."
+        columns = {"loss": "training loss", TEST_ACCURACY: "accuracy on the test images"}
+        plots.training_curves(results.run, trained, columns)
+        captions["figures/loss.png"] = "Training loss with its L2 penalty, and accuracy while training."
     compared = differences(results)
     if config.held_out:
         sections = open_set_sections(results.heading, config, records, compared)
@@ -159,14 +158,19 @@ def draw_attribute(attribute: str, results: entry.Results) -> dict[str, str]:
     x_label = f"{attribute} of the nearest exemplar"
     plots.confusion(run / f"figures/confusion_{attribute}.png", matrices, x_label, attribute, names)
     best, nearest = max(neighbors.items(), key=lambda item: np.mean(labels[item[1][:, 0]] == true))
-    chosen = _spread(true, labels[nearest[:, 0]] == true)
-    rows = [[_vehicle(data.test, i), *(_vehicle(data.train, j) for j in nearest[i])] for i in chosen]
-    matches = [labels[nearest[i]] == true[i] for i in chosen]
-    plots.ranked_lists(run / f"figures/nearest_{attribute}.png", rows, matches)
+    with np.load(run / best / NEIGHBORS) as file:
+        distances = file[f"{attribute}_distances"]
+    columns: dict[str, list[plots.RankedList]] = {}
+    for i in _spread(true, labels[nearest[:, 0]] == true):
+        pictures = [_vehicle(data.test, i), *(_vehicle(data.train, j) for j in nearest[i])]
+        ranked = plots.RankedList(pictures, labels[nearest[i]] == true[i], distances[i], true[i])
+        columns.setdefault("recognized" if ranked.right[0] else "not recognized", []).append(ranked)
+    plots.ranked_lists(run / f"figures/nearest_{attribute}.png", columns)
     return {
         f"figures/confusion_{attribute}.png": f"Test images by their {attribute} and that of the nearest exemplar.",
         f"figures/nearest_{attribute}.png": (
-            f"Test images (orange) and the nearest exemplars, of the same {attribute} (green) or another (red), {best}."
+            f"Test images and the nearest exemplars with cosine distances: ✓ and blue, of the same {attribute}; ✗ and "
+            f"vermilion, of another; {best}."
         ),
     }
 

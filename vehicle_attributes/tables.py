@@ -26,8 +26,8 @@ FIGURES = {
     "demo": {
         "confusion_type.png": "Test images by their type and that of the nearest exemplar.",
         "nearest_type.png": (
-            "Test images (orange) and the nearest exemplars, of the same type (green) or another (red). Photographs: "
-            "Zenodo 6634554, CC BY 4.0."
+            "Test images and the nearest exemplars with cosine distances: ✓ and blue, of the same type; ✗ and "
+            "vermilion, of another. Photographs: Zenodo 6634554, CC BY 4.0."
         ),
     },
     "mobilenet_open_set": {"growth.png": GROWTH},

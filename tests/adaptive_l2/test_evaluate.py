@@ -15,7 +15,7 @@ from adaptive_l2 import model as model_module
 from adaptive_l2.config import Config, Trial, trials
 from adaptive_l2.model import build
 from common.experiments.identity import identity_of
-from common.experiments.reid import report, study
+from common.experiments.reid import study
 from common.experiments.run_folder import open_run
 from tests.common import known_people
 
@@ -76,12 +76,9 @@ def evaluated(tmp_path_factory):
                 query=query, gallery=gallery, plain=known_people.scores(query, gallery), reranked=again
             )
             expected["theta"] = getattr(model.regularizer, "theta", None)
-        for module, name in (
-            *((evaluation.plots, name) for name in ("curves", "bars", "loss_curves")),
-            (report.plots, "ranked_lists"),
-        ):
+        for name in ("curves", "bars", "training_curves", "ranked_lists"):
             save = lambda *values, name=name, **options: figures.setdefault(name, []).append((values, options))  # noqa: E731
-            patch.setattr(module, name, save)
+            patch.setattr(evaluation.plots, name, save)
         plain = evaluation.evaluate(run)
         records = evaluation.evaluate(run, rerank=True)  # adds to the cached numbers
         for record, other in zip(records, plain):
@@ -171,11 +168,7 @@ def test_tables_of_the_report(evaluated):
 
 
 def test_figures_have_the_numbers_of_the_adaptive_training(evaluated):
-    penalties, factors, learning = evaluated.figures["curves"][:3]
-    assert penalties[0][0].name == "penalty.png" and list(penalties[0][1]["adaptive-seed0"]) == [0.5, 0.25]
-    assert learning[0][0].name == "learning_curves.png" and learning[1] == {"at": [2]}
-    assert learning[0][1] == {"constant-seed0": [0.25], "adaptive-seed0": [0.25]}
-    (path, medians, x_label, y_label, scale), options = factors
+    (path, medians, x_label, y_label, scale), options = evaluated.figures["curves"][0]
     assert path == evaluated.run / "figures/factors.png" and options == {"step": 7}
     assert (x_label, y_label, scale) == ("iteration", "median factor", "linear")
     assert {name: list(medians[name]) for name in MEDIANS} == MEDIANS and len(medians) == 5
@@ -185,13 +178,13 @@ def test_figures_have_the_numbers_of_the_adaptive_training(evaluated):
     factors = evaluated.records[1]["factors"]
     for name, values in factors.items():
         assert list(counts[name]) == [sum(min(4, int(value / 0.004)) == i for value in values) for i in range(5)]
-    (run, trained), _ = evaluated.figures["loss_curves"][0]
+    (run, trained, columns), _ = evaluated.figures["training_curves"][0]
     assert run == evaluated.run and [trial.name for trial in trained] == ["constant-seed0", "adaptive-seed0"]
+    assert list(columns) == ["loss", "test_mAP", "penalty"]
 
 
 def test_ranked_lists_have_the_nearest_images_of_the_last_training(evaluated):
-    """Six queries, the first and the last among them, each with five images by the double features."""
-    (path, rows, matches), _ = evaluated.figures["ranked_lists"][0]
+    (path, columns), _ = evaluated.figures["ranked_lists"][0]
     assert path == evaluated.run / "figures/ranked_lists.png"
     last = evaluated.expected["adaptive"]
-    known_people.assert_lists(rows, matches, last.query, last.gallery)
+    known_people.assert_lists(columns, last.query, last.gallery)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy import stats
 from scipy.spatial.distance import cdist
+from sklearn.metrics import average_precision_score
 
 from common.backbones import Backbone
 from common.experiments.checkpoint import BEST_WEIGHTS
@@ -184,11 +185,28 @@ def camera_rows(query, gallery):
     return rows
 
 
-def assert_lists(rows, matches, query, gallery):
-    """The first, the last and four queries between them with the five nearest images that are ranked for them."""
+def assert_lists(columns, query, gallery):
+    """Three queries of middle AP and three of the lowest, of different people, with the five nearest images each."""
     distances = cdist(query.features, gallery.features, "cosine")
-    for i, row, right in zip((0, 2, 4, 6, 8, 11), rows, matches, strict=True):
-        same = gallery.identities == query.identities[i]
-        ranked = [j for j in np.argsort(distances[i]) if not (same[j] and gallery.cameras[j] == query.cameras[i])]
-        assert len(row) == 6 and list(right) == [same[j] for j in ranked[:5]]
-        assert all(image.shape == (128, 64, 3) for image in row)
+    valid, precisions, ranked = [], [], []
+    for i, identity in enumerate(query.identities):
+        same = gallery.identities == identity
+        order = [j for j in np.argsort(distances[i]) if not (same[j] and gallery.cameras[j] == query.cameras[i])]
+        right = np.array([same[j] for j in order])
+        ranked.append((right, order))
+        if right.any():
+            valid.append(i)
+            precisions.append(average_precision_score(right, -np.arange(len(right))))
+    assert list(columns) == ["typical queries", "queries with the lowest AP"]
+    shown = {heading: [float(each.title.split()[1]) / 100 for each in lists] for heading, lists in columns.items()}
+    lowest, low = {}, sorted(zip(precisions, valid))
+    for precision, i in low:
+        lowest.setdefault(query.identities[i], precision)
+    places = [round(share * (len(low) - 1)) for share in (0.25, 0.5, 0.75)]
+    np.testing.assert_allclose(shown["typical queries"], [low[place][0] for place in places], atol=0.0051)
+    np.testing.assert_allclose(shown["queries with the lowest AP"], list(lowest.values())[:3], atol=0.0051)
+    for each in (each for lists in columns.values() for each in lists):
+        assert len(each.images) == 6 and all(image.shape == (128, 64, 3) for image in each.images)
+        near = [sorted(distances[i][order])[:5] for i, (_, order) in enumerate(ranked)]
+        (i,) = [i for i, row in enumerate(near) if np.allclose(row, each.distances, rtol=0, atol=1e-6)]
+        assert list(each.right) == [gallery.identities[j] == query.identities[i] for j in ranked[i][1][:5]]

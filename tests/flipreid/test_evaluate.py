@@ -96,7 +96,7 @@ def evaluated(tmp_path_factory):
             )
         for module, name in (
             (evaluation.plots, "bars"),
-            (evaluation.plots, "loss_curves"),
+            (evaluation.plots, "training_curves"),
             (report.plots, "ranked_lists"),
         ):
             patch.setattr(module, name, lambda *values, name=name, **options: figures.update({name: values}))
@@ -167,12 +167,11 @@ def test_figure_has_the_map_of_each_training_with_each_inference(evaluated):
     for label, inference in (("single image", "single"), ("double images", "double")):
         scores = [getattr(evaluated.expected[method], inference).record["mAP"] for method in METHODS]
         assert heights[label] == pytest.approx([round(100 * score, 1) for score in scores])
-    run, trained = evaluated.figures["loss_curves"]
+    run, trained, _ = evaluated.figures["training_curves"]
     assert run == evaluated.run and [trial.name for trial in trained] == [f"{method}-seed0" for method in METHODS]
 
 
 def test_ranked_lists_are_those_of_double_images_of_the_last_training(evaluated):
-    """Six queries, the first and the last among them, each with five images."""
-    path, rows, matches = evaluated.figures["ranked_lists"]
+    path, columns = evaluated.figures["ranked_lists"]
     assert path == evaluated.run / "figures/ranked_lists.png"
-    known_people.assert_lists(rows, matches, *evaluated.expected["aggregator"].images["double"])
+    known_people.assert_lists(columns, *evaluated.expected["aggregator"].images["double"])

@@ -114,7 +114,7 @@ def run(tmp_path_factory):
         patches.setattr(evaluation, "victim_client", victim_client)
         patches.setattr(evaluation, "study_ciphers", study)
         patches.setattr(evaluation, "study_table", lambda records: f"STUDY OF {len(records)}")
-        for name in ("bars", "image_rows", "curves"):
+        for name in ("bars", "image_rows", "training_curves"):
             patches.setattr(plots, name, lambda path, content, *_: seen.update({path.stem: content}))
         evaluate = replace(evaluation.evaluate, read=lambda config: parts)
         yield SimpleNamespace(folder=folder, parts=parts, seen=seen, evaluate=evaluate, records=evaluate(folder))
@@ -186,7 +186,9 @@ def test_figures_show_means_over_seeds_and_images_of_the_first(run):
         pictures = np.rint(255 * images(weights_of(f"{attack}-seed0"), features(USERS, 4)[shown]))
         resized = np.stack([cv2.resize(picture.astype("uint8"), (6, 12)) for picture in pictures])
         np.testing.assert_allclose(row, resized / 255)
-    assert list(run.seen["loss"]) == [record["attack"] + f"-seed{record['seed']}" for record in records]
+    assert [trial.name for trial in run.seen[run.folder.stem]] == [
+        record["attack"] + f"-seed{record['seed']}" for record in records
+    ]
     text = (run.folder / "report.md").read_text()
     assert (
         "Attacks on stolen features (9 of 10 trainings)" in text and "mean cosine distances, seed 0 (Fig. 2.7)" in text

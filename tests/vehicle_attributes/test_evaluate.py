@@ -116,6 +116,8 @@ def test_every_number_of_a_training(run, loss):
         assert record["exemplars"] == {"type": 39, "make": 52}[attribute]
         with np.load(folder / f"{loss}-seed2" / NEIGHBORS) as file:
             np.testing.assert_array_equal(file[attribute], nearest)
+            assert file[f"{attribute}_distances"].shape == nearest.shape
+            assert (np.diff(file[f"{attribute}_distances"]) >= 0).all()
         true = data.test[attribute].to_numpy()
         np.testing.assert_array_equal(correct[f"{attribute}_nearest"], first == true)
         if loss == "cross_entropy":
@@ -180,9 +182,10 @@ def test_figures_show_the_neighbors(run):
                 matrices[f"{loss}-seed2"], confusion_matrix(true, first, labels=names), err_msg=loss
             )
         _, nearest, first = max(of_losses.values(), key=lambda values: values[0]["accuracy"])
-        images, matches = plotted[f"nearest_{attribute}"]
-        assert len(images) == len(matches) <= 6
-        for row, match in zip(images, matches):
+        (columns,) = plotted[f"nearest_{attribute}"]
+        assert list(columns) == ["recognized", "not recognized"]
+        for ranked in (each for lists in columns.values() for each in lists):
+            row, match = ranked.images, ranked.right
             assert [image.shape for image in row] == [(96, 96, 3)] * 6
             # Each image is flat, as its box is; the query is told by its color.
             colors = [tuple(image[48, 48]) for image in row]
@@ -190,8 +193,9 @@ def test_figures_show_the_neighbors(run):
             (i,) = [i for i, path in enumerate(data.test["path"]) if middle(data.test, i) == colors[0]]
             assert colors[1:] == [middle(data.train, j) for j in nearest[i]]
             np.testing.assert_array_equal(match, data.train[attribute].to_numpy()[nearest[i]] == true[i])
-        right = [bool(match[0]) for match in matches]
-        assert right == sorted(right, reverse=True) and 0 < sum(right) <= 3
+            assert ranked.title == true[i] and len(ranked.distances) == len(match)
+        right, wrong = ([bool(ranked.right[0]) for ranked in lists] for lists in columns.values())
+        assert all(right) and 0 < len(right) <= 3 and not any(wrong) and len(right) + len(wrong) <= 6
 
 
 def test_the_page_of_a_run_in_a_browser(run, browser):
@@ -276,17 +280,20 @@ def test_figures_are_of_the_first_seed(tmp_path, monkeypatch):
     planned = [Trial("triplet", 3), Trial("triplet", 4), Trial("arcface", 3)]
     for trial, nearest in zip(planned, ([[2, 0], [1, 0], [0, 1]], [[2, 0], [1, 0], [1, 0]], [[1, 0], [1, 2], [0, 1]])):
         (tmp_path / trial.name).mkdir()
-        np.savez(tmp_path / trial.name / NEIGHBORS, type=nearest)
+        np.savez(tmp_path / trial.name / NEIGHBORS, type=nearest, type_distances=[[0.1, 0.2]] * 3)
     results = entry.Results(tmp_path, CONFIG, LabeledImages(train, test), 3, planned, [], None)
     captions = evaluation.draw_attribute("type", results)
-    (_, matrices, *_, names), (_, images, matches) = plotted
+    (_, matrices, *_, names), (_, columns) = plotted
     assert {name: matrix.tolist() for name, matrix in matrices.items()} == {
         "triplet-seed3": [[1, 0], [0, 1]],
         "arcface-seed3": [[1, 0], [1, 0]],
     }
     assert list(names) == ["a", "b"] and "triplet-seed3" in captions["figures/nearest_type.png"]
-    assert [len(row) for row in images] == [3] * 3  # a and b are right, another a is not
-    assert [match.tolist() for match in matches] == [[True, False], [True, False], [False, True]]
+    lists = [each for column in columns.values() for each in column]
+    assert [len(each.images) for each in lists] == [3] * 3  # a and b are right, another a is not
+    assert [each.right.tolist() for each in columns["recognized"]] == [[True, False], [True, False]]
+    assert [each.right.tolist() for each in columns["not recognized"]] == [[False, True]]
+    assert all(list(each.distances) == [0.1, 0.2] for each in lists)
 
 
 @pytest.mark.tensorflow

@@ -19,7 +19,7 @@ import tyro
 
 from common.datasets.images import read_image
 from common.datasets.own_pictures import read_table
-from common.report.plots import ranked_lists
+from common.report.plots import RankedList, ranked_lists
 from common.report.tables import table
 
 from .engines.faiss_index import FaissIndex, Kind
@@ -133,7 +133,7 @@ class Query:
     by: Way = "nearest"  # what decides: exemplars, as many of each class, votes of equal priors, or means of classes
     index: Kind | None = None  # that index made of the gallery: faster, and may miss some; default: all are compared
     whole_images: bool = False  # where a network was trained on boxes: the images show nothing but the vehicle
-    figure: Path | None = None  # PNG to draw: images and their nearest exemplars, green where these are of the class
+    figure: Path | None = None  # PNG to draw: images and their nearest exemplars, ✓ where these are of the class
     json: bool = False  # print JSON in place of a table
 
     def run(self) -> None:
@@ -194,9 +194,13 @@ def _neighbors(answers: Answers, i: int) -> tuple[list[str], list[float], list[s
 
 
 def _draw(path: Path, paths: Sequence[str], answers: Answers) -> None:
-    rows = [[read_image(file, _PIXELS) for file in (query, *near)] for query, near in zip(paths, answers.paths)]
     # A rejected query is of no class, so that none of its neighbors is of its class.
-    ranked_lists(path, rows, answers.labels == answers.recognized[:, np.newaxis])
+    right = answers.labels == answers.recognized[:, np.newaxis]
+    lists = [
+        RankedList([read_image(file, _PIXELS) for file in (query, *near)], *of_query)
+        for query, near, *of_query in zip(paths, answers.paths, right, answers.distances, answers.recognized)
+    ]
+    ranked_lists(path, {"": lists})
 
 
 def _only(attributes: list[str]) -> str:

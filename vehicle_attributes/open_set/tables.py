@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from common.experiments.learning_curve import curve_cell
 from common.report import plots, tables
@@ -100,18 +99,17 @@ def draw_growth(path: Path, config: Config, records: Records) -> None:
     if trained and UNTRAINED in config.losses:
         lines.append((UNTRAINED, "balanced", f"untrained: {WAYS['balanced']}"))
     lines.append((PAPER_LOSS, RETRAINED, ANEW))
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots(1, 2)
+    figure, axes = plots.panels(["new classes", "old classes"])
     for axis, part in zip(axes, ("new", "old")):
-        for loss, way, label in lines:
+        for number, (loss, way, label) in enumerate(lines):
             values = series(config, records, loss, way, part)
             if all(values):
                 means, deviations = zip(*((np.mean(v), np.std(v, ddof=len(v) > 1)) for v in values))
-                style = {"linewidth": 1, "marker": "o", "markersize": 3, "capsize": 2}
-                axis.errorbar(config.added, means, deviations, label=label, **style)
-        axis.set(xscale="log", xticks=config.added, xticklabels=config.added, title=f"{part} classes")
+                marks = {"linewidth": 1.5, "marker": plots.MARKERS[number], "markersize": 5, "capsize": 2}
+                axis.errorbar(config.added, means, deviations, label=label, **marks, **plots.style(number))
+        axis.set(xscale="log", xticks=config.added, xticklabels=config.added)
         axis.set(xlabel="exemplars of each new class", ylabel="accuracy (%)")
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     plots.save(figure, path)

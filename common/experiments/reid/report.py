@@ -1,4 +1,4 @@
-"""The report of a run of re-identification: tables, ranked lists, learning curves."""
+"""The report of a run of re-identification: tables, ranked lists, training curves."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -6,30 +6,38 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from common.datasets import images, person_reid
 from common.datasets.images import boxes_of
 from common.experiments import entry
 from common.experiments.config import RunConfig
+from common.experiments.reid.periodic_evaluation import TEST_MAP
 from common.experiments.reid.scores import protocol_of
 from common.report import page_parts, plots, tables
 from common.retrieval import (
     Embeddings,
     load_embeddings,
+    score,
     score_by_camera_pair,
     search,
 )
 from common.retrieval.metrics import rank
 from common.retrieval.report import ranked_lists
 
-RANKED_LISTS, LEARNING_CURVES = "figures/ranked_lists.png", "figures/learning_curves.png"
+RANKED_LISTS, TRAINING = "figures/ranked_lists.png", "figures/loss.png"
+CURVES = {"loss": "training loss", TEST_MAP: "mAP on the test images", "penalty": "penalty"}
+LISTS = (
+    "Queries and their nearest images with cosine distances: ✓ and blue, the same person; ✗ and vermilion, another. On "
+    "the left queries of average precision (AP) as most have it, on the right those of the lowest."
+)
 UNTRAINED = "untrained.json"  # in a run folder: the scores of the weights that its trainings begin with
 
 
 def reid_report(
     results: entry.Results, table: str, differences: str, features: str, captions: Mapping[str, str]
 ) -> tables.Report:
-    """The report of a run: its tables, mAP per camera pair, ranked lists, learning curves, and the project's figures.
+    """The report of a run: its tables, mAP per camera pair, ranked lists, training curves, and the project's figures.
 
     Args:
         results: of the run; camera pairs and ranked lists are those of its last training.
@@ -41,20 +49,18 @@ def reid_report(
     config, last = results.config, results.trials[-1].name
     query, gallery = load_embeddings(results.run / last / features)
     draw_ranked_lists(query, gallery, results.data, results.run / RANKED_LISTS)
+    plots.training_curves(results.run, results.trials, CURVES)
     best = ", the one with the best test mAP" if config.choose_epoch == "best_test" else ""
-    lists = f"Queries (orange) and the nearest images, right (green) or wrong (red), double images, {last}."
     sections = {results.heading: table}
     if differences:
         sections["Differences, with 95 % intervals over test identities and seeds"] = differences
     if query.cameras is not None:
         sections[f"mAP (%) per camera pair, double images, {last}"] = camera_table(query, gallery)
-    captions = {**captions, RANKED_LISTS: lists}
-    if results.records[0]["curve"]:
-        looks = {trial.name: record["curve"] for trial, record in zip(results.trials, results.records)}
-        at = [int(epoch) for epoch in results.records[0]["curve"]]
-        values = {name: list(curve.values()) for name, curve in looks.items()}
-        plots.curves(results.run / LEARNING_CURVES, values, "epoch", "mAP on the test images", "linear", at=at)
-        captions[LEARNING_CURVES] = "mAP while training, single images."
+    captions = {
+        **captions,
+        TRAINING: "Training loss with its penalty, mAP of single images, and the penalty alone; thin lines are seeds.",
+        RANKED_LISTS: f"{LISTS} Double images, {last}.",
+    }
     return tables.Report(
         f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs{best}",
         sections,
@@ -100,16 +106,22 @@ def lists_to_browse(
 
 
 def draw_ranked_lists(
-    query: Embeddings, gallery: Embeddings, data: person_reid.ReIDData, file: Path, count: int = 6, depth: int = 5
+    query: Embeddings, gallery: Embeddings, data: person_reid.ReIDData, file: Path, count: int = 3, depth: int = 5
 ) -> None:
-    """Draws queries spread over the test identities, each with its nearest images of other cameras or identities."""
-    chosen = np.linspace(0, len(query) - 1, count).astype(int)
-    rows, matches = [], []
-    for i, nearest in zip(
-        chosen, search(query.take(chosen), gallery, min(depth, len(gallery)), protocol=protocol_of(query)).indices
-    ):
-        nearest = nearest[nearest >= 0]
-        paths = [data.query.path.iloc[i], *data.gallery.path.iloc[nearest]]
-        rows.append([images.read_image(path, (128, 64)) for path in paths])
-        matches.append(gallery.identities[nearest] == query.identities[i])
-    plots.ranked_lists(file, rows, matches)
+    """Draws queries of middle AP, and of the identities with the lowest one their worst, with the nearest images."""
+    scores = score(query, gallery, protocol=protocol_of(query))
+    precision = pd.Series(scores.average_precision, index=scores.valid_queries).sort_values(kind="stable")
+    middle = precision.index[(np.linspace(0.25, 0.75, count) * (len(precision) - 1)).round().astype(int)]
+    lowest = precision.index[~pd.Series(query.identities[precision.index]).duplicated()][:count]
+    columns = {"typical queries": middle, "queries with the lowest AP": lowest}
+    lists: dict[str, list[plots.RankedList]] = {}
+    for heading, chosen in columns.items():
+        nearest = search(query.take(chosen), gallery, min(depth, len(gallery)), protocol=protocol_of(query))
+        for i, indices, distances in zip(chosen, nearest.indices, nearest.distances):
+            indices, distances = indices[indices >= 0], distances[indices >= 0]
+            paths = [data.query.path.iloc[i], *data.gallery.path.iloc[indices]]
+            pictures = [images.read_image(path, (128, 64)) for path in paths]
+            right = gallery.identities[indices] == query.identities[i]
+            ranked = plots.RankedList(pictures, right, distances, f"AP {100 * precision[i]:.0f} %")
+            lists.setdefault(heading, []).append(ranked)
+    plots.ranked_lists(file, lists)

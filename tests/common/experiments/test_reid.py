@@ -77,15 +77,16 @@ def test_table_of_cameras_by_hand():
 def test_ranked_lists_leave_out_what_the_rules_leave_out(people, tmp_path, monkeypatch):
     """The image of the same identity and camera, the nearest one, is no match; then right, then wrong."""
     figure = {}
-    monkeypatch.setattr(
-        report.plots, "ranked_lists", lambda path, rows, matches: figure.update(rows=rows, matches=matches)
-    )
+    monkeypatch.setattr(report.plots, "ranked_lists", lambda path, columns: figure.update(columns))
     query = on_circle([0], [7], [1])
     gallery = on_circle([0, 10, 20], [7, 7, 8], [1, 2, 1])
     data = SimpleNamespace(query=people.iloc[:1], gallery=people.iloc[:3])
     report.draw_ranked_lists(query, gallery, data, tmp_path / "lists.png", count=1, depth=2)
-    assert [image[0, 0, :2].tolist() for image in figure["rows"][0]] == [[7, 10], [7, 20], [8, 10]]
-    assert figure["matches"][0].tolist() == [True, False]
+    for heading in ("typical queries", "queries with the lowest AP"):
+        (ranked,) = figure[heading]
+        assert [image[0, 0, :2].tolist() for image in ranked.images] == [[7, 10], [7, 20], [8, 10]]
+        assert ranked.right.tolist() == [True, False] and ranked.title == "AP 100 %"
+        np.testing.assert_allclose(ranked.distances, 1 - np.cos(np.deg2rad([10, 20])), atol=1e-6)
 
 
 def test_figures_are_published_of_synthetic_people_only(tmp_path, monkeypatch):

@@ -78,12 +78,15 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
     lines = out.splitlines()
     assert re.fullmatch(r"\| image +\| color +\| distance +\| threshold +\| nearest +\|", lines[0]) and len(lines) == 4
     assert [line.split(" | ")[1].strip() for line in lines[2:]] == ["red", "blue"]
-    ((file, rows, matches),) = plotted
-    assert file == tmp_path / "answer.png" and np.array(rows).shape == (2, 6, 96, 96, 3)
-    assert matches.tolist() == [[True] * 5, [True] * 4 + [False]]  # of four blue ones
+    ((file, columns),) = plotted
+    lists = columns[""]
+    assert file == tmp_path / "answer.png" and np.array([each.images for each in lists]).shape == (2, 6, 96, 96, 3)
+    assert [each.right.tolist() for each in lists] == [[True] * 5, [True] * 4 + [False]]  # of four blue ones
+    assert [each.title for each in lists] == ["red", "blue"]
+    np.testing.assert_allclose(lists[0].distances[:3], [n["distance"] for n in nearest_red])
     shown = [[red, *(n["image"] for n in nearest_red)], [blue]]
-    for row, paths in zip(rows, shown):
-        for image, picture in zip(row, paths):
+    for each, paths in zip(lists, shown):
+        for image, picture in zip(each.images, paths):
             np.testing.assert_array_equal(image, read_image(picture, (96, 96)))
     answer = json.loads(run("query", path, red, blue, *model, "--by", "class_means", "--json"))
     assert [image["label"] for image in answer["images"]] == ["red", "blue"] and answer["threshold"] is None
