@@ -91,14 +91,18 @@ def findings(results: dict[str, Any]) -> list[Finding]:
     """What the published runs say of the publication's claims."""
     better = "a factor for each weight array beats one constant"
     learned = "it is the factors of their own that help, not that they fade"
-    command, claims = f"make train-{__package__}", []
+    claims = []
     demo = results.get("demo", {}).get("trials", [])
     by_name = {name: [record for record in demo if record["regularization"] == name] for name in NAMES}
     if by_name["adaptive"] and by_name["constant"]:
-        claims.append(finding(better, by_name["adaptive"], by_name["constant"], "synthetic people", f"`{command}`"))
+        command = pages.command(__package__, "demo", results["demo"])
+        claims.append(finding(better, by_name["adaptive"], by_name["constant"], "synthetic people", command))
     for claim, first, second in ((better, "adaptive", "baseline"), (learned, "adaptive", "shared")):
         each = [results.get(f"mobilenet_{row}", {}).get("trials", []) for row in (first, second)]
-        place = "Market-1501, MobileNet 0.25", f"`{command} PRESET=mobilenet_{second}`, `…_{first}`"
+        commands = [
+            pages.command(__package__, f"mobilenet_{row}", results.get(f"mobilenet_{row}")) for row in (first, second)
+        ]
+        place = "Market-1501, MobileNet 0.25", ", ".join(commands)
         if all(records and all(record["converged"] for record in records) for records in each):
             claims.append(finding(claim, *each, *place))
         else:

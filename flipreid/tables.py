@@ -125,12 +125,9 @@ def findings(results: dict[str, Any]) -> list[Finding]:
         ("with the flipping loss a single image does not get worse", "3.1", "1.1", "not lower"),
         ("with the flipping loss double images stay better", "3.2", "1.2", "higher"),
     )
-    command = f"make train-{__package__}"
     rows = []
-    for run, data, how in (
-        ("demo", "synthetic people", f"`{command}`"),
-        ("mobilenet", "Market-1501, MobileNet 0.25", f"`{command} PRESET=mobilenet`"),
-    ):
+    for run, data in (("demo", "synthetic people"), ("mobilenet", "Market-1501, MobileNet 0.25")):
+        how = pages.command(__package__, run, results.get(run))
         records = results.get(run, {}).get("trials", [])
         by_row = _scores_by_row([r for r in records if run == "demo" or r["converged"]])
         for claim, first, second, expected in claims:

@@ -154,11 +154,8 @@ def renew_pages() -> None:
 def findings(results: dict[str, Any]) -> list[Finding]:
     """What the published runs say of the publication's claims."""
     claim, rows = "codes of unit length cluster better than codes of any length", []
-    for name, place, options in (
-        ("usps_pair", "USPS, all 9,298 images", " PRESET=usps_conv_l2"),
-        ("demo", "5,000 images of MNIST", ""),
-    ):
-        command = f"`make train-{__package__}{options}`"
+    for name, place in (("usps_pair", "USPS, all 9,298 images"), ("demo", "5,000 images of MNIST")):
+        command = pages.command(__package__, name, results.get(name))
         wanted = (
             d for d in results.get(name, {}).get("differences", []) if (d["first"], d["second"]) == ("l2", "none")
         )
@@ -172,7 +169,7 @@ def findings(results: dict[str, Any]) -> list[Finding]:
             measured = f"{interval.text()} points of accuracy: {means[0]} against {means[1]} %"
             on = f"{place}, {trainings} trainings of each"
             rows.append(Finding(claim, pages.verdict(interval, trainings), measured, on, command))
-    place, command = "MNIST, ten digits", f"`make train-{__package__} PRESET=anomaly_mnist`"
+    place, command = "MNIST, ten digits", pages.command(__package__, "anomaly_mnist", results.get("anomaly_mnist"))
     better = "the distance to the nearest cluster tells anomalies better"
     claims = {
         "CAE cluster": f"{better} under the constraint",

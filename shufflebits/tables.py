@@ -203,11 +203,10 @@ def findings(results: dict[str, Any]) -> list[Finding]:
     for name, title in _STUDIED.items():
         records = _of(results.get(name, {}).get("trials", []), "attributes")
         if records and "certainty" in records[0]:
-            preset = "" if name == "demo" else f" PRESET={name}"
             place = f"{title.lower()}, {len(records)} attack model{'s' if len(records) > 1 else ''}"
-            command = f"`make train-{__package__}{preset}`"
+            command = pages.command(__package__, name, results[name])
             return [_finding(claim, records[0], setting, leaks, place, command) for claim, setting, leaks in claims]
-    command = f"`make train-{__package__}`"
+    command = pages.command(__package__, "demo")
     return [Finding.not_run(claim, _STUDIED["demo"].lower(), command) for claim, _, _ in claims]
 
 

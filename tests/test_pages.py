@@ -64,7 +64,7 @@ def accept(module, arguments, monkeypatch):
     elif module == "common.tools.reproduce":
         project, _, *fields = arguments
         parse(importlib.import_module(f"{project}.config").PRESETS, ["demo", *fields])
-    elif module.startswith("tests.golden"):
+    elif module.startswith(("tests.golden", "common.tools.pages")):
         assert importlib.util.find_spec(module) and not arguments
     else:
         cli = tyro.cli

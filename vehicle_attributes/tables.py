@@ -150,7 +150,7 @@ def findings(results: dict[str, Any]) -> list[Finding]:
             config = from_json(results[name]["config"], Config)
             decided = converged(config, results[name]["trials"], results[name]["differences"])[1]
         for claim, wanted, expected in claims:
-            place = _TITLES[name].partition(",")[0].lower(), f"`make train-{__package__} PRESET={name}`"
+            place = _TITLES[name].partition(",")[0].lower(), pages.command(__package__, name, results.get(name))
             value = next((v for v in decided if wanted.items() <= v.items()), None)
             if value is None:
                 missing = "undecided: one training"

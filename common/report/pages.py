@@ -1,8 +1,9 @@
 """The pages of a project: what it decided at a glance in `README.md`, and all tables in `RESULTS.md`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.report.tables import table, update_between
 from common.statistics import Interval
@@ -58,6 +59,32 @@ def verdict(difference: Interval, trainings: int = 2, expected: str = "higher") 
     if expected == "not lower":
         return "does not hold" if known == "lower" else "holds" if known == "higher" else "undecided"
     return known if known == "undecided" else "holds" if known == expected else "does not hold"
+
+
+def command(project: str, preset: str, run: Mapping[str, Any] | None = None) -> str:
+    """The command that trains a run, in Markdown, but for where its data lie.
+
+    Args:
+        project: name of its package.
+        preset: of a run that is not published.
+        run: entry of `results.json`, with the preset that it is nearest to and the fields that differ.
+
+    Example:
+        >>> command("flipreid", "demo", {"preset": "demo", "changed": ["seeds"], "config": {"seeds": [0, 1]}})
+        '`make train-flipreid ARGS="--seeds 0 1"`'
+    """
+    run = run or {"preset": preset, "changed": [], "config": {}}
+    options = []
+    for name in run["changed"]:
+        value = run["config"][name]
+        text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        options.append(f"--{name.replace('_', '-')} {text}")
+    parts = [f"make train-{project}"]
+    if run["preset"] != "demo":
+        parts.append(f"PRESET={run['preset']}")
+    if options:
+        parts.append('ARGS="' + " ".join(options) + '"')
+    return f"`{' '.join(parts)}`"
 
 
 def renew(project: Path, findings: Iterable[Finding], sections: Sequence[str]) -> None:

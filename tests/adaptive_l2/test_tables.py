@@ -134,6 +134,6 @@ def test_the_first_page_says_what_the_difference_decides(project):
     assert first.measured == "+2.0 (+1.0 to +3.0) points of mAP: 42.0 ± 1.4 against 40.0 ± 0.0 %"
     assert first.on == "Market-1501, MobileNet 0.25, 2 trainings of each"
     text = (project / "README.md").read_text()
-    assert text.count("| holds") == 1 and "`make train-adaptive_l2 PRESET=mobilenet_baseline`, `…_adaptive`" in text
+    assert text.count("| holds") == 1 and "`make train-adaptive_l2 PRESET=mobilenet_adaptive`" in text
     publish(project, "mobilenet_adaptive", "adaptive", [0.5, 0.5], converged=False)
     assert [finding.verdict for finding in tables.findings(published(project))] == ["not run"] * 2

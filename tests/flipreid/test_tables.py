@@ -97,10 +97,11 @@ def test_the_first_page_says_what_the_differences_decide():
             values = {"single_mAP": single, "double_mAP": double}
             lists = {f"{name.partition('_')[0]}_identity_AP": [value] * 9 for name, value in values.items()}
             records.append(record(method, seed, 0.5) | values | lists)
-    findings = tables.findings({"demo": {"trials": records}})
+    run = {"preset": "demo", "changed": [], "config": {}}
+    findings = tables.findings({"demo": run | {"trials": records}})
     assert [finding.verdict for finding in findings] == ["holds", "undecided", "holds", "not run"]
     assert findings[0].measured == "+10.0 (+10.0 to +10.0) points of mAP: 60.0 ± 0.0 against 50.0 ± 0.0 %"
     moving = [record | {"converged": record["method"] != "flipreid"} for record in records]
-    assert [finding.verdict for finding in tables.findings({"mobilenet": {"trials": moving}})] == [
+    assert [finding.verdict for finding in tables.findings({"mobilenet": run | {"trials": moving}})] == [
         *("not run", "undecided", "holds")
     ]

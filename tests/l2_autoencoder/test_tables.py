@@ -134,9 +134,10 @@ def test_the_first_page_says_what_the_differences_decide():
         for kind in ("l2", "none")
     ]
     config = to_json(replace(PRESETS["anomaly_mnist"][1], abnormal_digits=(1, 7), seeds=(0, 1), epochs=5))
-    findings = tables.findings(
-        {"demo": {"trials": trials, "differences": [difference]}, "anomaly_mnist": {"config": config, "trials": areas}}
-    )
+    run = {"preset": "anomaly_mnist", "changed": ["epochs"], "config": config, "trials": areas}
+    demo = {"preset": "demo", "changed": [], "config": {}, "trials": trials, "differences": [difference]}
+    findings = tables.findings({"demo": demo, "anomaly_mnist": run})
+    assert findings[1].command == '`make train-l2_autoencoder PRESET=anomaly_mnist ARGS="--epochs 5"`'
     assert [(finding.verdict, finding.measured) for finding in findings] == [
         ("holds", "+10.0 (+5.0 to +15.0) points of accuracy: 80.0 ± 0.0 against 70.0 ± 0.0 %"),
         ("holds", "+20.0 (+10.0 to +30.0) points of ROC AUC"),

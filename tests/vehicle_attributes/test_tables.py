@@ -238,11 +238,11 @@ def test_the_first_page_says_what_the_differences_decide(page):
     config = to_json(replace(PRESETS["mobilenet"][1], name="mobilenet"))
     losses = ("cross_entropy", "lifted_structured")
     records = [{**record(loss, 0, 0.9), "converged": True} for loss in losses]
-    run = {"config": config, "trials": records, "differences": compared}
+    run = {"preset": "mobilenet", "changed": [], "config": config, "trials": records, "differences": compared}
     findings = tables.findings({"mobilenet": run})
     assert [finding.verdict for finding in findings] == ["holds", "does not hold", "not run"]
     assert findings[0].measured == "+2.0 (+1.0 to +3.0) points of accuracy"
     moving = run | {"trials": [records[0], records[1] | {"converged": False}]}
     assert [finding.verdict for finding in tables.findings({"mobilenet": moving})][:2] == ["holds", "not converged"]
-    demo = {"config": to_json(PRESETS["demo"][1]), "trials": records, "differences": []}
+    demo = run | {"preset": "demo", "config": to_json(PRESETS["demo"][1]), "differences": []}
     assert [finding.verdict for finding in tables.findings({"demo": demo})][:2] == ["undecided: one training"] * 2

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from common.report.pages import Finding, renew, verdict
+from common.report.pages import Finding, command, renew, verdict
 from common.statistics import Interval
 from tests.helpers import empty_pages
 
@@ -34,3 +34,11 @@ def test_pages_have_the_claims_and_the_tables(tmp_path: Path):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[3:-1]]
     assert rows == [["a beats b", "holds", "+1", "x", "`make y`"], ["c beats d", "not run", "–", "x", "`make z`"]]
     assert results.read_text() == "<!-- results:begin -->\n**One**\n\n**Two**\n<!-- results:end -->\n"
+
+
+def test_a_command_has_what_differs_from_the_preset():
+    config = {"seeds": [0, 1], "batch_size": 64}
+    run = {"preset": "market1501_adaptive", "changed": ["seeds", "batch_size"], "config": config}
+    assert command("a", "x", run) == '`make train-a PRESET=market1501_adaptive ARGS="--seeds 0 1 --batch-size 64"`'
+    assert command("a", "demo", {"preset": "demo", "changed": [], "config": config}) == "`make train-a`"
+    assert command("a", "big") == "`make train-a PRESET=big`"
