@@ -21,7 +21,7 @@ PICTURES = {
     "flipreid": ("ranked_lists.png", "people in other cameras, by image and mirror"),
     "shufflebits": ("reconstructions.png", "what stolen embeddings give away"),
     "vehicle_attributes": ("nearest_type.png", "vehicle types by the nearest example"),
-    "neural_compression": ("crops.png", "photographs in binary codes"),
+    "neural_compression": ("rate_distortion.png", "photographs in few bits"),
     "l2_autoencoder": ("tsne.png", "clusters of codes of unit length"),
 }
 
@@ -57,7 +57,8 @@ def overview(path: Path, pictures: Mapping[str, tuple[Path, str]]) -> None:
     axes = figure.subplots(2, -(-len(pictures) // 2), squeeze=False).flat
     for axis, (title, (picture, caption)) in zip(axes, pictures.items()):
         axis.imshow(matplotlib.image.imread(picture))
-        axis.set_title(f"{title}\n{caption}", fontsize=8)
+        axis.set_title(f"{title}\n{caption}", fontsize=7)
+        axis.set_anchor("N")  # titles of a row in one line
         axis.axis("off")
     plots.save(figure, path)
 
