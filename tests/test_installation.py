@@ -47,7 +47,7 @@ def test_every_module_and_data_file_is_installed(installed):
         return {path.relative_to(root).as_posix() for path in paths}
 
     assert files(installed, ["*.py"]) == files(ROOT, ["*.py"])
-    kinds = ["*.npz", "*.h5", "*.jpg", "results.json", "ATTRIBUTION.md"]
+    kinds = ["*.npz", "*.h5", "*.jpg", "page.*", "results.json", "ATTRIBUTION.md"]
     assert len(files(ROOT, kinds)) > len(PROJECTS) and files(installed, kinds) == files(ROOT, kinds)
 
 

@@ -21,6 +21,7 @@ from common.experiments.training import precision
 from common.retrieval import Embeddings, score
 from tests.common import known_people
 from tests.common.recorded import batches_of, rates, recorded
+from tests.common.report.test_page_parts import pixels
 
 
 @pytest.fixture
@@ -87,6 +88,19 @@ def test_ranked_lists_leave_out_what_the_rules_leave_out(people, tmp_path, monke
         assert [image[0, 0, :2].tolist() for image in ranked.images] == [[7, 10], [7, 20], [8, 10]]
         assert ranked.right.tolist() == [True, False] and ranked.title == "AP 100 %"
         np.testing.assert_allclose(ranked.distances, 1 - np.cos(np.deg2rad([10, 20])), atol=1e-6)
+
+
+def test_lists_to_browse_are_of_the_same_rules_and_cut_to_boxes(people):
+    """As above; the second query, whose list is the worse one, comes first. The gallery's images are cut to a half."""
+    query, gallery = on_circle([0, 0], [7, 8], [1, 1]), on_circle([0, 10, 20], [7, 7, 8], [1, 2, 2])
+    boxed = people.iloc[:3].assign(left=0, top=0, right=4, bottom=4)
+    part = report.lists_to_browse("Lists", query, gallery, SimpleNamespace(query=people.iloc[:2], gallery=boxed))
+    assert (part.failures, part.spread, part.figures) == ([1, 0], [0, 1], ["figures/ranked_lists.png"])
+    marks = {i: [(near.name, near.right) for near in ranked.nearest] for i, ranked in part.lists.items()}
+    assert marks == {0: [("7", True), ("8", False)], 1: [("7", False), ("7", False), ("8", True)]}
+    shapes = [pixels(picture.source).shape for picture in (part.lists[1].query, part.lists[1].nearest[0])]
+    assert shapes == [(128, 64, 3), (128, 128, 3)]
+    assert part.lists[1].nearest[1].detail == f"{1 - np.cos(np.deg2rad(10)):.3f}\ncamera 2"
 
 
 def test_figures_are_published_of_synthetic_people_only(tmp_path, monkeypatch):

@@ -43,6 +43,24 @@ def test_points_are_where_the_axes_say():
     ]
 
 
+def ticks(x, y, **axes):
+    """The ticks of both axes."""
+    text = Chart("y", "x", [Line("a", x, y)], **axes).html()
+    return [re.findall(rf'text-anchor="{side}">([\d.]+)<', text) for side in ("middle", "end")]
+
+
+def test_ticks_are_round_numbers():
+    assert ticks([1, 2], [0, 1.0]) == [["1", "2"], ["0", "1"]]  # there is no half an epoch
+    assert ticks([1, 2.5], [0.5, 1.0]) == [
+        ["1.2", "1.5", "1.8", "2.1", "2.4"],
+        ["0.5", "0.6", "0.7", "0.8", "0.9", "1"],
+    ]
+    assert ticks([2, 8], [1, 4], log_y=True)[1] == ["1", "2", "3", "4"]  # too short for powers of ten
+    assert ticks([2, 8], [1, 5], log_y=True)[1] == ["1", "2", "5"]
+    assert ticks([2, 8], [1, 999], log_y=True)[1] == ["1", "2", "5", "10", "20", "50", "100", "200", "500"]
+    assert ticks([2, 8], [1, 1000], log_y=True)[1] == ["1", "10", "100", "1000"]
+
+
 def test_noise_does_not_fill_the_chart():
     """Values that differ by a thousandth are within a twentieth of the height around the middle."""
     (places, _, _) = points(Chart("y", "x", [Line("a", [1, 2], [10, 10.01])]).html())["a"]
@@ -70,6 +88,8 @@ def test_long_lines_are_thinned_and_have_no_dots():
     _, values, _ = points(text)["a"]
     assert len(values) == 200 and (values[0], values[-1]) == ("0: 0", "999: 999")
     assert text.count("<circle") == 1  # the mark
+    for count, dots in ((20, 20), (21, 0)):
+        assert Chart("y", "x", [Line("a", range(count), range(count))]).html().count("<circle") == dots + 1
 
 
 def test_curves_are_those_of_the_logs(tmp_path):

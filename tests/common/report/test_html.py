@@ -10,6 +10,7 @@ import pytest
 from common.report import html
 from common.report.charts import Chart, Charts, Line
 from common.report.page_parts import Picture, RankedList, RankedLists, Slider
+from tests.helpers import run_python
 
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 128, 0)
 EVIL = "<script>alert(1)</script> ![i](http://x.example/i.png) \"'"
@@ -69,6 +70,12 @@ def test_settings_are_plain():
     text = html.Settings("", values).html()
     assert re.findall("<dd>(.*?)</dd>", text) == ["1", "–", "yes", "0.0002", "1, 2, x", "keras 3, n 0"]
     assert re.findall("<dt>(.*?)</dt>", text) == list(values)
+
+
+def test_a_page_needs_no_framework():
+    frameworks = {"keras", "tensorflow", "jax", "torch", "matplotlib"}
+    program = f"import sys, common.report.tables; print({frameworks} & set(sys.modules))"
+    assert run_python("-c", program, fresh=True)[0].strip() == "set()"
 
 
 def test_environment_is_that_of_the_last_start(tmp_path):
