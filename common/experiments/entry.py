@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import tyro
 from tqdm import tqdm
@@ -20,6 +20,7 @@ from common.experiments.config import RunConfig, run_command, to_json
 from common.experiments.environment import ENVIRONMENT, starting
 from common.experiments.identity import differences, identity_of, read_identity, recording, summaries
 from common.experiments.run_folder import (
+    Trial,
     finished_trials,
     folder_of,
     load_config,
@@ -30,14 +31,6 @@ from common.experiments.run_folder import (
 )
 from common.experiments.training import release_graphs
 from common.report.tables import Report, write_report
-
-
-class Trial(Protocol):
-    """One training of a run; `name` is that of its folder in the run folder."""
-
-    @property
-    def name(self) -> str: ...
-
 
 C = TypeVar("C", bound=RunConfig)
 T = TypeVar("T", bound=Trial)

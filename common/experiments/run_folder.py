@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import filelock
 
@@ -17,9 +17,17 @@ from common.experiments.config import Config, RunConfig, from_json, to_json
 from common.experiments.identity import IDENTITY, differences, identity_of, read_identity, settings_of, with_defaults
 from common.files import json_text, write_json
 
-Trial = TypeVar("Trial")
-
 LOCK, _HOLDER = ".lock", ".holder.json"
+
+
+class Trial(Protocol):
+    """One training of a run; `name` is that of its folder in the run folder."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Trial)
 
 
 def folder_of(config: RunConfig, project: str) -> Path:
@@ -181,7 +189,7 @@ def newest_run(runs_dir: Path, project: str) -> Path:
     return runs[-1]
 
 
-def finished_trials(run: Path, planned: Sequence[Trial], is_finished: Callable[[Trial], bool]) -> list[Trial]:
+def finished_trials(run: Path, planned: Sequence[T], is_finished: Callable[[T], bool]) -> list[T]:
     """The trials of a run that can be evaluated.
 
     Raises:
@@ -193,7 +201,7 @@ def finished_trials(run: Path, planned: Sequence[Trial], is_finished: Callable[[
     return finished
 
 
-def chosen_trial(run: Path, planned: Sequence[Trial], is_finished: Callable[[Trial], bool], name: str | None) -> Trial:
+def chosen_trial(run: Path, planned: Sequence[T], is_finished: Callable[[T], bool], name: str | None) -> T:
     """The finished training of that name, of its folder; without one the last, as methods are in their order.
 
     Raises:
