@@ -115,7 +115,7 @@ def ranked_lists(
 
 
 def _cmc(first: np.ndarray, num_gallery: int) -> Chart:
-    ranks = np.arange(1, min(50, max(2, num_gallery)) + 1)
+    ranks = np.arange(1, min(50, num_gallery) + 1)
     shares = [100 * float(np.mean(first <= k)) for k in ranks]
     return Chart("CMC: queries with a match up to a rank (%)", "rank", [Line("CMC", ranks, shares)])
 

@@ -80,7 +80,7 @@ def test_a_page_needs_no_framework():
 
 def test_environment_is_that_of_the_last_start(tmp_path):
     assert html.environment(tmp_path) == {}
-    starts = [{"commit": "a"}, {"host": "h", "commit": "b", "devices": ["CPU:0"], "code": {"x": "y"}}]
+    starts = [{"commit": "a"}, {"commit": "c"}, {"host": "h", "commit": "b", "devices": ["CPU:0"], "code": {"x": "y"}}]
     (tmp_path / "environment.json").write_text(json.dumps(starts))
     assert html.environment(tmp_path) == {"commit": "b", "devices": ["CPU:0"]}
 
