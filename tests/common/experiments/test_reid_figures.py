@@ -89,13 +89,13 @@ def test_similarity_is_bright_where_images_are_alike(tmp_path, monkeypatch):
     image = keras.Input((64, 64, 3), dtype="uint8")
     maps = keras.layers.AveragePooling2D(32)(keras.layers.Rescaling(1 / 255)(image))
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="global_pooled")(maps))
-    drawn = {}
-    monkeypatch.setattr(figures.plots, "image_rows", lambda path, rows, titles: drawn.update(rows, titles=titles))
+    shown = {}
+    monkeypatch.setattr(figures.plots, "image_rows", lambda path, rows, titles: shown.update(rows, titles=titles))
     figures.draw_similarity(model, QUERY, GALLERY, data, (64, 64), None)
     titles = [f"✗ {np.cos(np.radians(8)):.3f}", f"✓ {np.cos(np.radians(10)):.3f}"]
-    assert drawn.pop("titles") == titles
+    assert shown.pop("titles") == titles
     for name, expected in {"query": ("right", "left"), "nearest": ("right", "left")}.items():
-        for picture, tinted, side in zip(drawn[name], drawn[f"{name}: parts"], expected):
+        for picture, tinted, side in zip(shown[name], shown[f"{name}: parts"], expected):
             np.testing.assert_array_equal(picture, cv2.imread(str(paths[side]))[..., ::-1] / 255)
             light = tinted.sum(axis=2).mean(axis=0)  # of each column of pixels
             assert (light[48] > 1.5 > light[16] + 0.7) if side == "right" else (light[16] > 1.5 > light[48] + 0.7)
