@@ -77,7 +77,10 @@ def evaluate_trial(
 def report(results: entry.Results) -> tables.Report:
     """Tables and figures of a run."""
     table = run_table(results.config, results.records, untrained(results))
-    return reid_report(results, table, run_differences(results.records), FEATURES, draw(results))
+    last = results.trials[-1]
+    folder = results.run / last.name
+    model = restore(results.config, last, class_count(folder, "train", "identity"), folder).inference_model
+    return reid_report(results, table, run_differences(results.records), FEATURES, draw(results), model)
 
 
 def draw(results: entry.Results) -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import Any
 from common.experiments import entry
 from common.experiments.config import from_json
 from common.experiments.learning_curve import curve_cell
-from common.experiments.reid.report import LISTS
+from common.experiments.reid.figures import EMBEDDINGS, RETRIEVAL, SIMILARITY
+from common.experiments.reid.report import LISTS, TRAINING_TEXT
 from common.experiments.reid.report import publish as publish_run
 from common.experiments.reid.scores import SCORE_COLUMNS, interval_cell, score_cells
 from common.experiments.reid.study import UNTRAINED_NAME, difference_table, finding
@@ -23,6 +24,10 @@ FIGURES = {
     "factors.png": "Median factor of each category on synthetic people (Fig. 2.2a).",
     "factor_histogram.png": "Factors after the last epoch (Fig. 2.2b).",
     "ranked_lists.png": f"{LISTS} Synthetic people (pub Fig. 5).",
+    "retrieval.png": f"{RETRIEVAL} Synthetic people.",
+    "embeddings.png": f"{EMBEDDINGS.format(12)} Synthetic people.",
+    "similarity.png": f"{SIMILARITY} Synthetic people.",
+    "loss.png": TRAINING_TEXT,
 }
 
 RERANKED = "adaptive_resnet152"  # the row that the publication also has re-ranked

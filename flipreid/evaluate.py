@@ -80,7 +80,10 @@ def report(results: entry.Results) -> tables.Report:
         "figures/inference.png": "mAP of each training with each inference (Table 2.3), mean over seeds.",
     }
     table = run_table(results.config, results.records, untrained(results))
-    return reid_report(results, table, run_differences(results.records), FEATURES["double"], captions)
+    last = results.trials[-1]
+    folder = results.run / last.name
+    model = restore(results.config, last, class_count(folder, "train", "identity"), folder).single
+    return reid_report(results, table, run_differences(results.records), FEATURES["double"], captions, model)
 
 
 def draw_scores(results: entry.Results, path: Path) -> None:

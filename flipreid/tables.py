@@ -6,7 +6,8 @@ from typing import Any
 
 from common.experiments import entry
 from common.experiments.config import from_json
-from common.experiments.reid.report import LISTS
+from common.experiments.reid.figures import EMBEDDINGS, RETRIEVAL, SIMILARITY
+from common.experiments.reid.report import LISTS, TRAINING_TEXT
 from common.experiments.reid.report import publish as publish_run
 from common.experiments.reid.scores import SCORE_COLUMNS, interval_cell, score_cells
 from common.experiments.reid.study import UNTRAINED_NAME, difference_table, finding
@@ -47,6 +48,10 @@ INFERENCES = {"single": "single", "double": "double", "reranked": "double, re-ra
 FIGURES = {
     "inference.png": "mAP of each training with each inference on synthetic people (Table 2.3).",
     "ranked_lists.png": f"{LISTS} Synthetic people, row 3.2.",
+    "retrieval.png": f"{RETRIEVAL} Synthetic people.",
+    "embeddings.png": f"{EMBEDDINGS.format(12)} Synthetic people.",
+    "similarity.png": f"{SIMILARITY} Synthetic people.",
+    "loss.png": TRAINING_TEXT,
 }
 
 

@@ -20,6 +20,7 @@ from common.files import replacing
 
 MAX_WIDTH = 1600  # pixels
 _DPI = 200
+_PHOTOGRAPHS = 120  # of figures that are photographs: these have no more pixels, and take megabytes otherwise
 _INCHES = MAX_WIDTH / _DPI
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow, which is faint on white.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#000000", "#56b4e9", "#cc79a7", "#e69f00")
@@ -112,8 +113,8 @@ def confusion(
     save(figure, path)
 
 
-def image_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
-    """Rows of images under each other: name -> (N, H, W) or (N, H, W, C) in [0, 1], all rows with the same N."""
+def image_rows(path: Path, rows: Mapping[str, np.ndarray], titles: Sequence[str] = ()) -> None:
+    """Rows of images under each other: name -> (N, H, W) or (N, H, W, C) in [0, 1], N titles above the first row."""
     count = len(next(iter(rows.values())))
     size = min(0.8, 0.8 * _INCHES / count)
     height, width = next(iter(rows.values())).shape[1:3]
@@ -124,7 +125,9 @@ def image_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
             axis.imshow(np.clip(image.squeeze(), 0, 1), cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    save(figure, path)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=8)
+    save(figure, path, _PHOTOGRAPHS)
 
 
 def curves(
@@ -248,7 +251,7 @@ def ranked_lists(path: Path, columns: Mapping[str, Sequence[RankedList]]) -> Non
                 axis.spines[:].set(color=color, linewidth=2)
         axes[0, 0].set_title("query", fontsize=8, pad=3)
         part.suptitle(heading, fontsize=10, y=1.02)
-    save(figure, path)
+    save(figure, path, _PHOTOGRAPHS)
 
 
 def embeddings(path: Path, maps: Mapping[str, np.ndarray], labels: np.ndarray, columns: int = 3) -> None:

@@ -62,7 +62,7 @@ def figures(monkeypatch):
     """File name -> figure, of which no file is made. t-SNE leaves the first two dimensions as they are."""
     figures = {}
     for module in (plots, common_plots):
-        monkeypatch.setattr(module, "save", lambda figure, path: figures.update({path.name: figure}))
+        monkeypatch.setattr(module, "save", lambda figure, path, *_: figures.update({path.name: figure}))
     monkeypatch.setattr(evaluation, "TSNE", lambda random_state: SimpleNamespace(fit_transform=lambda vectors: vectors))
     return figures
 

@@ -67,7 +67,7 @@ def evaluated(tmp_path_factory):
         patch.setattr(evaluate, "BASELINE_BPP", RATE)
         patch.setattr(evaluate, "load", functools.cache(load))
         for module in (plots, common_plots):
-            patch.setattr(module, "save", lambda figure, path: figures.update({path.name: figure}))
+            patch.setattr(module, "save", lambda figure, path, *_: figures.update({path.name: figure}))
         (record,) = evaluate.evaluate(run)
         yield run, record, figures
 

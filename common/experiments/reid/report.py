@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 
@@ -12,6 +13,14 @@ from common.datasets import images, person_reid
 from common.datasets.images import boxes_of
 from common.experiments import entry
 from common.experiments.config import RunConfig
+from common.experiments.reid.figures import (
+    EMBEDDINGS,
+    RETRIEVAL,
+    SIMILARITY,
+    draw_embeddings,
+    draw_retrieval,
+    draw_similarity,
+)
 from common.experiments.reid.periodic_evaluation import TEST_MAP
 from common.experiments.reid.scores import protocol_of
 from common.report import page_parts, plots, tables
@@ -27,6 +36,7 @@ from common.retrieval.report import ranked_lists
 
 RANKED_LISTS, TRAINING = "figures/ranked_lists.png", "figures/loss.png"
 CURVES = {"loss": "training loss", TEST_MAP: "mAP on the test images", "penalty": "penalty"}
+TRAINING_TEXT = "Training loss with its penalty, mAP of single images, and the penalty alone. Thin lines are seeds."
 LISTS = (
     "Queries and their nearest images with cosine distances: ✓ and blue, the same person; ✗ and vermilion, another. On "
     "the left queries of average precision (AP) as most have it, on the right those of the lowest."
@@ -35,9 +45,14 @@ UNTRAINED = "untrained.json"  # in a run folder: the scores of the weights that 
 
 
 def reid_report(
-    results: entry.Results, table: str, differences: str, features: str, captions: Mapping[str, str]
+    results: entry.Results,
+    table: str,
+    differences: str,
+    features: str,
+    captions: Mapping[str, str],
+    model: keras.Model,
 ) -> tables.Report:
-    """The report of a run: its tables, mAP per camera pair, ranked lists, training curves, and the project's figures.
+    """The report of a run: its tables, mAP per camera pair, and the figures of both projects and of the own one.
 
     Args:
         results: of the run; camera pairs and ranked lists are those of its last training.
@@ -45,11 +60,16 @@ def reid_report(
         differences: the table of differences between methods; may be empty.
         features: name of the file of embeddings in the folder of a training.
         captions: of the figures that the project itself has written, by path.
+        model: of the last training: images (B, H, W, 3) uint8 -> embeddings (B, D) of single images.
     """
     config, last = results.config, results.trials[-1].name
     query, gallery = load_embeddings(results.run / last / features)
     draw_ranked_lists(query, gallery, results.data, results.run / RANKED_LISTS)
     plots.training_curves(results.run, results.trials, CURVES)
+    draw_retrieval(results, features, results.run / "figures/retrieval.png")
+    identities = draw_embeddings(results, features, results.run / "figures/embeddings.png")
+    similarity = results.run / "figures/similarity.png"
+    draw_similarity(model, query, gallery, results.data, config.image_size, similarity)
     best = ", the one with the best test mAP" if config.choose_epoch == "best_test" else ""
     sections = {results.heading: table}
     if differences:
@@ -58,8 +78,11 @@ def reid_report(
         sections[f"mAP (%) per camera pair, double images, {last}"] = camera_table(query, gallery)
     captions = {
         **captions,
-        TRAINING: "Training loss with its penalty, mAP of single images, and the penalty alone; thin lines are seeds.",
+        TRAINING: TRAINING_TEXT,
         RANKED_LISTS: f"{LISTS} Double images, {last}.",
+        "figures/retrieval.png": RETRIEVAL,
+        "figures/embeddings.png": EMBEDDINGS.format(identities),
+        "figures/similarity.png": f"{SIMILARITY} Single images, {last}.",
     }
     return tables.Report(
         f"{config.name}: {config.backbone} on {config.dataset}, {config.frozen_epochs} + {config.epochs} epochs{best}",

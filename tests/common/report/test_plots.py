@@ -20,7 +20,7 @@ from tests.children import ROOT
 def figures(monkeypatch):
     """The figures that would be written, by the names of their files."""
     figures = {}
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}))
+    monkeypatch.setattr(plots, "save", lambda figure, path, *_: figures.update({path.name: figure}))
     return figures
 
 

@@ -153,7 +153,7 @@ def test_bad_input_is_named(call, message):
 def figures(monkeypatch):
     """The figures that would be written, in their order, with their paths."""
     figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append((figure, path)))
+    monkeypatch.setattr(plots, "save", lambda figure, path, *_: figures.append((figure, path)))
     return figures
 
 
