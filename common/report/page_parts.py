@@ -187,7 +187,7 @@ class Slider:
         ]
         return (
             f'<div class="slider"><p>{escape(self.caption)} Drag the line, or move it with the arrow keys.</p>'
-            f'<p class="bar" style="max-width: max({zoom * width}px, 40rem)">{"".join(sides)}</p>'
+            f'<p class="bar" style="max-width: max({zoom * width}px, 46rem)">{"".join(sides)}</p>'
             f'<div class="views{" enlarged" if zoom > 1 else ""}" style="max-width: {zoom * width}px; '
             f'aspect-ratio: {width}/{height}">{"".join(images)}<input type="range" min="0" max="100" '
             'step="0.5" value="50" aria-label="share of the left version, in percent"></div></div>'
