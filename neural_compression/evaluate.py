@@ -3,6 +3,7 @@
 python -m PROJECT.evaluate [RUN] [--publish] [--optimize code]
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .evaluation import classical
 from .evaluation.compare import (
     by_quality,
     compare,
+    curves_of,
     draw,
     measured,
     optimized_at_rate,
@@ -120,10 +122,9 @@ def draw_losses(results: entry.Results) -> dict[str, str]:
 
 def draw_codec(results: entry.Results, others: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
     """Rate-distortion curves, and the first photograph as the first codec codes it; returns the captions."""
-    curves = {
-        f"ours, {trial.name}": [Point(**point) for point in record["curve"]]
-        for trial, record in zip(results.trials, results.records)
-    }
+    curves: dict[str, Sequence[Point]] = {}
+    for trial, record in zip(results.trials, results.records):
+        curves |= curves_of(record, "ours" if len(results.trials) == 1 else f"ours, {trial.name}")
     codec, quality = load(results.run / results.trials[0].name / CODEC), results.records[0]["at_rate"]["setting"]
     return draw(results.run, codec, results.data.test[0], quality, curves, others)
 

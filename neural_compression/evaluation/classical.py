@@ -23,7 +23,7 @@ from common.experiments.identity import cached_json
 from ..paper_results import TARGET_BPP
 from .rate_distortion import Point, interpolated, point, squared_error
 
-_RATES = (0.12, TARGET_BPP, 0.18, 0.22)  # bits per pixel, of the points of `curves`
+_RATES = (0.03, 0.05, 0.08, 0.12, TARGET_BPP, 0.18, 0.22, 0.3, 0.5, 1.0)  # bits per pixel, of the points of `curves`
 
 
 def _no_container(file: bytes) -> int:
@@ -130,7 +130,7 @@ def points_at(codec: Codec, images: Sequence[np.ndarray], rates: Sequence[float]
 
 
 def curves(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Codec -> its points at those of four rates that it reaches; cached in `folder` for these images."""
+    """Codec -> its points at those of ten rates that it reaches; cached in `folder` for these images."""
 
     def make() -> dict[str, Any]:
         codecs, missing = installed()

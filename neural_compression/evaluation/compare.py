@@ -28,7 +28,8 @@ from .rate_distortion import Point, dataset_psnr, point, squared_error
 
 _POINTS = 8  # of our curve
 _LEAST_ESCAPED = 3.0  # log λ, far beyond the rates of interest: with less, escape blocks take many bits, and long
-_SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
+_ESCAPED = np.linspace(10, 5, _POINTS)  # log λ: photographs take 0.03 to 1 bits per pixel
+_SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF 4:4:4, tuned", "HEVC intra")  # in the figures, each codec at its best
 
 
 def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray]) -> list[EncodeSession]:
@@ -99,11 +100,13 @@ def _mean_rate(
 
 
 def points_of(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> dict[str, Any]:
-    """The points at a rate, with networks alone and with escape blocks as the command line has them, and the curve."""
+    """The points at a rate, and the curve, with networks alone and with escape blocks as the command line has them."""
+    escaping = [session.with_escape() for session in sessions]
     return {
         "at_rate": asdict(at_rate(sessions, bits_per_pixel)),
-        "escape": asdict(at_rate([s.with_escape() for s in sessions], bits_per_pixel, _LEAST_ESCAPED)),
+        "escape": asdict(at_rate(escaping, bits_per_pixel, _LEAST_ESCAPED)),
         "curve": [asdict(p) for p in curve(sessions)],
+        "escape_curve": [asdict(measured(escaping, chosen(escaping, q), float(q))) for q in _ESCAPED],
     }
 
 
@@ -132,6 +135,12 @@ def curve(sessions: Sequence[EncodeSession]) -> list[Point]:
     return list({p.bits_per_pixel: p for p in points}.values())  # few blocks have few choices
 
 
+def curves_of(record: dict[str, Any], name: str) -> dict[str, Sequence[Point]]:
+    """The curves of `points_of`, named for a figure."""
+    titles = {"curve": f"{name}, networks alone", "escape_curve": f"{name}, with escape blocks"}
+    return {title: [Point(**values) for values in record[curve]] for curve, title in titles.items()}
+
+
 def draw(
     folder: Path,
     codec: TrainedCodec,
@@ -150,7 +159,7 @@ def draw(
         curves: ours.
         others: as of `classical.curves`.
     """
-    lines = {name: [Point(**values) for values in points] for name, points in others.items() if points}
+    lines = {name: [Point(**values) for values in others[name]] for name in _SHOWN if others.get(name)}
     plots.rate_distortion(folder / "figures/rate_distortion.png", curves | lines)
     session = EncodeSession(codec, image, "context")
     networks = session.choose("lagrangian", quality)
@@ -169,7 +178,7 @@ def draw(
         columns[plots.caption(name, bits, _psnr(image, theirs))] = theirs
     height, width = image.shape[:2]
     box = (width // 3, height // 3, min(width, width // 3 + 192), min(height, height // 3 + 192))
-    plots.crops(folder / "figures/crops.png", columns, [box])
+    plots.crops(folder / "figures/crops.png", columns, box)
     plots.network_map(folder / "figures/networks.png", image, networks, codec.code_lengths)
     return {f"figures/{name}": text for name, text in FIGURES.items()}
 
@@ -188,7 +197,7 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
     if how != "off":
         record["optimized"] = optimized_at_rate(sessions, TARGET_BPP, how, quality)
     others = classical.curves(images, folder)
-    points = {"ours": [Point(**values) for values in record["curve"]]}
+    points = curves_of(record, "ours")
     report = tables.Report(
         f"{path.name} on {len(images)} photographs",
         {f"At {TARGET_BPP} bits per pixel": comparison_table([record], others)},

@@ -22,6 +22,7 @@ from tests.neural_compression.mean_codec import LENGTHS, Expected, photograph
 
 IMAGES = [photograph(61, 90, 1), photograph(64, 96, 2)]
 ORACLES = [Expected(image) for image in IMAGES]
+RATES = (0.08, 0.12, 0.148, 0.18, 0.22, 0.3)  # that the classical codec reaches, of those of its curve
 RATE = 0.06  # of the choices by quality
 STEP = 30 / 4096  # of the bisection over log λ
 
@@ -159,6 +160,18 @@ def test_numbers_of_the_curve(evaluated):
         assert_nearest_from_below(ORACLES, reached, target, Expected.bits)
 
 
+def test_numbers_of_the_curve_with_escape_blocks(evaluated):
+    """Eight λ, evenly on a logarithmic axis from e^10 to e^5; the quality falls with λ."""
+    run, record, _ = evaluated
+    points, codec = record["escape_curve"], evaluate.load(run / "seed0" / CODEC)
+    np.testing.assert_allclose([point["setting"] for point in points], 10 - 5 * np.arange(8) / 7)
+    rates, qualities = ([point[name] for point in points] for name in ("bits_per_pixel", "dataset_psnr"))
+    assert qualities == sorted(qualities) and rates[0] < 0.9 * rates[-1]
+    sessions = [alone.with_escape() for alone in compare.sessions_for(codec, IMAGES)]
+    bits = sum(8 * len(session.file(session.choose("lagrangian", 5.0))) for session in sessions)
+    assert rates[-1] == pytest.approx(bits / sum(image[..., 0].size for image in IMAGES))
+
+
 def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
     """In place of an optimization, all bits become 1. It starts from the encoder's codes and knows λ and neighbors.
 
@@ -241,13 +254,13 @@ def test_tables_have_these_numbers(evaluated):
     expected.append(["one λ for all photographs", "context", *cells(record["at_rate"])])
     expected.append(["one λ for all photographs, with escape blocks", "context", *cells(record["escape"])])
     assert rows_of(text, "2 photographs\n") == expected
-    theirs = [flat_point(rate) for rate in (0.12, 0.148, 0.18, 0.22)]
+    theirs = [flat_point(rate) for rate in RATES]
     ours = [[point[name] for point in record["curve"]] for name in ("dataset_psnr", "bits_per_pixel")]
     low, high = max(theirs[0], ours[0][0]), min(theirs[-1], ours[0][-1])
     grid = np.linspace(low, high, 20_001)
-    curves = [pchip_interpolate(q, np.log(r), grid) for q, r in ((theirs, (0.12, 0.148, 0.18, 0.22)), ours)]
+    curves = [pchip_interpolate(q, np.log(r), grid) for q, r in ((theirs, RATES), ours)]
     more = 100 * np.expm1(np.mean(curves[1] - curves[0]))
-    flat = ["JPEG", *[f"{theirs[1]:.2f}"] * 2, "0.148", f"{more:.0f}"]
+    flat = ["JPEG", *[f"{theirs[2]:.2f}"] * 2, "0.148", f"{more:.0f}"]
     escape = ["ours, with escape blocks", *cells(record["escape"]), "–"]
     rows = sorted([["ours", *cells(record["at_rate"]), "–"], escape, flat], key=lambda row: float(row[1]))
     assert rows_of(text, "At 0.148 bits per pixel\n") == rows
@@ -262,12 +275,14 @@ def test_figures_show_these_numbers(evaluated):
     ]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("pass", "loss")
     (axis,) = figures["rate_distortion.png"].axes
-    ours, theirs = axis.lines
-    assert (ours.get_label(), theirs.get_label()) == ("ours, seed0", "JPEG")
-    for name, values in (("bits_per_pixel", ours.get_xdata()), ("dataset_psnr", ours.get_ydata())):
-        assert list(values) == [point[name] for point in record["curve"]]
-    np.testing.assert_allclose(theirs.get_xdata(), [0.12, 0.148, 0.18, 0.22])
-    np.testing.assert_allclose(theirs.get_ydata(), [flat_point(rate) for rate in (0.12, 0.148, 0.18, 0.22)])
+    *ours, theirs = axis.lines
+    names = {"curve": "ours, networks alone", "escape_curve": "ours, with escape blocks"}
+    for line, (curve, name) in zip(ours, names.items(), strict=True):
+        points = sorted((point["bits_per_pixel"], point["dataset_psnr"]) for point in record[curve])
+        assert line.get_label() == name and [tuple(place) for place in line.get_xydata()] == points
+    assert theirs.get_label() == "JPEG"
+    np.testing.assert_allclose(theirs.get_xdata(), RATES)
+    np.testing.assert_allclose(theirs.get_ydata(), [flat_point(rate) for rate in RATES])
     choice = ORACLES[0].by_weight(np.exp(record["at_rate"]["setting"]))
     original, decoded, other = figures["crops.png"].axes
     box = np.s_[61 // 3 : 61, 90 // 3 : 90]
@@ -296,7 +311,7 @@ def test_a_comparison_has_the_numbers_of_an_evaluation(evaluated, tmp_path, monk
     figures.pop("crops.png")
     compared = compare.compare(run / "seed0" / CODEC, IMAGES, tmp_path / "new", "off")
     np.testing.assert_array_equal(figures["crops.png"].axes[0].images[0].get_array(), IMAGES[0][61 // 3 :, 90 // 3 :])
-    assert compared == {name: record[name] for name in ("at_rate", "escape", "curve")}
+    assert compared == {name: record[name] for name in ("at_rate", "escape", "curve", "escape_curve")}
     report = json.loads((tmp_path / "new/report.json").read_text())
     assert {**report, "classical": None} == {**compared, "classical": None} and list(report["classical"]) == ["JPEG"]
     text = (tmp_path / "new/report.md").read_text()
