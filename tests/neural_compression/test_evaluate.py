@@ -161,12 +161,12 @@ def test_numbers_of_the_curve(evaluated):
 
 
 def test_numbers_of_the_curve_with_escape_blocks(evaluated):
-    """Eight λ, evenly on a logarithmic axis from e^10 to e^5; the quality falls with λ."""
+    """Eight λ, evenly on a logarithmic axis from e^10 to e^5; rate and quality fall with λ."""
     run, record, _ = evaluated
     points, codec = record["escape_curve"], evaluate.load(run / "seed0" / CODEC)
     np.testing.assert_allclose([point["setting"] for point in points], 10 - 5 * np.arange(8) / 7)
     rates, qualities = ([point[name] for point in points] for name in ("bits_per_pixel", "dataset_psnr"))
-    assert qualities == sorted(qualities) and rates[0] < 0.9 * rates[-1]
+    assert qualities[0] < qualities[-1] - 1 and rates[0] < 0.9 * rates[-1]
     sessions = [alone.with_escape() for alone in compare.sessions_for(codec, IMAGES)]
     bits = sum(8 * len(session.file(session.choose("lagrangian", 5.0))) for session in sessions)
     assert rates[-1] == pytest.approx(bits / sum(image[..., 0].size for image in IMAGES))
