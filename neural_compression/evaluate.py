@@ -3,6 +3,7 @@
 python -m PROJECT.evaluate [RUN] [--publish] [--optimize code]
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from .evaluation import classical
 from .evaluation.compare import (
     by_quality,
     compare,
+    curves_of,
     draw,
     measured,
     optimized_at_rate,
@@ -124,10 +126,9 @@ def draw_losses(results: entry.Results) -> dict[str, str]:
 
 def draw_codec(results: entry.Results, others: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, str], list[Slider]]:
     """Rate-distortion curves, and the first photographs as the first codec codes them: captions and sliders."""
-    curves = {
-        f"ours, {trial.name}": [Point(**point) for point in record["curve"]]
-        for trial, record in zip(results.trials, results.records)
-    }
+    curves: dict[str, Sequence[Point]] = {}
+    for trial, record in zip(results.trials, results.records):
+        curves |= curves_of(record, "ours" if len(results.trials) == 1 else f"ours, {trial.name}")
     codec, quality = load(results.run / results.trials[0].name / CODEC), results.records[0]["at_rate"]["setting"]
     return draw(results.run, codec, results.data.test, quality, curves, others)
 

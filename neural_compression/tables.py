@@ -19,7 +19,7 @@ from .paper_results import BASELINE_BPP, PAPER, PAPER_CODECS, PAPER_OPTIMIZED, T
 
 HERE = Path(__file__).parent
 FIGURES = {
-    "rate_distortion.png": "Rate and dataset PSNR of our files and of classical codecs' on the same photographs.",
+    "rate_distortion.png": "Rate and dataset PSNR of our files and of classical codecs' on Kodak's photographs.",
     "crops.png": "A part of the first photograph, coded with at most the bits that ours takes; where a codec can.",
     "networks.png": "The network that each of its blocks takes.",
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
 from common.datasets.image_folder import LabeledImages
@@ -24,13 +25,14 @@ from . import recognizer
 from .config import UNTRAINED, Config, Trial, trials
 from .data import is_finished, read
 from .differences import CLASSIFIER, CORRECT, NEAREST, differences
+from .gallery.validation import unit
 from .gallery.voting import choose_gallery
 from .open_set.measure import open_set_record
 from .open_set.tables import GROWTH, draw_growth
 from .recognition import TEST_ACCURACY, nearest_class_means, nearest_exemplars, scores
 from .tables import DIFFERENCES, converged, open_set_sections, publish, run_differences, run_table
 
-METRICS, NEIGHBORS = "metrics.json", "neighbors.npz"
+METRICS, NEIGHBORS, MAPPED = "metrics.json", "neighbors.npz", "embedding"
 _SHOWN = 30  # classes in a figure or a table; with more of them the least accurate ones are shown
 
 
@@ -40,7 +42,8 @@ def evaluate_trial(
     """The numbers of one trained network; cached in its folder.
 
     Its folder also gets `correct.npz`, which test images are right, and unless classes are held out `neighbors.npz`:
-    for each attribute the rows of the training table that are nearest to each test image, and their distances.
+    for each attribute the rows of the training table that are nearest to each test image, and their distances;
+    and the embeddings of some test images, for a map.
     """
 
     def make() -> dict[str, Any]:
@@ -75,7 +78,8 @@ def gallery_record(
     rows = np.unique(np.concatenate(list(galleries.values())))
     exemplars = trained.embed(data.train["path"].iloc[rows], boxes_of(data.train.iloc[rows]))["embedding"]
     outputs = trained.embed(data.test["path"], boxes_of(data.test))
-    record, correct, neighbors = {}, {}, {}
+    record, correct = {}, {}
+    neighbors = {MAPPED: outputs["embedding"][_mapped_rows(data)]}
     for attribute, gallery in galleries.items():
         features, labels = exemplars[np.isin(rows, gallery)], data.train[attribute].to_numpy()
         true = data.test[attribute].to_numpy()
@@ -117,6 +121,7 @@ def report(results: entry.Results) -> tables.Report:
             sections[f"Accuracy (%) by {attribute}"] = class_table(attribute, results)
             captions |= draw_attribute(attribute, results)
             lists.append(lists_to_browse(attribute, results))
+        captions |= draw_map(results)
     return tables.Report(
         f"{config.name}: {config.backbone} on {config.dataset}, {config.epochs} epochs", sections, captions, parts=lists
     )
@@ -198,6 +203,24 @@ def lists_to_browse(attribute: str, results: entry.Results) -> RankedLists:
     caption = f"The nearest exemplars by cosine distance: ✓ of the same {attribute}, ✗ of another one."
     heading = f"Nearest exemplars by {attribute}, {best.name}"
     return RankedLists(heading, caption, lists, failures, spread, [f"figures/nearest_{attribute}.png"])
+
+
+def _mapped_rows(data: LabeledImages, count: int = 1000) -> np.ndarray:
+    """Rows of the test table for a map: all of them, or so many at random."""
+    return np.random.default_rng(0).permutation(len(data.test))[:count]
+
+
+def draw_map(results: entry.Results) -> dict[str, str]:
+    """The embeddings of test images in the plane, with each loss of the first seed; returns the caption."""
+    attribute, points = results.config.attributes[0], {}
+    for trial in results.trials:
+        if trial.seed == results.trials[0].seed:
+            with np.load(results.run / trial.name / NEIGHBORS) as file:
+                vectors = unit(file[MAPPED])  # distances are by the cosine
+            points[trial.loss] = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), random_state=0).fit_transform(vectors)
+    labels = results.data.test[attribute].to_numpy()[_mapped_rows(results.data)]
+    plots.embeddings(results.run / "figures/embeddings.png", points, labels, columns=2)
+    return {"figures/embeddings.png": f"t-SNE of the embeddings of {len(labels):,} test images, by {attribute}."}
 
 
 def _spread(true: np.ndarray, right: np.ndarray, count: int = 6) -> list[int]:

@@ -23,7 +23,7 @@ from common.experiments.identity import cached_json
 from ..paper_results import TARGET_BPP
 from .rate_distortion import Point, interpolated, point, squared_error
 
-RATES = (0.03, 0.06, 0.12, TARGET_BPP, 0.18, 0.25, 0.4, 0.65, 1.0)  # bits per pixel, of the points of `curves`
+_RATES = (0.03, 0.06, 0.12, TARGET_BPP, 0.18, 0.25, 0.4, 0.65, 1.0)  # bits per pixel, of the points of `curves`
 
 
 def _no_container(file: bytes) -> int:
@@ -136,7 +136,7 @@ def curves(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[dict[st
         codecs, missing = installed()
         for sentence in missing:
             print(sentence)
-        points = {name: points_at(codec, images, RATES) for name, codec in codecs.items()}
+        points = {name: points_at(codec, images, _RATES) for name, codec in codecs.items()}
         return {"codecs": {name: [asdict(p) for p in line] for name, line in points.items()}}
 
     return cached_json(folder / f"classical-{_digest(images)}.json", [], __name__, make)["codecs"]

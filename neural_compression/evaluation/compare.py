@@ -29,8 +29,9 @@ from .rate_distortion import Point, dataset_psnr, point, squared_error
 
 _POINTS = 8  # of our curve
 _LEAST_ESCAPED = 3.0  # log λ, far beyond the rates of interest: with less, escape blocks take many bits, and long
+_ESCAPED = np.linspace(10, 5, _POINTS)  # log λ: photographs take 0.03 to 1 bits per pixel
 _SLIDERS, _WINDOW = 2, 512  # photographs to compare under a slider, and pixels of a side of them at most
-_SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF", "HEVC intra")  # in the crops
+_SHOWN = ("JPEG", "WebP", "JPEG 2000", "AVIF 4:4:4, tuned", "HEVC intra")  # in the figures, each codec at its best
 
 
 def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray]) -> list[EncodeSession]:
@@ -101,16 +102,15 @@ def _mean_rate(
 
 
 def points_of(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> dict[str, Any]:
-    """The points at a rate and the curves, with networks alone and with escape blocks as the command line has them."""
-    escaping = [s.with_escape() for s in sessions]
-    rates = [rate for rate in classical.RATES if rate >= bits_per_pixel]  # below it escape blocks change little
+    """The points at a rate, and the curve, with networks alone and with escape blocks as the command line has them."""
+    escaping = [session.with_escape() for session in sessions]
     return {
         "equal_rate": psnrs_at(sessions, bits_per_pixel),
         "equal_rate_escape": psnrs_at(escaping, bits_per_pixel),
         "at_rate": asdict(at_rate(sessions, bits_per_pixel)),
         "escape": asdict(at_rate(escaping, bits_per_pixel, _LEAST_ESCAPED)),
         "curve": [asdict(p) for p in curve(sessions)],
-        "escape_curve": [asdict(p) for p in escape_curve(escaping, rates)],
+        "escape_curve": [asdict(measured(escaping, chosen(escaping, q), float(q))) for q in _ESCAPED],
     }
 
 
@@ -149,11 +149,10 @@ def psnrs_at(sessions: Sequence[EncodeSession], bits_per_pixel: float) -> list[f
     return psnrs
 
 
-def escape_curve(sessions: Sequence[EncodeSession], rates: Sequence[float]) -> list[Point]:
-    """Points with escape blocks at rates, as those of `curve`."""
-    ends = (LOG_WEIGHTS[0], _LEAST_ESCAPED)
-    points = [_nearest(sessions, "lagrangian", ends, rate, EncodeSession.expected) for rate in rates]
-    return list({p.bits_per_pixel: p for p in points}.values())
+def curves_of(record: dict[str, Any], name: str) -> dict[str, Sequence[Point]]:
+    """The curves of `points_of`, named for a figure."""
+    titles = {"curve": f"{name}, networks alone", "escape_curve": f"{name}, with escape blocks"}
+    return {title: [Point(**values) for values in record[curve]] for curve, title in titles.items()}
 
 
 def draw(
@@ -177,13 +176,13 @@ def draw(
     Returns:
         Path below the folder -> caption, and the first photographs before and after coding.
     """
-    lines = {name: [Point(**values) for values in points] for name, points in others.items() if points}
+    lines = {name: [Point(**values) for values in others[name]] for name in _SHOWN if others.get(name)}
     plots.rate_distortion(folder / "figures/rate_distortion.png", curves | lines)
     coded = [versions(codec, image, quality) for image in images[:_SLIDERS]]
     image, (columns, networks) = images[0], coded[0]
     height, width = image.shape[:2]
     box = (width // 3, height // 3, min(width, width // 3 + 192), min(height, height // 3 + 192))
-    plots.crops(folder / "figures/crops.png", columns, [box])
+    plots.crops(folder / "figures/crops.png", columns, box)
     plots.network_map(folder / "figures/networks.png", image, networks, codec.code_lengths)
     sliders = [before_and_after(number, columns) for number, (columns, _) in enumerate(coded, 1)]
     return {f"figures/{name}": text for name, text in FIGURES.items()}, sliders
@@ -236,8 +235,7 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
     if how != "off":
         record["optimized"] = optimized_at_rate(sessions, TARGET_BPP, how, quality)
     others, equal = (of(images, folder) for of in (classical.curves, classical.equal_rates))
-    points = {"ours": [Point(**values) for values in record["curve"]]}
-    figures, sliders = draw(folder, codec, images, quality, points, others)
+    figures, sliders = draw(folder, codec, images, quality, curves_of(record, "ours"), others)
     report = tables.Report(
         f"{path.name} on {len(images)} photographs",
         {

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from common.report.plots import save
+from common.report.plots import MARKERS, label_lines, panels, save, style
 
 from ..bitstream.container import BLOCK
 from .rate_distortion import Metric, Point
@@ -17,29 +17,29 @@ from .rate_distortion import Metric, Point
 _NAMES = {"dataset_psnr": "PSNR of the whole set (dB)", "mean_psnr": "mean PSNR (dB)"}
 
 
-def rate_distortion(
-    path: Path,
-    curves: Mapping[str, Sequence[Point]],
-    marks: Mapping[str, Point] | None = None,
-    metric: Metric = "dataset_psnr",
-) -> None:
-    """Quality against rate on a logarithmic axis, with a legend.
+def rate_distortion(path: Path, curves: Mapping[str, Sequence[Point]], metric: Metric = "dataset_psnr") -> None:
+    """Quality against rate on a logarithmic axis, each curve named at its end.
 
     Args:
         path: PNG to write.
-        curves: codec's name -> its points.
-        marks: name -> a point that stands alone, as a paper's; shown as a black star, cross or the like.
+        curves: codec's name -> its points; those of names that begin with "ours" are thick.
         metric: which of the two PSNRs.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
-    for name, points in curves.items():
+    axis.spines[["top", "right"]].set_visible(False)
+    lines = {}
+    for number, (name, points) in enumerate(curves.items()):
         ordered = sorted(points, key=lambda p: p.bits_per_pixel)
-        values = [getattr(p, metric) for p in ordered]
-        axis.plot([p.bits_per_pixel for p in ordered], values, label=name, linewidth=1, marker="o", markersize=3)
-    for shape, (name, mark) in zip("*PXDs^v" * len(marks or {}), (marks or {}).items()):
-        place = mark.bits_per_pixel, getattr(mark, metric)
-        axis.plot(*place, label=name, color="black", linestyle="", marker=shape, markersize=8)
+        (lines[name],) = axis.plot(
+            [p.bits_per_pixel for p in ordered],
+            [getattr(p, metric) for p in ordered],
+            label=name,
+            linewidth=2.5 if name.startswith("ours") else 1.2,
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4,
+            **style(number),
+        )
     axis.set(xscale="log", xlabel="bits per pixel", ylabel=_NAMES[metric])
     # Powers of ten alone would leave the decade of interest, 0.1 to 1, without a number inside.
     rates = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5]
@@ -48,7 +48,7 @@ def rate_distortion(
     axis.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
+    label_lines(figure, axis, lines)
     save(figure, path)
 
 
@@ -57,37 +57,31 @@ def caption(name: str, bits_per_pixel: float, psnr: float) -> str:
     return f"{name}\n{bits_per_pixel:.3f} bpp, {psnr:.2f} dB"
 
 
-def crops(path: Path, columns: Mapping[str, np.ndarray], boxes: Sequence[tuple[int, int, int, int]]) -> None:
-    """The same parts of several versions of an image, a column for each version and a row for each part.
+def crops(path: Path, versions: Mapping[str, np.ndarray], box: tuple[int, int, int, int]) -> None:
+    """The same part of several versions of an image, four in a row.
 
     Args:
         path: PNG to write.
-        columns: title -> (H, W, 3) uint8, all of one shape; `caption` makes titles.
-        boxes: left, top, right, bottom in pixels, right and bottom excluded.
+        versions: title -> (H, W, 3) uint8, all of one shape; `caption` makes titles.
+        box: left, top, right, bottom in pixels, right and bottom excluded.
 
     Raises:
-        ValueError: shapes differ, or a box is empty or reaches out of the image.
+        ValueError: shapes differ, or the box is empty or reaches out of the image.
     """
-    shapes = {image.shape for image in columns.values()}
+    shapes = {image.shape for image in versions.values()}
     if len(shapes) != 1:
         raise ValueError(f"Expected images of one shape to crop, got {sorted(shapes)}; decode them all from one image.")
     height, width = shapes.pop()[:2]
-    for left, top, right, bottom in boxes:
-        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-            raise ValueError(
-                f"Expected boxes (left, top, right, bottom) within {width}×{height} pixels, got "
-                f"{(left, top, right, bottom)}; change the box."
-            )
-    ratios = [(bottom - top) / (right - left) for left, top, right, bottom in boxes]
-    figure = Figure(figsize=(2.4 * len(columns), 2.4 * sum(ratios)), layout="constrained")
-    axes = figure.subplots(len(boxes), len(columns), squeeze=False, gridspec_kw={"height_ratios": ratios})
-    for line, (left, top, right, bottom) in zip(axes, boxes):
-        for axis, image in zip(line, columns.values()):
-            axis.imshow(image[top:bottom, left:right], interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
-    for axis, title in zip(axes[0], columns):
-        axis.set_title(title, fontsize=9)
-    save(figure, path)
+    left, top, right, bottom = box
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(
+            f"Expected a box (left, top, right, bottom) within {width}×{height} pixels, got {box}; change the box."
+        )
+    figure, axes = panels(list(versions), columns=4)
+    for axis, image in zip(axes, versions.values()):
+        axis.imshow(image[top:bottom, left:right], interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+    save(figure, path, 150)
 
 
 def network_map(path: Path, image: np.ndarray, networks: np.ndarray, code_lengths: Sequence[int]) -> None:
@@ -118,7 +112,7 @@ def network_map(path: Path, image: np.ndarray, networks: np.ndarray, code_length
     colors = colormaps["coolwarm"](np.linspace(0, 1, len(code_lengths)))[:, :3]
     tint = colors[networks].repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)  # (R, C, 3) -> (32·R, 32·C, 3)
     gray = image.mean(axis=2, keepdims=True) / 255  # the image's own colors would mix with the tint
-    figure = Figure(figsize=(6, 6 * height / width + 0.4), layout="constrained")
+    figure = Figure(figsize=(7, 7 * height / width + 0.4), layout="constrained")
     axis = figure.subplots()
     axis.imshow((gray + tint[:height, :width]) / 2)
     axis.set(xticks=[], yticks=[])
@@ -133,4 +127,4 @@ def network_map(path: Path, image: np.ndarray, networks: np.ndarray, code_length
         frameon=False,
         fontsize=8,
     )
-    save(figure, path)
+    save(figure, path, 130)  # about a pixel for each of a photograph's

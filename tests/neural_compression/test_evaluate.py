@@ -159,6 +159,18 @@ def test_numbers_of_the_curve(evaluated):
         assert_nearest_from_below(ORACLES, reached, target, Expected.bits)
 
 
+def test_numbers_of_the_curve_with_escape_blocks(evaluated):
+    """Eight λ, evenly on a logarithmic axis from e^10 to e^5; rate and quality fall with λ."""
+    run, record, _ = evaluated
+    points, codec = record["escape_curve"], evaluate.load(run / "seed0" / CODEC)
+    np.testing.assert_allclose([point["setting"] for point in points], 10 - 5 * np.arange(8) / 7)
+    rates, qualities = ([point[name] for point in points] for name in ("bits_per_pixel", "dataset_psnr"))
+    assert qualities[0] < qualities[-1] - 1 and rates[0] < 0.9 * rates[-1]
+    sessions = [alone.with_escape() for alone in compare.sessions_for(codec, IMAGES)]
+    bits = sum(8 * len(session.file(session.choose("lagrangian", 5.0))) for session in sessions)
+    assert rates[-1] == pytest.approx(bits / sum(image[..., 0].size for image in IMAGES))
+
+
 def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
     """In place of an optimization, all bits become 1. It starts from the encoder's codes and knows λ and neighbors.
 
@@ -203,7 +215,7 @@ def test_optimized_codes_are_measured_at_the_same_rate(evaluated, monkeypatch):
     assert "| one λ, codes optimized " in text and "| ours, codes optimized " in text
 
 
-REACHED = (0.06, 0.12, 0.148, 0.18, 0.25, 0.4)  # of `classical.RATES`, by the codec that errs alike
+REACHED = (0.06, 0.12, 0.148, 0.18, 0.25, 0.4)  # of the rates of `classical.curves`, by the codec that errs alike
 
 
 def flat_point(bits_per_pixel):
@@ -265,10 +277,12 @@ def test_figures_show_these_numbers(evaluated):
     ]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("pass", "loss")
     (axis,) = figures["rate_distortion.png"].axes
-    ours, theirs = axis.lines
-    assert (ours.get_label(), theirs.get_label()) == ("ours, seed0", "JPEG")
-    for name, values in (("bits_per_pixel", ours.get_xdata()), ("dataset_psnr", ours.get_ydata())):
-        assert list(values) == [point[name] for point in record["curve"]]
+    *ours, theirs = axis.lines
+    names = {"curve": "ours, networks alone", "escape_curve": "ours, with escape blocks"}
+    for line, (curve, name) in zip(ours, names.items(), strict=True):
+        points = sorted((point["bits_per_pixel"], point["dataset_psnr"]) for point in record[curve])
+        assert line.get_label() == name and [tuple(place) for place in line.get_xydata()] == points
+    assert theirs.get_label() == "JPEG"
     np.testing.assert_allclose(theirs.get_xdata(), REACHED)
     np.testing.assert_allclose(theirs.get_ydata(), [flat_point(rate) for rate in REACHED])
     choice = ORACLES[0].by_weight(np.exp(record["at_rate"]["setting"]))

@@ -85,9 +85,11 @@ def run(cars, tmp_path_factory):
         recognizer.save(trained(trial.loss, CLASSES), folder / trial.name)
         (folder / trial.name / "log.csv").write_text("epoch,loss,test_accuracy\n1,2.0,0.5\n2,1.0,0.625\n")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("confusion", "ranked_lists"):
+        for name in ("confusion", "ranked_lists", "embeddings"):
             draw = getattr(plots, name)
-            patch.setattr(plots, name, lambda path, *a, draw=draw: plotted.update({path.stem: a}) or draw(path, *a))
+            patch.setattr(
+                plots, name, lambda path, *a, draw=draw, **o: plotted.update({path.stem: a}) or draw(path, *a, **o)
+            )
         evaluate(folder)
     return folder, read(config), plotted
 
@@ -217,6 +219,18 @@ def test_the_page_of_a_run_in_a_browser(run, browser):
         assert browser.shown_lists(part) == titles[5:10]
         sign = f"document.querySelectorAll('.lists')[{part}].querySelector('article:not([hidden]) .query + figure')"
         assert browser.value(f"{sign}.className") == ("right" if first[order[5]] == true[order[5]] else "wrong")
+
+
+def test_map_has_the_test_images_by_their_first_attribute(run):
+    """All of them, fewer than a thousand; in the order of a seeded shuffle."""
+    folder, data, plotted = run
+    points, labels = plotted["embeddings"]
+    order = np.random.default_rng(0).permutation(len(data.test))
+    np.testing.assert_array_equal(labels, data.test["type"].to_numpy()[order])
+    assert list(points) == list(CONFIG.losses) and all(p.shape == (len(labels), 2) for p in points.values())
+    with np.load(folder / "triplet-seed2" / NEIGHBORS) as file:
+        again = recognizer.load(folder / "triplet-seed2").embed(data.test["path"], evaluation.boxes_of(data.test))
+        np.testing.assert_allclose(file["embedding"], again["embedding"][order], atol=1e-5)
 
 
 def middle(table, row):

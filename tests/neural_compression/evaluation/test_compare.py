@@ -72,7 +72,7 @@ def test_crops_are_of_the_middle_of_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(compare.classical, "installed", lambda: ({}, []))
     monkeypatch.setattr(compare.plots, "rate_distortion", lambda *_: None)
     monkeypatch.setattr(compare.plots, "network_map", lambda *_: None)
-    monkeypatch.setattr(compare.plots, "crops", lambda path, columns, box: boxes.extend(box))
+    monkeypatch.setattr(compare.plots, "crops", lambda path, versions, box: boxes.append(box))
     for shape in ((300, 600, 3), (600, 240, 3)):
         image = np.zeros(shape, "uint8")
         _, sliders = compare.draw(tmp_path, SimpleNamespace(code_lengths=(8,)), [image] * 3, 1.0, {}, {})
