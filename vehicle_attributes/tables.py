@@ -23,7 +23,8 @@ HERE = Path(__file__).parent
 DIFFERENCES = "Differences, with 95 % intervals over test images and seeds"
 # Published run -> its figures in the README, with their captions.
 FIGURES = {
-    "demo": {
+    "mobilenet": {
+        "embeddings.png": "t-SNE of the embeddings of test images, by type.",
         "confusion_type.png": "Test images by their type and that of the nearest exemplar.",
         "nearest_type.png": (
             "Test images and the nearest exemplars with cosine distances: ✓ and blue, of the same type; ✗ and "

@@ -40,7 +40,7 @@ def verdict_table() -> str:
         module = importlib.import_module(f"{project}.tables")
         title = importlib.import_module(f"{project}.paper_results").PUBLICATION
         first = module.findings(tables.published(module.HERE))[0]
-        measured = first.measured if first.verdict == "not run" else f"{first.measured} ({first.on})"
+        measured = first.measured if first.measured == "–" else f"{first.measured} ({first.on})"
         link = f"[{project}]({project}/README.md)"
         rows.append([link, title.partition(":")[0], first.claim, first.verdict, measured, f"`make train-{project}`"])
     return tables.table(COLUMNS, rows)
