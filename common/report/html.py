@@ -85,10 +85,12 @@ def _plain(value: Any) -> str:
 
 
 def environment(folder: Path) -> dict[str, Any]:
-    """With what a run was trained: commit, versions and devices of its last start; empty if that is not known."""
-    file = folder / "environment.json"
-    starts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else [{}]
-    return {name: starts[-1][name] for name in _ENVIRONMENT if name in starts[-1]}
+    """With what a run was trained: commit, versions and devices of its last start; empty if the file is damaged."""
+    try:
+        last = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]
+        return {name: last[name] for name in _ENVIRONMENT if name in last}
+    except (FileNotFoundError, ValueError, TypeError, LookupError):  # nothing depends on it
+        return {}
 
 
 def page(title: str, parts: Sequence[Part]) -> str:

@@ -11,9 +11,11 @@ from neural_compression.evaluation import classical
 
 
 def test_the_title_says_what_the_networks_are(monkeypatch):
-    for name in ("run_table", "comparison_table", "draw_losses", "draw_codec"):
+    for name in ("run_table", "comparison_table", "equal_rate_table", "draw_losses"):
         monkeypatch.setattr(evaluate, name, lambda *_: {})
-    monkeypatch.setattr(classical, "curves", lambda *_: {})
+    monkeypatch.setattr(evaluate, "draw_codec", lambda *_: ({}, []))
+    for name in ("curves", "equal_rates"):
+        monkeypatch.setattr(classical, name, lambda *_: {})
     for name, title in (
         ("narrow_multiple", "narrow_multiple: width 8, 2 epochs, (64, 216, 368) bits"),
         ("shipped", "shipped: width 32, in closed form, (512, 1024, 1760, 2560) bits"),
@@ -21,10 +23,10 @@ def test_the_title_says_what_the_networks_are(monkeypatch):
     ):
         config = replace(PRESETS[name][1], name=name)
         data = SimpleNamespace(test=[None] * 2)
-        results = SimpleNamespace(config=config, data=data, run=Path("run"), heading="Heading", records=[])
+        results = SimpleNamespace(config=config, data=data, run=Path("run"), heading="Heading", records=[None])
         report = evaluate.report(results)
         assert report.title == title and list(report.sections) == [
-            "Heading, 2 photographs", "At 0.148 bits per pixel"
+            "Heading, 2 photographs", "At 0.148 bits per pixel", "At 0.148 bits per pixel for each photograph"
         ]  # fmt: skip
 
 

@@ -83,6 +83,9 @@ def test_environment_is_that_of_the_last_start(tmp_path):
     starts = [{"commit": "a"}, {"commit": "c"}, {"host": "h", "commit": "b", "devices": ["CPU:0"], "code": {"x": "y"}}]
     (tmp_path / "environment.json").write_text(json.dumps(starts))
     assert html.environment(tmp_path) == {"commit": "b", "devices": ["CPU:0"]}
+    for damaged in (json.dumps(starts)[:20], "[]", "{}", "[1]"):
+        (tmp_path / "environment.json").write_text(damaged)
+        assert html.environment(tmp_path) == {}
 
 
 def test_figures_are_in_the_file(tmp_path):
