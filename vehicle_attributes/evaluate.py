@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
 from common.datasets.image_folder import LabeledImages
@@ -25,7 +24,6 @@ from . import recognizer
 from .config import UNTRAINED, Config, Trial, trials
 from .data import is_finished, read
 from .differences import CLASSIFIER, CORRECT, NEAREST, differences
-from .gallery.validation import unit
 from .gallery.voting import choose_gallery
 from .open_set.measure import open_set_record
 from .open_set.tables import GROWTH, draw_growth
@@ -216,8 +214,7 @@ def draw_map(results: entry.Results) -> dict[str, str]:
     for trial in results.trials:
         if trial.seed == results.trials[0].seed:
             with np.load(results.run / trial.name / NEIGHBORS) as file:
-                vectors = unit(file[MAPPED])  # distances are by the cosine
-            points[trial.loss] = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), random_state=0).fit_transform(vectors)
+                points[trial.loss] = plots.in_plane(file[MAPPED])
     labels = results.data.test[attribute].to_numpy()[_mapped_rows(results.data)]
     plots.embeddings(results.run / "figures/embeddings.png", points, labels, columns=2)
     return {"figures/embeddings.png": f"t-SNE of the embeddings of {len(labels):,} test images, by {attribute}."}

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 from sklearn.metrics import ConfusionMatrixDisplay
+from threadpoolctl import threadpool_limits
 
 from common.files import replacing
 
@@ -252,6 +253,15 @@ def ranked_lists(path: Path, columns: Mapping[str, Sequence[RankedList]]) -> Non
         axes[0, 0].set_title("query", fontsize=8, pad=3)
         part.suptitle(heading, fontsize=10, y=1.02)
     save(figure, path, _PHOTOGRAPHS)
+
+
+def in_plane(vectors: np.ndarray) -> np.ndarray:
+    """t-SNE of vectors (N, D) by the cosine of their angles: (N, 2)."""
+    from sklearn.manifold import TSNE  # takes a second to load
+
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    with threadpool_limits(1):  # several threads wait for each other a hundred times as long where cores are busy
+        return TSNE(perplexity=min(30, (len(unit) - 1) / 3), random_state=0).fit_transform(unit)
 
 
 def embeddings(path: Path, maps: Mapping[str, np.ndarray], labels: np.ndarray, columns: int = 3) -> None:

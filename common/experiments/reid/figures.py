@@ -7,7 +7,6 @@ import cv2
 import keras
 import numpy as np
 from matplotlib import colormaps
-from sklearn.manifold import TSNE
 
 from common.datasets import images, person_reid
 from common.experiments import entry
@@ -66,9 +65,8 @@ def draw_embeddings(results: entry.Results, features: str, path: Path, count: in
         chosen = known[np.linspace(0, len(known) - 1, min(count, len(known))).astype(int)]
         parts = [part.take(np.isin(part.identities, chosen)) for part in (query, gallery)]
         vectors = np.concatenate([part.features for part in parts])
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # distances are by the cosine
         identities = np.concatenate([part.identities for part in parts])
-        points[kind] = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), random_state=0).fit_transform(vectors)
+        points[kind] = plots.in_plane(vectors)
     plots.embeddings(path, points, identities, columns=2)
     return len(chosen)
 

@@ -55,15 +55,7 @@ def test_curves_of_retrieval_by_hand(results, monkeypatch):
 def test_map_is_of_the_first_training_of_each_method(results, monkeypatch):
     """Two identities are queries; with one of them chosen, its query and its image of the gallery are in the map."""
     shown = []
-
-    class Identity:
-        def __init__(self, perplexity, random_state):
-            assert random_state == 0
-
-        def fit_transform(self, vectors):
-            return vectors
-
-    monkeypatch.setattr(figures, "TSNE", Identity)
+    monkeypatch.setattr(figures.plots, "in_plane", lambda vectors: vectors)
     monkeypatch.setattr(figures.plots, "embeddings", lambda path, maps, labels, columns: shown.append((maps, labels)))
     longer = Embeddings(3 * QUERY.features, QUERY.identities, QUERY.cameras)
     save_embeddings(results.run / "a-seed0/features.npz", longer, GALLERY)
@@ -71,8 +63,8 @@ def test_map_is_of_the_first_training_of_each_method(results, monkeypatch):
     assert figures.draw_embeddings(results, "features.npz", None, count=1) == 1
     (both, labels), (one, label) = shown
     assert list(both) == ["a"] and labels.tolist() == [7, 8, 7, 8] and label.tolist() == [7, 7]
-    np.testing.assert_allclose(both["a"], np.concatenate([QUERY.features, GALLERY.features[:2]]), atol=1e-6)
-    np.testing.assert_allclose(one["a"], np.stack([QUERY.features[0], GALLERY.features[0]]), atol=1e-6)
+    np.testing.assert_allclose(both["a"], np.concatenate([3 * QUERY.features, GALLERY.features[:2]]), atol=1e-6)
+    np.testing.assert_allclose(one["a"], np.stack([3 * QUERY.features[0], GALLERY.features[0]]), atol=1e-6)
 
 
 def test_similarity_is_bright_where_images_are_alike(tmp_path, monkeypatch):

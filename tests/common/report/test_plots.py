@@ -237,3 +237,14 @@ def test_points_are_where_and_of_the_color_and_marker_that_their_labels_say(figu
         assert len(looks) == len(axis.collections) == 15
     (legend,) = figure.legends
     assert texts(legend.get_texts()) == [str(label) for label in range(3, 18)]
+
+
+def test_a_map_has_vectors_of_one_direction_together():
+    """Two directions, ten lengths each: lengths do not count, and no point is nearer to one of the other direction."""
+    random = np.random.default_rng(0)
+    directions = np.repeat(np.eye(8)[:2], 10, axis=0) + random.normal(scale=0.01, size=(20, 8))
+    points = plots.in_plane(directions * np.geomspace(1, 1000, 20)[:, np.newaxis])
+    assert points.shape == (20, 2)
+    distances = np.linalg.norm(points[:, np.newaxis] - points, axis=-1) + 1e9 * np.eye(20)
+    assert ((distances.argmin(1) < 10) == (np.arange(20) < 10)).all()
+    np.testing.assert_array_equal(plots.in_plane(directions), plots.in_plane(7 * directions))
