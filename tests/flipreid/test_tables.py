@@ -100,6 +100,9 @@ def test_the_first_page_says_what_the_differences_decide():
     run = {"preset": "demo", "changed": [], "config": {}}
     findings = tables.findings({"demo": run | {"trials": records}})
     assert [finding.verdict for finding in findings] == ["holds", "undecided", "holds", "not run"]
+    assert tables.findings({"demo": run | {"trials": [r | {"converged": False} for r in records]}})[0].verdict == (
+        "holds, not converged"
+    )
     assert findings[0].measured == "+10.0 (+10.0 to +10.0) points of mAP: 60.0 ± 0.0 against 50.0 ± 0.0 %"
     moving = [record | {"converged": record["method"] != "flipreid"} for record in records]
     assert [finding.verdict for finding in tables.findings({"mobilenet": run | {"trials": moving}})] == [

@@ -98,7 +98,7 @@ def finding(
 
     Args:
         claim: in a few words, of the `first` method against the `second`.
-        first: records as of `difference`, with `mAP`.
+        first: records as of `difference`, with `mAP` and `converged`.
         second: those of the other method.
         data: name of the data set.
         command: makes the numbers, in Markdown.
@@ -109,4 +109,7 @@ def finding(
     means = [tables.mean_std([100 * record["mAP"] for record in records], 1) for records in (first, second)]
     measured = f"{interval.text()} points of mAP: {means[0]} against {means[1]} %"
     on = f"{data}, {trainings} training{'s' if trainings > 1 else ''} of each"
-    return pages.Finding(claim, pages.verdict(interval, trainings, expected), measured, on, command)
+    verdict = pages.verdict(interval, trainings, expected)
+    if not all(record["converged"] for record in (*first, *second)):
+        verdict = f"{verdict}, not converged"
+    return pages.Finding(claim, verdict, measured, on, command)
