@@ -137,7 +137,7 @@ def renew_pages() -> None:
     """Writes the findings of all published runs into the README, and their tables into RESULTS."""
     results = tables.published(HERE)
     # Until MNIST is run, the figure of an evaluation of both normalizations on USPS is shown, if it is there.
-    images = "MNIST's training split" if FIGURE_1 in results else "USPS, seed 1"
+    images = "MNIST's training split" if FIGURE_1 in results else "USPS, seed 0 of `usps_pair`"
     captions = {"tsne.png": f"t-SNE of the embeddings of {images} (publication, Fig. 1)."}
     pictures = tables.pictures({name: text for name, text in captions.items() if (HERE / "figures" / name).exists()})
     sections = [
