@@ -248,7 +248,7 @@ def draw_anomaly(config: Config, records: list[dict[str, Any]], path: Path) -> N
 
 
 def publish(results: entry.Results) -> None:
-    """Writes a run's numbers, and how they differ, to `results.json`, and renews the README's tables."""
+    """Writes a run's numbers, and how they differ, to `results.json`, and renews the pages."""
     publish_tables(results, [] if results.config.abnormal_digits else clustering_differences(results))
 
 

@@ -223,7 +223,7 @@ def draw_images(path: Path, originals: Sequence[str], rows: Mapping[str, Sequenc
 
 
 def publish(results: entry.Results) -> None:
-    """Writes a run's numbers and the study of its cipher to `results.json`, and renews the README's tables."""
+    """Writes a run's numbers and the study of its cipher to `results.json`, and renews the pages."""
     publish_tables(results, evaluate_cipher(results))
 
 

@@ -32,5 +32,5 @@ LEFT_OUT = {
     "Fig. 2.5": "one number under one key; a test encrypts such numbers by hand",
     "the heights of Fig. 2.6's bars": "printed as a picture only, so ours stand next to chance alone",
     "the images of Fig. 2.7": "which images these are is not given; ours are spread evenly over the test set",
-    "section 2.4.3.5": "a comparison with AES in words; the README measures its speed, and the attacks on the cipher",
+    "section 2.4.3.5": "a comparison with AES in words; RESULTS measures its speed, and the attacks on the cipher",
 }

@@ -21,7 +21,7 @@ from .paper_results import LEFT_OUT, LISTED, PAPER, ROWS
 HERE = Path(__file__).parent
 
 DIFFERENCES = "Differences, with 95 % intervals over test images and seeds"
-# Published run -> its figures in the README, with their captions.
+# Published run -> its figures in RESULTS, with their captions.
 FIGURES = {
     "mobilenet": {
         "embeddings.png": "t-SNE of the embeddings of test images, by type.",

@@ -123,7 +123,7 @@ class Arguments:
     run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
     runs_dir: Path = Path("runs")  # where to look for it
     data_dir: Path | None = None  # where its data set lies on this machine; default: where it was trained
-    publish: bool = False  # write the numbers to results.json and renew the README's tables
+    publish: bool = False  # write the numbers to results.json and renew the project's pages
 
 
 A = TypeVar("A", bound=Arguments)
@@ -169,7 +169,7 @@ class Evaluation(Generic[C, T, D, A]):
         is_finished: config, trial, data, folder -> whether the folder has a finished training.
         evaluate_trial: config, trial, data, folder, arguments -> the numbers of a finished training.
         report: results -> tables and figures.
-        publish: results: writes them to the project's `results.json` and README.
+        publish: results: writes them to the project's `results.json` and pages.
         arguments: options of the command line.
         test_data: data -> what is left to evaluate on.
         elsewhere: run folder, config, arguments -> the folder of the run as it is to be evaluated.

@@ -1,4 +1,4 @@
-"""From a run's numbers to `report.md`, `report.html`, `report.json` and the results tables of a README."""
+"""From a run's numbers to `report.md`, `report.html`, `report.json` and the tables of a project's pages."""
 
 import json
 import shutil
@@ -149,7 +149,7 @@ def published(project: Path) -> dict[str, Any]:
 
 
 def copy_figures(run: Path, project: Path, names: Collection[str]) -> None:
-    """Copies figures of a run to the folder of its project, whose README shows them."""
+    """Copies figures of a run to the folder of its project, whose pages show them."""
     for name in names:
         (project / "figures").mkdir(exist_ok=True)
         shutil.copyfile(run / "figures" / name, project / "figures" / name)
