@@ -11,7 +11,7 @@ from common.experiments.config import run_command
 ROOT = Path(__file__).resolve().parents[2]
 # What the original measured is no claim of the copy; nor are the tests of its numbers.
 LEFT_OUT = ("__pycache__", "results.json", "figures", "weights")
-TESTS_LEFT_OUT = ("__pycache__", "test_tables.py")
+TESTS_LEFT_OUT = ("__pycache__", "test_tables.py", "test_architecture.py")
 
 _README = """# {name}
 
@@ -68,7 +68,8 @@ def new_project(source: str, name: str, root: Path = ROOT) -> Path:
     if (root / "tests" / source).exists():
         shutil.copytree(root / "tests" / source, root / "tests" / name, ignore=shutil.ignore_patterns(*TESTS_LEFT_OUT))
         for path in (root / "tests" / name).rglob("*.py"):
-            _replace(path, rf"(?<!layers[/.])\b{source}\b", name)
+            # Modules and folders; a method may have the project's name too.
+            _replace(path, rf"(?<!layers[/.])\b{source}\b(?=[./])|(?<=^from ){source}(?= import)", name)
     _write_pages(root / source, root / name)
     numbers = root / name / "paper_results.py"
     numbers.write_text(without_numbers(numbers.read_text(encoding="utf-8")), encoding="utf-8")
@@ -108,7 +109,7 @@ def _write_pages(source: Path, folder: Path) -> None:
 
 def _replace(path: Path, pattern: str, replacement: str) -> None:
     text = path.read_text(encoding="utf-8")
-    path.write_text(re.sub(pattern, replacement, text, flags=re.DOTALL), encoding="utf-8")
+    path.write_text(re.sub(pattern, replacement, text, flags=re.MULTILINE), encoding="utf-8")
 
 
 def main() -> None:

@@ -35,7 +35,9 @@ def test_copy_names_itself_and_has_no_results(tmp_path):
     (tmp_path / "source/README.md").write_text("# source\n\n**Claim.** It is 12 % better.\n")
     (tmp_path / "source/FIDELITY.md").write_text("| 12 |")
     (tmp_path / "source/RESULTS.md").write_text("12 %\n<!-- results:begin -->\n| 12 |\n<!-- results:end -->\n")
-    (tests / "test_train.py").write_text("from source import train\nfrom common.layers.source import A\n")
+    code = "from source import train\nfrom source.data import read\nfrom common.layers.source import A\n"
+    code += "methods = ['source']\n"
+    (tests / "test_train.py").write_text(code)
     (tests / "test_tables.py").write_text("assert 12\n")
     copy = new_project("source", "my_idea", root=tmp_path)
     assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()) == [
@@ -53,4 +55,5 @@ def test_copy_names_itself_and_has_no_results(tmp_path):
     assert pages["README.md"].startswith("# my_idea\n") and "## Edit first" in pages["README.md"]
     assert "make train-my_idea PRESET=smoke" in pages["README.md"]
     copied = {path.name: path.read_text() for path in (tmp_path / "tests/my_idea").iterdir() if path.suffix == ".py"}
-    assert copied == {"test_train.py": "from my_idea import train\nfrom common.layers.source import A\n"}
+    expected = code.replace("from source", "from my_idea")
+    assert copied == {"test_train.py": expected} and "methods = ['source']" in expected
