@@ -30,7 +30,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype="uint8")
 
 
 def built(regularization="adaptive", seed=0, **changes):
-    with tiny_backbones("adaptive_l2") as arguments:
+    with tiny_backbones(__package__.split(".")[-1]) as arguments:
         return build(replace(CONFIG, **changes), Trial(regularization, seed), 7), arguments
 
 
@@ -43,7 +43,7 @@ def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
     model, arguments = built(seed=3, weights="file.h5")
     assert arguments == [("of the test", SIZE, "file.h5")]
     config, trial = replace(CONFIG, weights="file.h5"), Trial("adaptive", 0)
-    with tiny_backbones("adaptive_l2") as arguments:
+    with tiny_backbones(__package__.split(".")[-1]) as arguments:
         assert_trained_weights_are_restored(model, lambda: restore(config, trial, 7, tmp_path), tmp_path)
     assert arguments == [("of the test", SIZE, None)]
 

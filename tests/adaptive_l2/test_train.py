@@ -29,7 +29,7 @@ SMOKE = replace(
 @pytest.fixture(scope="module")
 def run(people, tmp_path_factory):
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path_factory.mktemp("runs"))
-    with tiny_backbones("adaptive_l2"):
+    with tiny_backbones(__package__.split(".")[-1]):
         folder = train(config)
         evaluate(folder, rerank=True)
         return folder, config
@@ -41,7 +41,7 @@ def test_killed_in_the_second_stage_it_ends_with_the_same_weights(run, tmp_path)
 
 def test_backbone_is_frozen_in_the_first_stage(run):
     folder, config = run
-    with tiny_backbones("adaptive_l2"):
+    with tiny_backbones(__package__.split(".")[-1]):
         initial = build(config, Trial("adaptive", 0), 8)
     names = {"upper_reduced/kernel", "global_logits/kernel"}
     assert_first_stage_was_frozen(initial, folder / "adaptive-seed0", names)
@@ -172,7 +172,7 @@ def test_a_damaged_image_ends_the_training_with_its_name(tmp_path):
     for path in read(config).train["path"]:
         Path(path).write_bytes(b"no image")
     with (
-        tiny_backbones("adaptive_l2"),
+        tiny_backbones(__package__.split(".")[-1]),
         pytest.raises(ValueError, match="The image .*_c.s1_.*jpg cannot be read; it is missing or damaged"),
     ):
         train(config)

@@ -76,7 +76,7 @@ def evaluated(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (model_module, study):
             patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
-        run = open_run(config, "flipreid", identity_of(config, evaluation.read(config)))
+        run = open_run(config, __package__.split(".")[-1], identity_of(config, evaluation.read(config)))
         networks = known_people.write_trainings(
             run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
         )

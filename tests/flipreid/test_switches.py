@@ -29,7 +29,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype="uint8")
 
 
 def built(method="flipping_loss", seed=0, **changes):
-    with tiny_backbones("flipreid") as arguments:
+    with tiny_backbones(__package__.split(".")[-1]) as arguments:
         return build(replace(CONFIG, **changes), Trial(method, seed), 7), arguments
 
 
@@ -38,7 +38,7 @@ def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
     model, arguments = built(seed=3, weights="file.pth")
     assert arguments == [("of the test", SIZE, "file.pth")]
     config, trial = replace(CONFIG, weights="file.pth"), Trial("flipping_loss", 0)
-    with tiny_backbones("flipreid") as arguments:
+    with tiny_backbones(__package__.split(".")[-1]) as arguments:
         assert_trained_weights_are_restored(model, lambda: restore(config, trial, 7, tmp_path), tmp_path)
     assert arguments == [("of the test", SIZE, None)]
 

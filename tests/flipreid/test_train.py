@@ -29,7 +29,7 @@ PAPER = PRESETS["market1501_resnet50"][1]
 @pytest.fixture(scope="module")
 def run(people, tmp_path_factory):
     config = replace(SMOKE, data_dir=people, runs_dir=tmp_path_factory.mktemp("runs"))
-    with tiny_backbones("flipreid"):
+    with tiny_backbones(__package__.split(".")[-1]):
         folder = train(config)
         evaluate(folder)
         return folder, config
@@ -41,7 +41,7 @@ def test_killed_in_the_second_stage_it_ends_with_the_same_weights(run, tmp_path)
 
 def test_backbone_is_frozen_in_the_first_stage(run):
     folder, config = run
-    with tiny_backbones("flipreid"):
+    with tiny_backbones(__package__.split(".")[-1]):
         initial = build(config, Trial("aggregator", 0), 8)
     names = {"upper_reduced/kernel", "global_logits/kernel", "global_pooled/power", "global_scores/kernel"}
     assert_first_stage_was_frozen(initial, folder / "aggregator-seed0", names)
@@ -147,7 +147,7 @@ def test_exports_give_the_same_numbers_without_this_code(run, tmp_path, monkeypa
     images = np.random.default_rng(0).integers(0, 256, (3, *config.image_size, 3), dtype="uint8")
     np.save(tmp_path / "images.npy", images)
     paths = [str(tmp_path / name) for name in ("model", "images.npy", "embeddings.npz")]
-    with tiny_backbones("flipreid"):
+    with tiny_backbones(__package__.split(".")[-1]):
         export("--trial", "aggregator-seed0", "--out", paths[0])
         model = restore(config, Trial("aggregator", 0), 8, folder / "aggregator-seed0")
         with pytest.raises(ValueError, match="model exists; choose another --out"):

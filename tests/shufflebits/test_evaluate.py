@@ -100,7 +100,7 @@ def run(tmp_path_factory):
     """A run and its evaluation, and what figures and study were given."""
     tmp_path, seen = tmp_path_factory.mktemp("evaluation"), {}
     parts = Parts(None, table(tmp_path / "local", LOCAL, 1), table(tmp_path / "users", USERS, 2))
-    folder = open_run(replace(SMOKE, runs_dir=tmp_path), "shufflebits")
+    folder = open_run(replace(SMOKE, runs_dir=tmp_path), __package__.split(".")[-1])
     write_trainings(SMOKE, folder)
 
     def study(local, users, **options):

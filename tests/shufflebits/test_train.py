@@ -236,8 +236,8 @@ def test_features_of_another_model_do_without_a_server(people, tmp_path, capsys)
 def test_bad_runs(people, tmp_path):
     with pytest.raises(ValueError, match="The local set must have 200 images or more, got 108; lower --recon"):
         train(replace(SMOKE, data_dir=people, runs_dir=tmp_path, attacks=("pixel",), reconstruction_batch=200))
-    assert not (tmp_path / "shufflebits").exists()
-    open_run(replace(SMOKE, data_dir=people, runs_dir=tmp_path), "shufflebits")
+    assert not (tmp_path / __package__.split(".")[-1]).exists()
+    open_run(replace(SMOKE, data_dir=people, runs_dir=tmp_path), __package__.split(".")[-1])
     with pytest.raises(ValueError, match="No training in .* is finished"):
         evaluate(tmp_path / "shufflebits/run")
     with pytest.raises(ValueError, match="is not a run folder"):
