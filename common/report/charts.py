@@ -13,7 +13,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "cur
 _LEFT, _RIGHT, _BOTTOM, _TOP = 56, 490, 240, 12  # of the axes, in a picture of 500 by 280
 _POINTS = 200  # of a line at most
 _DOTS = 20  # lines with at most so many points have dots
-_FIGURES = ("figures/loss.png", "figures/learning_curves.png")  # that show the same
+_FIGURES = ("figures/loss.png",)  # that show the same
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,11 @@ def _line(name: str, values: np.ndarray, across: _Axis, up: _Axis, style: str) -
     )
 
 
+def method_of(training: str) -> str:
+    """The name of a training without its seed, which all trainings of one method share."""
+    return re.sub(r"-seed\d+$", "", training)
+
+
 def training_charts(run: Path, trainings: Sequence[str]) -> list[Charts]:
     """How trainings went on: their loss, and what they logged of held-out data.
 
@@ -162,7 +167,7 @@ def training_charts(run: Path, trainings: Sequence[str]) -> list[Charts]:
                 if column == "loss" or column.startswith(("test_", "validation_")):
                     x = log.get("epoch", pd.Series(range(1, len(log) + 1)))
                     y = log[column] * (1 if column == "loss" else 100)
-                    line = Line(name, x, y, re.sub(r"-seed\d+$", "", name))
+                    line = Line(name, x, y, method_of(name))
                     lines.setdefault((stage, column), []).append(line)
     charts = [
         Chart(

@@ -1,6 +1,5 @@
 """A page about a run in one html file, which needs nothing else: no server, no other file, no network."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -85,12 +84,11 @@ def _plain(value: Any) -> str:
 
 
 def environment(folder: Path) -> dict[str, Any]:
-    """With what a run was trained: commit, versions and devices of its last start; empty if the file is damaged."""
-    try:
-        last = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]
-        return {name: last[name] for name in _ENVIRONMENT if name in last}
-    except (FileNotFoundError, ValueError, TypeError, LookupError):  # nothing depends on it
-        return {}
+    """With what a run was trained: commit, versions and devices of its last start; empty if that is not known."""
+    from common.experiments.environment import read_environment  # loads the framework, with which a run was trained
+
+    last = (read_environment(folder) or [{}])[-1]
+    return {name: last[name] for name in _ENVIRONMENT if name in last}
 
 
 def page(title: str, parts: Sequence[Part]) -> str:

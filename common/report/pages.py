@@ -56,9 +56,10 @@ def verdict(difference: Interval, trainings: int = 2, expected: str = "higher") 
     if trainings < 2:
         return "undecided: one training"
     known = difference.verdict
-    if expected == "not lower":
-        return "does not hold" if known == "lower" else "holds" if known == "higher" else "undecided"
-    return known if known == "undecided" else "holds" if known == expected else "does not hold"
+    if known == "undecided":
+        return known
+    holds = known != "lower" if expected == "not lower" else known == expected
+    return "holds" if holds else "does not hold"
 
 
 def command(project: str, preset: str, run: Mapping[str, Any] | None = None) -> str:

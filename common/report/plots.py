@@ -18,6 +18,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from threadpoolctl import threadpool_limits
 
 from common.files import replacing
+from common.report.charts import method_of
 
 MAX_WIDTH = 1600  # pixels
 _DPI = 200
@@ -167,14 +168,14 @@ def training_curves(run: Path, trials: Sequence[Any], columns: Mapping[str, str]
 
     Args:
         run: folder of the run.
-        trials: each with its `name` and `seed`, and a `log.csv` in the folder of its name.
+        trials: each with its `name`, and a `log.csv` in the folder of that name.
         columns: of the logs, with what they are, by default the loss; those that no log has are left out. Their axis is
             logarithmic, unless they begin with "test_", as the metric of the task does.
     """
     logs: dict[str, list[pd.DataFrame]] = {}
     for trial in trials:
-        kind = trial.name.removesuffix(f"-seed{trial.seed}")
-        logs.setdefault(kind, []).append(pd.read_csv(run / trial.name / "log.csv", index_col="epoch"))
+        log = pd.read_csv(run / trial.name / "log.csv", index_col="epoch")
+        logs.setdefault(method_of(trial.name), []).append(log)
     series = {}
     for column, label in (columns or {"loss": "loss"}).items():
         of_column = {name: [log[column] for log in seeds if column in log] for name, seeds in logs.items()}

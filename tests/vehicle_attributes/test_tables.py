@@ -9,6 +9,7 @@ from common.experiments.config import to_json
 from common.report import plots
 from common.report.tables import published
 from tests.helpers import empty_pages
+from tests.helpers import table_cells as cells
 from vehicle_attributes import tables
 from vehicle_attributes.config import DATA, LOSSES, PRESETS
 from vehicle_attributes.open_set.measure import WAYS
@@ -29,10 +30,6 @@ def record(loss, seed, value, attribute="type"):
         "curve": {},
         attribute: {**numbers, "accuracy_of_classifier": classifier, "class_accuracies": {}},
     }
-
-
-def cells(table, row):
-    return [cell.strip() for cell in table.splitlines()[HEADER + row].split("|")[1:-1]]
 
 
 @pytest.mark.parametrize(

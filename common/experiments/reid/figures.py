@@ -13,7 +13,8 @@ from common.experiments import entry
 from common.experiments.reid.saliency import similarity_maps
 from common.experiments.reid.scores import protocol_of
 from common.report import plots
-from common.retrieval import Embeddings, load_embeddings, score, search, verification_rates
+from common.report.charts import method_of
+from common.retrieval import Embeddings, Scores, load_embeddings, score, search, verification_rates
 
 RANKS = range(1, 21)
 RETRIEVAL = (
@@ -34,7 +35,7 @@ def draw_retrieval(results: entry.Results, features: str, path: Path) -> None:
     rates = np.geomspace(1e-4, 0.5, 60)
     for trial in results.trials:
         query, gallery = load_embeddings(results.run / trial.name / features)
-        protocol, kind = protocol_of(query), trial.name.removesuffix(f"-seed{trial.seed}")
+        protocol, kind = protocol_of(query), method_of(trial.name)
         shares = score(query, gallery, protocol=protocol, ranks=RANKS).cmc
         cmc.setdefault(kind, []).append([100 * shares[rank] for rank in RANKS])
         pairs = verification_rates(query, gallery, protocol=protocol)
@@ -57,7 +58,7 @@ def draw_embeddings(results: entry.Results, features: str, path: Path, count: in
     chosen = np.zeros(0)
     points = {}
     for trial in results.trials:
-        kind = trial.name.removesuffix(f"-seed{trial.seed}")
+        kind = method_of(trial.name)
         if kind in points:
             continue
         query, gallery = load_embeddings(results.run / trial.name / features)
@@ -75,13 +76,13 @@ def draw_similarity(
     model: keras.Model,
     query: Embeddings,
     gallery: Embeddings,
+    scores: Scores,
     data: person_reid.ReIDData,
     image_size: tuple[int, int],
     path: Path,
     count: int = 8,
 ) -> None:
     """Draws `similarity_maps` of queries and their nearest images, over the images in gray."""
-    scores = score(query, gallery, protocol=protocol_of(query))
     order = np.argsort(scores.average_precision, kind="stable")
     chosen = scores.valid_queries[order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]]
     first = search(query.take(chosen), gallery, 1, protocol=protocol_of(query))

@@ -26,6 +26,7 @@ from common.experiments.reid.scores import protocol_of
 from common.report import page_parts, plots, tables
 from common.retrieval import (
     Embeddings,
+    Scores,
     load_embeddings,
     score,
     score_by_camera_pair,
@@ -64,12 +65,13 @@ def reid_report(
     """
     config, last = results.config, results.trials[-1].name
     query, gallery = load_embeddings(results.run / last / features)
-    draw_ranked_lists(query, gallery, results.data, results.run / RANKED_LISTS)
+    scores = score(query, gallery, protocol=protocol_of(query))
+    draw_ranked_lists(query, gallery, scores, results.data, results.run / RANKED_LISTS)
     plots.training_curves(results.run, results.trials, CURVES)
     draw_retrieval(results, features, results.run / "figures/retrieval.png")
     identities = draw_embeddings(results, features, results.run / "figures/embeddings.png")
     similarity = results.run / "figures/similarity.png"
-    draw_similarity(model, query, gallery, results.data, config.image_size, similarity)
+    draw_similarity(model, query, gallery, scores, results.data, config.image_size, similarity)
     best = ", the one with the best test mAP" if config.choose_epoch == "best_test" else ""
     sections = {results.heading: table}
     if differences:
@@ -129,10 +131,15 @@ def lists_to_browse(
 
 
 def draw_ranked_lists(
-    query: Embeddings, gallery: Embeddings, data: person_reid.ReIDData, file: Path, count: int = 3, depth: int = 5
+    query: Embeddings,
+    gallery: Embeddings,
+    scores: Scores,
+    data: person_reid.ReIDData,
+    file: Path,
+    count: int = 3,
+    depth: int = 5,
 ) -> None:
     """Draws queries of middle AP, and of the identities with the lowest one their worst, with the nearest images."""
-    scores = score(query, gallery, protocol=protocol_of(query))
     precision = pd.Series(scores.average_precision, index=scores.valid_queries).sort_values(kind="stable")
     middle = precision.index[(np.linspace(0.25, 0.75, count) * (len(precision) - 1)).round().astype(int)]
     lowest = precision.index[~pd.Series(query.identities[precision.index]).duplicated()][:count]

@@ -23,9 +23,10 @@ def similarity_maps(model: keras.Model, first: np.ndarray, second: np.ndarray) -
         (N, h, w) of the first images and of the second ones, h × w the size of the maps; each sums to the similarity of
         the pair over all places.
     """
-    products = model.predict(first, verbose=0) * model.predict(second, verbose=0)  # (N, D)
-    norms = [np.linalg.norm(model.predict(images, verbose=0), axis=1) for images in (first, second)]
-    terms = products / np.maximum(norms[0] * norms[1], 1e-12)[:, np.newaxis]  # sum to the cosine
+    embeddings = [model.predict(images, verbose=0) for images in (first, second)]  # (N, D) each
+    norms = [np.linalg.norm(each, axis=1) for each in embeddings]
+    # They sum to the cosine.
+    terms = embeddings[0] * embeddings[1] / np.maximum(norms[0] * norms[1], 1e-12)[:, np.newaxis]
     return _spread(model, first, terms), _spread(model, second, terms)
 
 

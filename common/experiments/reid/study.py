@@ -49,7 +49,7 @@ def difference(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str,
         ValueError: they have no seed in common, or other test identities.
     """
     by_seed = [{record["seed"]: record for record in records} for records in (first, second)]
-    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    seeds = _common_seeds(first, second)
     counts = {tuple(records[seed]["identity_queries"]) for records in by_seed for seed in seeds}
     if len(counts) != 1:
         raise ValueError(
@@ -60,6 +60,10 @@ def difference(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str,
     # A query counts once, as in mAP: an identity as often as it has queries.
     items = np.repeat(np.arange(len(queries)), queries)
     return paired_difference(values[0][:, items], values[1][:, items], items)
+
+
+def _common_seeds(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> list[int]:
+    return sorted({record["seed"] for record in first} & {record["seed"] for record in second})
 
 
 def difference_table(
@@ -80,7 +84,7 @@ def difference_table(
     for first, second in pairs:
         if records.get(first) and records.get(second):
             interval = difference(records[first], records[second])
-            seeds = {record["seed"] for record in records[first]} & {record["seed"] for record in records[second]}
+            seeds = _common_seeds(records[first], records[second])
             verdict = interval.verdict if len(seeds) > 1 else "undecided: one training"
             rows.append([f"{names[first]} against {names[second]}", interval.text(), len(seeds), verdict])
     return tables.table(DIFFERENCE_COLUMNS, rows) if rows else ""
@@ -105,7 +109,7 @@ def finding(
         expected: as of `pages.verdict`.
     """
     interval = difference(first, second)
-    trainings = len({record["seed"] for record in first} & {record["seed"] for record in second})
+    trainings = len(_common_seeds(first, second))
     means = [tables.mean_std([100 * record["mAP"] for record in records], 1) for records in (first, second)]
     measured = f"{interval.text()} points of mAP: {means[0]} against {means[1]} %"
     on = f"{data}, {trainings} training{'s' if trainings > 1 else ''} of each"

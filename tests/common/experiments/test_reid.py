@@ -82,7 +82,8 @@ def test_ranked_lists_leave_out_what_the_rules_leave_out(people, tmp_path, monke
     query = on_circle([0], [7], [1])
     gallery = on_circle([0, 10, 20], [7, 7, 8], [1, 2, 1])
     data = SimpleNamespace(query=people.iloc[:1], gallery=people.iloc[:3])
-    report.draw_ranked_lists(query, gallery, data, tmp_path / "lists.png", count=1, depth=2)
+    ranking = score(query, gallery, protocol=report.protocol_of(query))
+    report.draw_ranked_lists(query, gallery, ranking, data, tmp_path / "lists.png", count=1, depth=2)
     for heading in ("typical queries", "queries with the lowest AP"):
         (ranked,) = figure[heading]
         assert [image[0, 0, :2].tolist() for image in ranked.images] == [[7, 10], [7, 20], [8, 10]]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from common.experiments.reid import figures
-from common.retrieval import Embeddings, save_embeddings
+from common.retrieval import Embeddings, save_embeddings, score
 
 
 def on_circle(degrees, identities, cameras):
@@ -83,7 +83,8 @@ def test_similarity_is_bright_where_images_are_alike(tmp_path, monkeypatch):
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="global_pooled")(maps))
     shown = {}
     monkeypatch.setattr(figures.plots, "image_rows", lambda path, rows, titles: shown.update(rows, titles=titles))
-    figures.draw_similarity(model, QUERY, GALLERY, data, (64, 64), None)
+    scores = score(QUERY, GALLERY, protocol=figures.protocol_of(QUERY))
+    figures.draw_similarity(model, QUERY, GALLERY, scores, data, (64, 64), None)
     titles = [f"✗ {np.cos(np.radians(8)):.3f}", f"✓ {np.cos(np.radians(10)):.3f}"]
     assert shown.pop("titles") == titles
     for name, expected in {"query": ("right", "left"), "nearest": ("right", "left")}.items():

@@ -99,7 +99,7 @@ def test_curves_are_those_of_the_logs(tmp_path):
         pd.DataFrame(log).to_csv(tmp_path / name / "log.csv", index=False)
         pd.DataFrame({"loss": [0.0, 1.0, 2.0]}).to_csv(tmp_path / name / "frozen/log.csv", index=False)
     (part,) = training_charts(tmp_path, ["a-seed0", "a-seed1", "b-seed0", "not there"])
-    assert part.figures == ("figures/loss.png", "figures/learning_curves.png")
+    assert part.figures == ("figures/loss.png",)
     assert [(chart.title, chart.log_y) for chart in part.charts] == [
         ("loss", True),
         ("test mAP (%)", False),

@@ -81,6 +81,7 @@ def test_a_page_needs_no_framework():
 def test_environment_is_that_of_the_last_start(tmp_path):
     assert html.environment(tmp_path) == {}
     starts = [{"commit": "a"}, {"commit": "c"}, {"host": "h", "commit": "b", "devices": ["CPU:0"], "code": {"x": "y"}}]
+    starts = [start | {"epochs": {}} for start in starts]
     (tmp_path / "environment.json").write_text(json.dumps(starts))
     assert html.environment(tmp_path) == {"commit": "b", "devices": ["CPU:0"]}
     for damaged in (json.dumps(starts)[:20], "[]", "{}", "[1]"):
