@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.manifold import TSNE
 from sklearn.metrics import (
     adjusted_rand_score,
     confusion_matrix,
@@ -217,8 +216,8 @@ def draw_clustering(results: entry.Results) -> tuple[dict[str, str], list[Slider
         rows[name] = restore(config, trial, images.shape[1:], run / trial.name).apply(images[:12])[1]
     if config.pixel_range == "-1..1":
         rows = {name: (row + 1) / 2 for name, row in rows.items()}
-    tsne = {name: TSNE(random_state=0).fit_transform(vectors) for name, vectors in tqdm(panels.items(), "t-SNE")}
-    common_plots.embeddings(run / "figures/tsne.png", tsne, labels[chosen])
+    planes = {name: common_plots.in_plane(vectors, cosine=False) for name, vectors in tqdm(panels.items(), "t-SNE")}
+    common_plots.embeddings(run / "figures/tsne.png", planes, labels[chosen])
     common_plots.confusion(run / "figures/confusion.png", confusions, "cluster, matched to digit", "digit")
     common_plots.image_rows(run / "figures/reconstructions.png", rows)
     captions = {

@@ -136,7 +136,7 @@ def findings(results: dict[str, Any]) -> list[Finding]:
         ("with escape blocks, which are not the publication's, better than WebP", "equal_rate_escape", "WebP"),
         ("and better than AVIF", "equal_rate_escape", "AVIF"),
     )
-    command = f"`make eval-{__package__} RUN=runs/{__package__}/shipped`"
+    command = pages.command(__package__, "shipped")
     record = results["shipped"]["trials"][0] if "shipped" in results else {}
     rows = []
     for claim, own, other in claims:

@@ -39,25 +39,24 @@ def evaluate_trial(
 ) -> dict[str, Any]:
     """The numbers of one trained network; cached in its folder.
 
-    Its folder also gets `correct.npz`, which test images are right, and unless classes are held out `neighbors.npz`:
-    for each attribute the rows of the training table that are nearest to each test image, and their distances;
-    and the embeddings of some test images, for a map.
+    Its folder also gets `correct.npz`, which test images are right, and `neighbors.npz`: for each attribute the rows of
+    the training table that are nearest to each test image, and their distances; and unless classes are held out the
+    embeddings of some test images, for a map.
     """
 
     def make() -> dict[str, Any]:
         trained = recognizer.load(folder)
         if config.held_out:
-            record, correct = open_set_record(config, trial, trained, data)
+            record, correct, neighbors = open_set_record(config, trial, trained, data)
         else:
             record, correct, neighbors = gallery_record(config, trial, trained, data)
-            _save(folder / NEIGHBORS, neighbors)
         _save(folder / CORRECT, correct)
+        _save(folder / NEIGHBORS, neighbors)
         progress = {} if trial.loss == UNTRAINED else learning_record(folder, TEST_ACCURACY)
         return asdict(trial) | record | progress
 
     inputs = [folder / recognizer.NETWORK, folder / recognizer.CLASSES]
-    written = [folder / CORRECT, *([] if config.held_out else [folder / NEIGHBORS])]
-    return cached_json(folder / METRICS, inputs, __name__, make, written)
+    return cached_json(folder / METRICS, inputs, __name__, make, [folder / CORRECT, folder / NEIGHBORS])
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -111,6 +110,7 @@ def report(results: entry.Results) -> tables.Report:
         sections = open_set_sections(results.heading, config, records, compared)
         draw_growth(results.run / "figures/growth.png", config, converged(config, records, compared)[0])
         captions["figures/growth.png"] = GROWTH
+        lists.append(lists_to_browse(config.attributes[0], results))
     else:
         sections = {results.heading: run_table(config, records)}
         if compared:
@@ -181,10 +181,14 @@ def draw_attribute(attribute: str, results: entry.Results) -> dict[str, str]:
 def lists_to_browse(attribute: str, results: entry.Results) -> RankedLists:
     """The nearest exemplars of test images by the most accurate training; those with a wrong nearest one come first."""
     train, test, thumbnails = results.data.train, results.data.test, Thumbnails()
-    best, _ = max(zip(results.trials, results.records), key=lambda pair: pair[1][attribute]["accuracy"])
-    with np.load(results.run / best.name / NEIGHBORS) as file:
-        nearest, distances = file[attribute], file[f"{attribute}_distances"]
     labels, true = train[attribute].to_numpy(), test[attribute].to_numpy()
+    rankings = {}
+    for trial in results.trials:
+        with np.load(results.run / trial.name / NEIGHBORS) as file:
+            if attribute in file:
+                rankings[trial.name] = file[attribute], file[f"{attribute}_distances"]
+    best = max(rankings, key=lambda name: np.mean(labels[rankings[name][0][:, 0]] == true))
+    nearest, distances = rankings[best]
     matches = labels[nearest] == true[:, np.newaxis]
     failures, spread = failures_and_spread(matches @ 0.5 ** np.arange(matches.shape[1]))
 
@@ -199,7 +203,7 @@ def lists_to_browse(attribute: str, results: entry.Results) -> RankedLists:
         near = [picture(train, *of) for of in zip(nearest[i], (f"{d:.3f}" for d in distances[i]), matches[i])]
         lists[i] = RankedList(title, picture(test, i, "", True), near)
     caption = f"The nearest exemplars by cosine distance: ✓ of the same {attribute}, ✗ of another one."
-    heading = f"Nearest exemplars by {attribute}, {best.name}"
+    heading = f"Nearest exemplars by {attribute}, {best}"
     return RankedLists(heading, caption, lists, failures, spread, [f"figures/nearest_{attribute}.png"])
 
 

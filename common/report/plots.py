@@ -256,13 +256,14 @@ def ranked_lists(path: Path, columns: Mapping[str, Sequence[RankedList]]) -> Non
     save(figure, path, _PHOTOGRAPHS)
 
 
-def in_plane(vectors: np.ndarray) -> np.ndarray:
-    """t-SNE of vectors (N, D) by the cosine of their angles: (N, 2)."""
+def in_plane(vectors: np.ndarray, cosine: bool = True) -> np.ndarray:
+    """t-SNE of vectors (N, D) by the cosine of their angles, or else by their distances: (N, 2)."""
     from sklearn.manifold import TSNE  # takes a second to load
 
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    if cosine:
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     with threadpool_limits(1):  # several threads wait for each other a hundred times as long where cores are busy
-        return TSNE(perplexity=min(30, (len(unit) - 1) / 3), random_state=0).fit_transform(unit)
+        return TSNE(perplexity=min(30, (len(vectors) - 1) / 3), random_state=0).fit_transform(vectors)
 
 
 def embeddings(path: Path, maps: Mapping[str, np.ndarray], labels: np.ndarray, columns: int = 3) -> None:

@@ -42,7 +42,7 @@ def verdict_table() -> str:
         first = module.findings(tables.published(module.HERE))[0]
         measured = first.measured if first.measured == "–" else f"{first.measured} ({first.on})"
         link = f"[{project}]({project}/README.md)"
-        rows.append([link, title.partition(":")[0], first.claim, first.verdict, measured, f"`make train-{project}`"])
+        rows.append([link, title.partition(":")[0], first.claim, first.verdict, measured, first.command])
     return tables.table(COLUMNS, rows)
 
 

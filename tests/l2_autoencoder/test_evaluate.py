@@ -2,7 +2,6 @@ import json
 import shutil
 import statistics
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -63,7 +62,7 @@ def figures(monkeypatch):
     figures = {}
     for module in (plots, common_plots):
         monkeypatch.setattr(module, "save", lambda figure, path, *_: figures.update({path.name: figure}))
-    monkeypatch.setattr(evaluation, "TSNE", lambda random_state: SimpleNamespace(fit_transform=lambda vectors: vectors))
+    monkeypatch.setattr(evaluation.common_plots, "in_plane", lambda vectors, cosine: vectors)
     return figures
 
 

@@ -14,6 +14,7 @@ from tests.vehicle_attributes.gallery.small_gallery import angles
 from tests.vehicle_attributes.test_data import TYPES
 from vehicle_attributes import recognizer
 from vehicle_attributes.config import PRESETS, Trial, trials
+from vehicle_attributes.data import read
 from vehicle_attributes.evaluate import evaluate
 from vehicle_attributes.gallery.search import nearest
 from vehicle_attributes.gallery.validation import unit
@@ -125,6 +126,13 @@ def test_experiment_from_end_to_end(tmp_path):
     for record, way in ((records[1], "balanced"), (records[2], "retrained")):
         numbers = record[way]["5"]
         assert record["curve"] == {"1": pytest.approx((2 * numbers["old"] + numbers["new"]) / 3, abs=1e-4)}
+    # The page shows the lists of the only draw: their first exemplars are as often right as the record says.
+    assert "Nearest exemplars by type, " in (run / "report.html").read_text()
+    data, numbers = read(config), records[1]["balanced"]["5"]
+    with np.load(run / "triplet-seed0/neighbors.npz") as file:
+        right = data.train["type"].to_numpy()[file["type"][:, 0]] == data.test["type"]
+        assert np.mean(right) == pytest.approx((2 * numbers["old"] + numbers["new"]) / 3)
+        assert file["type_distances"].shape == (120, 5) and (np.diff(file["type_distances"]) >= 0).all()
     # The control is what trainings begin with.
     saved, trained = (recognizer.load(run / trial.name).network for trial in list(trials(config))[:2])
     initial = network(config, Trial("triplet", 0), {"type": 4}).inference_model

@@ -20,6 +20,7 @@ from ..gallery.search import nearest
 from ..gallery.thresholds import distances_within, threshold
 from ..gallery.validation import unit
 from ..gallery.voting import VOTERS, class_means, prior_corrected_vote
+from ..recognition import nearest_exemplars
 from ..recognizer import Recognizer
 from .split import balanced_rows, gallery_rows, held_out_classes
 
@@ -39,13 +40,15 @@ RETRAINED = "retrained"
 
 def open_set_record(
     config: Config, trial: Trial, recognizer: Recognizer, data: LabeledImages
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The numbers of one training, and the share of draws in which each test image is right.
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The numbers of one training, the share of draws in which each test image is right, and its nearest exemplars.
 
     Returns:
         The record: for each way, and for each number of exemplars, the accuracies on test images of old and of new
         classes, and the mean over all classes, which are means over `config.draws` choices of exemplars.
-        And `WAY_NUMBER` -> (Q,) float64 of the test images, in [0, 1].
+        `WAY_NUMBER` -> (Q,) float64 of the test images, in [0, 1].
+        And rows of the training table (Q, k) of the nearest exemplars with their distances, in the first draw of as
+        many of each class as were added at most; empty for a classifier that was trained anew.
 
     Raises:
         ValueError: the test images are all of old classes, or all of new ones.
@@ -64,7 +67,7 @@ def open_set_record(
         "old_images": int(np.sum(~new)),
         "new_images": int(np.sum(new)),
     }
-    outputs = recognizer.embed(data.test["path"], boxes_of(data.test))
+    outputs, neighbors = recognizer.embed(data.test["path"], boxes_of(data.test)), {}
     if trial.retrained_with:
         predicted = np.array(recognizer.classes[name])[np.argmax(outputs[f"{name}_logits"], axis=1)]
         shares = {(RETRAINED, trial.retrained_with): (predicted == true).astype(float)}
@@ -73,9 +76,12 @@ def open_set_record(
         queries = unit(outputs["embedding"])
         with threadpool_limits(1, "blas"):  # the fits are small: threads would wait for each other ten times as long
             shares, record["unknown"] = _over_draws(config, trial.seed, queries, exemplars, labels, true, new)
+        rows = balanced_rows(trial.seed, labels, max(config.added), draw=0)
+        indices, distances = nearest_exemplars(queries, exemplars[rows])
+        neighbors = {name: rows[indices], f"{name}_distances": distances}
     for (way, added), share in shares.items():
         record.setdefault(way, {})[str(added)] = _accuracies(true, share, new)
-    return record, {f"{way}_{added}": share for (way, added), share in shares.items()}
+    return record, {f"{way}_{added}": share for (way, added), share in shares.items()}, neighbors
 
 
 def _over_draws(

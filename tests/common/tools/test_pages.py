@@ -19,8 +19,8 @@ def test_the_first_page_has_a_row_for_each_project(monkeypatch):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in pages.verdict_table().splitlines()[2:]]
     assert [row[0] for row in rows] == [f"[{project}]({project}/README.md)" for project in pages.PICTURES]
     assert rows[0][1] == "Adaptive L2 Regularization in Person Re-Identification" and rows[1][1] == "FlipReID"
-    assert rows[0][2:] == ["it is better", "holds", "+1.0 (a set)", "`make train-adaptive_l2`"]
-    assert rows[1][2:] == ["it is better", "not run", "–", "`make train-flipreid`"]
+    assert rows[0][2:] == ["it is better", "holds", "+1.0 (a set)", "`make it`"]
+    assert rows[1][2:] == ["it is better", "not run", "–", "`make it`"]
 
 
 def test_all_pages_are_renewed(monkeypatch, tmp_path):
