@@ -4,7 +4,7 @@ PYTHON ?= python3
 PRESET ?= demo
 ARGS ?=
 RUN ?=
-# More packages, as requirements-EXTRA.txt lists them: faiss, gpu, heif, milvus, onnx, torch, weights.
+# More packages, as requirements-EXTRA.txt lists them: codecs, faiss, gpu, milvus, onnx, torch, weights.
 EXTRAS ?=
 # Folder of all data sets, each in one of its own.
 DATA ?= data

@@ -27,12 +27,12 @@ from .evaluation.compare import (
     by_quality,
     compare,
     curves_of,
+    decoded_images,
     draw,
     measured,
     optimized_at_rate,
     points_of,
     sessions_for,
-    squared_errors,
 )
 from .evaluation.rate_distortion import Point
 from .networks.codec_file import CODEC, load
@@ -81,10 +81,10 @@ def codec_record(config: Config, trial: Trial, data: Photographs, folder: Path) 
     record: dict[str, Any] = asdict(trial) | {"networks": {}}
     for number, length in enumerate(codec.code_lengths):
         maps = [np.full(session.versions.samples.shape, number, np.uint8) for session in in_context]
-        errors = squared_errors(in_context, maps)  # how codes are written does not change the image
+        decoded = decoded_images(in_context, maps)  # how codes are written does not change the image
         modes = (("publication", as_published), ("context", in_context))
         record["networks"][str(length)] = {
-            mode: asdict(measured(sessions, maps, errors=errors)) for mode, sessions in modes
+            mode: asdict(measured(sessions, maps, decoded=decoded)) for mode, sessions in modes
         }
     record["by_quality"] = asdict(by_quality(as_published, BASELINE_BPP))
     return record | points_of(in_context, TARGET_BPP)

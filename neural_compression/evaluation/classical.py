@@ -1,7 +1,7 @@
-"""The codecs that a learned one is judged against: JPEG, WebP, JPEG 2000, AVIF and HEVC intra, as their files.
+"""The codecs that a learned one is judged against: JPEG, JPEG XL, JPEG 2000, WebP, AVIF and HEVC intra, as their files.
 
-All come from Pillow but HEVC intra, the successor of BPG: its wheel bundles x265 (GPL-2), so it is
-in requirements-heif.txt, apart from the others.
+All come with Pillow but JPEG XL and HEVC intra, the successor of BPG, whose wheel bundles x265 (GPL-2): they are in
+requirements-codecs.txt, apart from the others.
 """
 
 import bisect
@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from common.experiments.identity import cached_json
 
 from ..paper_results import TARGET_BPP
-from .rate_distortion import Point, interpolated, point, squared_error
+from .rate_distortion import Point, interpolated, point
 
 _RATES = (0.03, 0.06, 0.12, TARGET_BPP, 0.18, 0.25, 0.4, 0.65, 1.0)  # bits per pixel, of the points of `curves`
 
@@ -74,9 +75,15 @@ def installed() -> tuple[dict[str, Codec], list[str]]:
             names = " and ".join(make().name for make in makers)
             missing.append(f"{names} left out: this Pillow was built without {feature}; install its wheel from PyPI.")
     try:
+        import pillow_jxl  # noqa: F401, teaches Pillow the format
+    except ImportError:
+        missing.append("JPEG XL left out: pillow-jxl-plugin is not installed; install requirements-codecs.txt.")
+    else:
+        codecs.append(_jpeg_xl())
+    try:
         import pillow_heif
     except ImportError:
-        missing.append("HEVC intra left out: pillow-heif is not installed; install requirements-heif.txt.")
+        missing.append("HEVC intra left out: pillow-heif is not installed; install requirements-codecs.txt.")
     else:
         codecs += _hevc(pillow_heif)
     return {codec.name: codec for codec in codecs}, missing
@@ -119,13 +126,17 @@ def at_rate(codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float) -
     return _bracket(codec, images, bits_per_pixel, functools.cache(lambda setting: _encoded(codec, images, setting)))
 
 
-def points_at(codec: Codec, images: Sequence[np.ndarray], rates: Sequence[float]) -> list[Point]:
-    """The points of a codec's curve at exactly those of the rates, in bits per pixel, that it reaches."""
+def points_at(
+    codecs: Mapping[str, Codec], images: Sequence[np.ndarray], rates: Sequence[float]
+) -> dict[str, list[Point]]:
+    """Codec -> the points of its curve at exactly those of the rates, in bits per pixel, that it reaches."""
     _check(images)
-    files, points = functools.cache(lambda setting: _encoded(codec, images, setting)), []
-    for rate in rates:
+    # Codecs that differ in what counts of a file share the files.
+    files = {c.encode: functools.cache(functools.partial(_encoded, c, images)) for c in codecs.values()}
+    points: dict[str, list[Point]] = {name: [] for name in codecs}
+    for (name, codec), rate in itertools.product(codecs.items(), rates):
         with contextlib.suppress(ValueError):
-            points.append(_bracket(codec, images, rate, files).interpolated)
+            points[name].append(_bracket(codec, images, rate, files[codec.encode]).interpolated)
     return points
 
 
@@ -136,18 +147,20 @@ def curves(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[dict[st
         codecs, missing = installed()
         for sentence in missing:
             print(sentence)
-        points = {name: points_at(codec, images, _RATES) for name, codec in codecs.items()}
+        points = points_at(codecs, images, _RATES)
         return {"codecs": {name: [asdict(p) for p in line] for name, line in points.items()}}
 
     return cached_json(folder / f"classical-{_digest(images)}.json", [], __name__, make)["codecs"]
 
 
-def psnrs_at(codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float) -> list[float | None]:
-    """The PSNR in dB of each image where its own file has a rate, between two settings; None where it has not."""
-    psnrs: list[float | None] = []
-    for image in tqdm(images, f"{codec.name}, equal rates", unit="image", delay=2, leave=False):
-        points = points_at(codec, [image], [bits_per_pixel])
-        psnrs.append(round(points[0].dataset_psnr, 3) if points else None)
+def psnrs_at(
+    codecs: Mapping[str, Codec], images: Sequence[np.ndarray], bits_per_pixel: float
+) -> dict[str, list[float | None]]:
+    """Codec -> the PSNR in dB of each image where its own file has a rate, between two settings; None if it has not."""
+    psnrs: dict[str, list[float | None]] = {name: [] for name in codecs}
+    for image in tqdm(images, "equal rates", unit="image", delay=2, leave=False):
+        for name, points in points_at(codecs, [image], [bits_per_pixel]).items():
+            psnrs[name].append(round(points[0].dataset_psnr, 3) if points else None)
     return psnrs
 
 
@@ -155,7 +168,7 @@ def equal_rates(images: Sequence[np.ndarray], folder: Path) -> dict[str, list[fl
     """Codec -> its `psnrs_at` the rate of Table 4.3; cached in `folder` for these images."""
 
     def make() -> dict[str, Any]:
-        return {"codecs": {name: psnrs_at(codec, images, TARGET_BPP) for name, codec in installed()[0].items()}}
+        return {"codecs": psnrs_at(installed()[0], images, TARGET_BPP)}
 
     return cached_json(folder / f"equal-rates-{_digest(images)}.json", [], __name__, make)["codecs"]
 
@@ -206,8 +219,8 @@ def _measured(codec: Codec, images: Sequence[np.ndarray], setting: int, files: S
     return point(
         setting,
         [len(file) - codec.container(file) for file in files],
-        [image.shape[0] * image.shape[1] for image in images],
-        [squared_error(image, codec.decode(file)) for image, file in zip(images, files)],
+        images,
+        [codec.decode(file) for file in files],
     )
 
 
@@ -238,6 +251,10 @@ def _jpeg_2000() -> Codec:
     """Its setting is the compression ratio: 24 bits per pixel by the rate."""
     fixed = {"quality_mode": "rates", "irreversible": True, "mct": True}
     return _pillow("JPEG 2000", "JPEG2000", range(2000, 0, -1), lambda ratio: {"quality_layers": [ratio], **fixed})
+
+
+def _jpeg_xl() -> Codec:
+    return _pillow("JPEG XL", "JXL", range(100), lambda q: {"quality": q, "effort": 9})  # 100 is lossless
 
 
 def _avif() -> Codec:

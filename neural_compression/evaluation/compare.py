@@ -39,16 +39,16 @@ def sessions_for(codec: TrainedCodec, images: Sequence[np.ndarray]) -> list[Enco
     return [EncodeSession(codec, image, "context") for image in tqdm(images, "encode", delay=2, leave=False)]
 
 
-def squared_errors(sessions: Sequence[EncodeSession], networks: Sequence[np.ndarray]) -> list[int]:
-    """Of each image, when it is decoded; arguments as for `measured`."""
-    return [squared_error(s.image, s.decoded(n)) for s, n in zip(sessions, networks)]
+def decoded_images(sessions: Sequence[EncodeSession], networks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the files of `measured` give back, (H, W, 3) uint8 each."""
+    return [session.decoded(own) for session, own in zip(sessions, networks)]
 
 
 def measured(
     sessions: Sequence[EncodeSession],
     networks: Sequence[np.ndarray],
     setting: float | None = None,
-    errors: Sequence[int] | None = None,
+    decoded: Sequence[np.ndarray] | None = None,
 ) -> Point:
     """Rate of the real files and distortion of the decoded images, over a set of images.
 
@@ -56,11 +56,11 @@ def measured(
         sessions: one for each image.
         networks: (R, C) uint8 of each.
         setting: what the choice was made with.
-        errors: `squared_errors`, if they are known.
+        decoded: `decoded_images`, if they are known.
     """
     sizes = [len(s.file(n)) for s, n in zip(sessions, networks)]
-    errors = squared_errors(sessions, networks) if errors is None else errors
-    return point(setting, sizes, [s.image[..., 0].size for s in sessions], errors)
+    decoded = decoded_images(sessions, networks) if decoded is None else decoded
+    return point(setting, sizes, [s.image for s in sessions], decoded)
 
 
 def chosen(sessions: Sequence[EncodeSession], quality: float, selection: Selection = "lagrangian") -> list[np.ndarray]:

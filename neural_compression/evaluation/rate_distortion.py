@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from .ms_ssim import ms_ssim
+
 Metric = Literal["dataset_psnr", "mean_psnr"]
 
 # Fewer shared values than this share of the shorter curve's range say more about where the curves end than about them.
@@ -25,12 +27,14 @@ class Point:
         bits_per_pixel: bits of all files by pixels of all images.
         dataset_psnr: dB, of one MSE over all samples of all images, Eq. (2).
         mean_psnr: dB, mean of the images' own PSNRs.
+        ms_ssim: mean of the images' own MS-SSIM; None if one is too small for it, or none was computed.
     """
 
     setting: float | None
     bits_per_pixel: float
     dataset_psnr: float
     mean_psnr: float
+    ms_ssim: float | None = None
 
 
 def squared_error(image: np.ndarray, decoded: np.ndarray) -> int:
@@ -70,36 +74,38 @@ def _psnr(squared_error: np.ndarray, samples: np.ndarray) -> np.ndarray:
 
 
 def point(
-    setting: float | None, file_sizes: Sequence[int], pixels: Sequence[int], squared_errors: Sequence[int]
+    setting: float | None, file_sizes: Sequence[int], images: Sequence[np.ndarray], decoded: Sequence[np.ndarray]
 ) -> Point:
     """The point of RGB images coded at one setting.
 
     Args:
         setting: the codec's own number.
         file_sizes: of each image the bytes of its file.
-        pixels: of each image H·W.
-        squared_errors: of each image `squared_error`.
+        images: (H, W, 3) uint8, sizes may differ.
+        decoded: what the files give back, likewise.
 
     Raises:
-        ValueError: there are no images, or the three are not equally many.
+        ValueError: there are no images, the three are not equally many, or an image and its decoded one do not fit.
     """
-    counts = len(file_sizes), len(pixels), len(squared_errors)
+    counts = len(file_sizes), len(images), len(decoded)
     if len(set(counts)) > 1 or not counts[0]:
         raise ValueError(
-            f"Expected a file size, a number of pixels and a squared error for each of at least one image, "
-            f"got {counts[0]}, {counts[1]} and {counts[2]} of them."
+            f"Expected a file size and a decoded image for each of at least one image, got {counts[0]} sizes, "
+            f"{counts[1]} images and {counts[2]} decoded ones."
         )
-    samples = [3 * count for count in pixels]
+    errors, samples = [squared_error(*pair) for pair in zip(images, decoded)], [image.size for image in images]
+    similarities = [ms_ssim(*pair) for pair in zip(images, decoded)]
     return Point(
         setting,
-        8 * sum(file_sizes) / sum(pixels),
-        dataset_psnr(squared_errors, samples),
-        mean_psnr(squared_errors, samples),
+        8 * sum(file_sizes) / (sum(samples) // 3),
+        dataset_psnr(errors, samples),
+        mean_psnr(errors, samples),
+        None if None in similarities else float(np.mean(similarities)),
     )
 
 
 def interpolated(points: Sequence[Point], bits_per_pixel: float) -> Point:
-    """The curve at a rate: both PSNRs linear in the logarithm of the rate, between the two neighbors.
+    """The curve at a rate: all measures linear in the logarithm of the rate, between the two neighbors.
 
     Args:
         points: in any order.
@@ -120,11 +126,9 @@ def interpolated(points: Sequence[Point], bits_per_pixel: float) -> Point:
     if left.bits_per_pixel == right.bits_per_pixel:
         return left
     share = np.log(bits_per_pixel / left.bits_per_pixel) / np.log(right.bits_per_pixel / left.bits_per_pixel)
-    values = [
-        float((1 - share) * getattr(left, name) + share * getattr(right, name))
-        for name in ("dataset_psnr", "mean_psnr")
-    ]
-    return Point(None, bits_per_pixel, *values)
+    values = [(getattr(left, name), getattr(right, name)) for name in ("dataset_psnr", "mean_psnr", "ms_ssim")]
+    at_rate = [None if None in (low, high) else float((1 - share) * low + share * high) for low, high in values]
+    return Point(None, bits_per_pixel, *at_rate)
 
 
 def bd_rate(reference: Sequence[Point], test: Sequence[Point], metric: Metric = "dataset_psnr") -> float:

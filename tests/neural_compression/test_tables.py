@@ -51,7 +51,8 @@ def test_comparison_is_sorted_and_has_the_rate_difference():
 
 def point(start):
     """Numbers that are all different."""
-    return {"setting": None, "bits_per_pixel": start / 100, "dataset_psnr": start, "mean_psnr": start + 0.5}
+    values = {"bits_per_pixel": start / 100, "dataset_psnr": start, "mean_psnr": start + 0.5, "ms_ssim": start / 1000}
+    return {"setting": None, **values}
 
 
 def record(lengths, start, **more):
@@ -84,8 +85,10 @@ def test_table_of_a_run_has_the_mean_of_its_codecs():
         ["one λ, encoder optimized per block", "context"],
     ]
     middles = [20.5, 25.5, 30.5, 35.5, 70.5, 80.5]
-    expected = [[f"{m:.2f} ± 0.71", f"{m + 0.5:.2f} ± 0.71", f"{m / 100:.3f} ± 0.007"] for m in middles]
-    expected += [[f"{m:.2f} ± 0.00", f"{m + 0.5:.2f} ± 0.00", f"{m / 100:.3f} ± 0.000"] for m in (80, 90)]
+    expected = [
+        [f"{m:.2f} ± {d:.2f}", f"{m + 0.5:.2f} ± {d:.2f}", f"{m / 1000:.4f} ± {d / 1000:.4f}", f"{m / 100:.3f} ± {e}"]
+        for m, d, e in [*((m, 0.5**0.5, "0.007") for m in middles), *((m, 0, "0.000") for m in (80, 90))]
+    ]
     assert [row[2:] for row in rows] == expected
 
 

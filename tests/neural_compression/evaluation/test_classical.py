@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image, features
 from sklearn.datasets import load_sample_image
 
-from neural_compression.evaluation.classical import Codec, at_rate, curve_of, heif_container, installed
+from neural_compression.evaluation.classical import Codec, at_rate, curve_of, heif_container, installed, points_at
 
 CODECS, _ = installed()
 
@@ -139,6 +140,22 @@ def test_other_codecs_are_their_recipes(images, tmp_path, name, settings, settin
     assert CODECS[name].encode(image, setting) == path.read_bytes()
 
 
+def test_codecs_with_the_same_files_write_each_once(images):
+    """Half of a file of s bytes counts for the second: 8 s and 4 s bits for 64 pixels, so 2 bits are at 16 and 32."""
+    codec, calls = counting()
+    other = replace(codec, name="half", container=lambda file: len(file) // 2)
+    points = points_at({"whole": codec, "half": other}, [np.full((8, 8, 3), 100, "uint8")], (0.01, 2.0))
+    assert {name: [p.bits_per_pixel for p in line] for name, line in points.items()} == {"whole": [2.0], "half": [2.0]}
+    assert {16, 32} < set(calls) and len(calls) == len(set(calls))
+
+
+@pytest.mark.skipif("JPEG XL" not in CODECS, reason="pillow-jxl-plugin is not installed")
+def test_jpeg_xl_is_its_recipe(images, tmp_path):
+    image, path = images[0][:64, :64], tmp_path / "a.jxl"
+    Image.fromarray(image).save(path, quality=30, effort=9)
+    assert CODECS["JPEG XL"].encode(image, 30) == path.read_bytes() and CODECS["JPEG XL"].settings == range(100)
+
+
 @pytest.mark.skipif("HEVC intra" not in CODECS, reason="pillow-heif is not installed")
 def test_hevc_is_its_recipe(images, tmp_path):
     import pillow_heif
@@ -168,13 +185,15 @@ def test_container_is_all_that_two_variants_differ_by(images):
 
 def test_missing_codecs_are_left_out_with_a_sentence(monkeypatch):
     monkeypatch.setattr(features, "check", lambda feature: feature not in ("avif", "jpg_2000"))
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for module in ("pillow_jxl", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, module, None)
     codecs, missing = installed()
     assert list(codecs) == ["JPEG", "WebP"]
     assert missing == [
         "JPEG 2000 left out: this Pillow was built without jpg_2000; install its wheel from PyPI.",
         "AVIF and AVIF 4:4:4, tuned left out: this Pillow was built without avif; install its wheel from PyPI.",
-        "HEVC intra left out: pillow-heif is not installed; install requirements-heif.txt.",
+        "JPEG XL left out: pillow-jxl-plugin is not installed; install requirements-codecs.txt.",
+        "HEVC intra left out: pillow-heif is not installed; install requirements-codecs.txt.",
     ]
 
 

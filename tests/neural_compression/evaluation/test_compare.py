@@ -89,17 +89,17 @@ def test_a_slider_shows_the_middle_of_a_large_photograph():
     np.testing.assert_array_equal(slider.versions["original"], image[144:656, 244:756])
 
 
-def test_known_errors_are_not_measured_again():
-    """10 bytes for 20 pixels, and an error of one in each sample; an image is not decoded for that."""
+def test_images_that_are_known_are_not_decoded_again():
+    """10 bytes for 20 pixels, and an error of one in each sample; the session has no way to decode."""
     session = SimpleNamespace(file=lambda networks: bytes(10), image=np.zeros((4, 5, 3), "uint8"))
-    point = compare.measured([session], [np.zeros((1, 1), "uint8")], 3.0, [60])
+    point = compare.measured([session], [np.zeros((1, 1), "uint8")], 3.0, [np.ones((4, 5, 3), "uint8")])
     assert point == Point(3.0, 4.0, pytest.approx(20 * np.log10(255)), pytest.approx(20 * np.log10(255)))
 
 
 def test_classical_codecs_have_points_at_the_rates_that_they_reach(tmp_path):
     image = picture(96, 128, 3)
-    points = classical.points_at(JPEG, [image], (0.01, 1.0, 1.5))
-    assert points == [classical.at_rate(JPEG, [image], rate).interpolated for rate in (1.0, 1.5)]
+    points = classical.points_at({"JPEG": JPEG}, [image], (0.01, 1.0, 1.5))
+    assert points["JPEG"] == [classical.at_rate(JPEG, [image], rate).interpolated for rate in (1.0, 1.5)]
     curves = classical.curves([image], tmp_path)
     (cached,) = tmp_path.iterdir()
     written = cached.stat().st_mtime_ns
@@ -111,10 +111,10 @@ def test_classical_codecs_have_points_at_the_rates_that_they_reach(tmp_path):
 def test_equal_rates_are_those_of_each_image_alone(tmp_path):
     """No file of one image is as small as a hundredth of a bit per pixel, and none is written for another image."""
     images = [picture(96, 128, 3), picture(64, 64, 4)]
-    psnrs = classical.psnrs_at(JPEG, images, 1.5)
+    psnrs = classical.psnrs_at({"JPEG": JPEG}, images, 1.5)["JPEG"]
     expected = [classical.at_rate(JPEG, [image], 1.5).interpolated.dataset_psnr for image in images]
     assert psnrs == [round(value, 3) for value in expected] and psnrs[0] != psnrs[1]
-    assert classical.psnrs_at(JPEG, images, 0.01) == [None, None]
+    assert classical.psnrs_at({"JPEG": JPEG}, images, 0.01) == {"JPEG": [None, None]}
 
 
 def test_equal_rates_of_ours_are_at_most_the_rate(monkeypatch):

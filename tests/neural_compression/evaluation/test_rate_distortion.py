@@ -7,6 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from neural_compression.evaluation import plots
+from neural_compression.evaluation.ms_ssim import ms_ssim
 from neural_compression.evaluation.rate_distortion import (
     Point,
     bd_rate,
@@ -16,6 +17,7 @@ from neural_compression.evaluation.rate_distortion import (
     point,
     squared_error,
 )
+from tests.neural_compression.small_codec import picture
 
 
 def curve(rates, qualities):
@@ -43,18 +45,34 @@ def test_two_psnrs_by_hand():
 
 
 def test_rate_is_that_of_all_files():
-    """110 bytes for 120 pixels: 7.33 bits each; the mean of the images' own rates, 4 and 8, would be 6."""
-    measured = point(7, [10, 100], [20, 100], [60, 3000])
+    """110 bytes for 120 pixels: 7.33 bits each; the mean of the images' own rates, 4 and 8, would be 6.
+
+    Squared errors are 1 and 9 for each sample, of 60 and 300.
+    """
+    images = [np.zeros((4, 5, 3), "uint8"), np.zeros((10, 10, 3), "uint8")]
+    measured = point(7, [10, 100], images, [images[0] + np.uint8(1), images[1] + np.uint8(3)])
     assert measured.bits_per_pixel == 8 * 110 / 120
     assert measured.setting == 7
-    assert measured.dataset_psnr == pytest.approx(20 * np.log10(255) - 10 * np.log10(3060 / 360))
-    assert measured.mean_psnr == pytest.approx(20 * np.log10(255) - 5)
+    assert measured.dataset_psnr == pytest.approx(20 * np.log10(255) - 10 * np.log10((60 + 9 * 300) / 360))
+    assert measured.mean_psnr == pytest.approx(20 * np.log10(255) - 5 * np.log10(9))
+    assert measured.ms_ssim is None  # smaller than a window at a sixteenth
+
+
+def test_ms_ssim_is_the_mean_of_the_images():
+    images = [picture(170, 200, seed) for seed in range(2)]
+    decoded = [image // 16 * 16 for image in images]
+    own = [ms_ssim(*pair) for pair in zip(images, decoded)]
+    assert point(1, [1, 1], images, decoded).ms_ssim == pytest.approx(np.mean(own)) and own[0] != own[1]
+    assert point(1, [1, 1], [images[0], images[1][:160]], [decoded[0], decoded[1][:160]]).ms_ssim is None
 
 
 def test_interpolation_is_linear_in_the_logarithm():
     points = curve([0.4, 0.1, 1.6], [24, 20, 32])
     assert interpolated(points, 0.2) == Point(None, 0.2, pytest.approx(22), pytest.approx(23))
     assert interpolated(points, 0.4 * 4**0.25).dataset_psnr == pytest.approx(26)
+    low, high = Point(1, 0.1, 20, 21, 0.5), Point(2, 0.4, 24, 25, 0.9)
+    assert interpolated([low, high], 0.2).ms_ssim == pytest.approx(0.7)
+    assert interpolated([low, Point(2, 0.4, 24, 25)], 0.2).ms_ssim is None
     assert interpolated(points, 0.4) is points[0] and interpolated(points, 1.6) is points[2]
 
 
@@ -113,6 +131,7 @@ def test_equals_another_program():
     assert bd_rate(*uneven) == pytest.approx(-47.525588713911084)
 
 
+IMAGE = np.zeros((2, 2, 3), "uint8")
 RISING = curve([0.1, 0.2, 0.3, 0.4], [20, 24, 26, 27])
 
 
@@ -132,8 +151,8 @@ RISING = curve([0.1, 0.2, 0.3, 0.4], [20, 24, 26, 27])
         ),
         (lambda: interpolated(RISING, 0.5), "Expected a rate from 0.1000 to 0.4000 bits per pixel.*got 0.5; add"),
         (lambda: interpolated([], 0.5), "Expected a rate from – to –"),
-        (lambda: point(1, [], [], []), "each of at least one image, got 0, 0 and 0"),
-        (lambda: point(1, [1], [1, 2], [1]), "got 1, 2 and 1"),
+        (lambda: point(1, [], [], []), "each of at least one image, got 0 sizes, 0 images and 0 decoded"),
+        (lambda: point(1, [1], [IMAGE, IMAGE], [IMAGE]), "got 1 sizes, 2 images and 1 decoded"),
         (
             lambda: squared_error(np.zeros((2, 2, 3), "uint8"), np.zeros((2, 2, 3))),
             "got the decoded image as \\(2, 2, 3\\) float64 .*; round to 8 bits",
