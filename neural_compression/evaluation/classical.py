@@ -89,24 +89,10 @@ def installed() -> tuple[dict[str, Codec], list[str]]:
     return {codec.name: codec for codec in codecs}, missing
 
 
-def curve_of(codec: Codec, images: Sequence[np.ndarray], settings: Sequence[int]) -> list[Point]:
-    """A point for each setting, each one setting for all images.
-
-    Args:
-        codec: to measure.
-        images: (H, W, 3) uint8 RGB, sizes may differ.
-        settings: some of `codec.settings`.
-
-    Raises:
-        ValueError: no images, one that is not such an array, or a setting that the codec does not know.
-    """
+def at_setting(codec: Codec, images: Sequence[np.ndarray], setting: int) -> Point:
+    """One setting for all images, (H, W, 3) uint8 RGB of any sizes; errors as for `at_rate`."""
     _check(images)
-    for setting in settings:
-        if setting not in codec.settings:
-            raise ValueError(
-                f"{codec.name} expects settings from {codec.settings[0]} to {codec.settings[-1]}, got {setting}."
-            )
-    return [_measured(codec, images, setting, _encoded(codec, images, setting)) for setting in settings]
+    return _measured(codec, images, setting, _encoded(codec, images, setting))
 
 
 def at_rate(codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float) -> Bracket:

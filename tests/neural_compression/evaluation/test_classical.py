@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, features
 from sklearn.datasets import load_sample_image
 
-from neural_compression.evaluation.classical import Codec, at_rate, curve_of, heif_container, installed, points_at
+from neural_compression.evaluation.classical import Codec, at_rate, at_setting, heif_container, installed, points_at
 
 CODECS, _ = installed()
 
@@ -68,14 +68,15 @@ def test_neighbors_bracket_the_target(name, images):
     places = [codec.settings.index(p.setting) for p in (bracket.below, bracket.above)]
     assert places[1] - places[0] == 1
     assert bracket.below.dataset_psnr <= bracket.interpolated.dataset_psnr <= bracket.above.dataset_psnr
-    assert curve_of(codec, images, [bracket.below.setting, bracket.above.setting]) == [bracket.below, bracket.above]
+    for neighbor in (bracket.below, bracket.above):
+        assert at_setting(codec, images, neighbor.setting) == neighbor
 
 
 @pytest.mark.parametrize("name", CODECS)
 def test_point_is_that_of_the_files(name, images, tmp_path):
     """By Pillow from real files, image by image."""
     codec, (setting, *_) = CODECS[name], CODECS[name].settings[-30:]
-    (point,) = curve_of(codec, images, [setting])
+    point = at_setting(codec, images, setting)
     size, errors = 0, []
     for i, image in enumerate(images):
         path = tmp_path / str(i)
@@ -177,7 +178,7 @@ def test_container_of_a_heif_file():
 
 @pytest.mark.skipif("HEVC intra" not in CODECS, reason="pillow-heif is not installed")
 def test_container_is_all_that_two_variants_differ_by(images):
-    whole, bare = (curve_of(CODECS[name], images, [30])[0] for name in ("HEVC intra", "HEVC intra, no container"))
+    whole, bare = (at_setting(CODECS[name], images, 30) for name in ("HEVC intra", "HEVC intra, no container"))
     assert (whole.dataset_psnr, whole.mean_psnr) == (bare.dataset_psnr, bare.mean_psnr)
     pixels = sum(image.size // 3 for image in images)
     assert 350 < (whole.bits_per_pixel - bare.bits_per_pixel) * pixels / 8 / len(images) < 450
@@ -198,17 +199,17 @@ def test_missing_codecs_are_left_out_with_a_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("images", "settings", "message"),
+    ("images", "message"),
     [
-        ([], [5], "Expected at least one image to code, got none"),
-        ([np.zeros((4, 4, 3), "uint8"), np.zeros((4, 4), "uint8")], [5], "got \\(4, 4\\) uint8 as number 1; convert"),
-        ([np.zeros((4, 4, 3))], [5], "got \\(4, 4, 3\\) float64 as number 0"),
-        ([np.zeros((4, 4, 3), "uint8")], [5, 96], "JPEG expects settings from 1 to 95, got 96"),
+        ([], "Expected at least one image to code, got none"),
+        ([np.zeros((4, 4, 3), "uint8"), np.zeros((4, 4), "uint8")], "got \\(4, 4\\) uint8 as number 1; convert"),
+        ([np.zeros((4, 4, 3))], "got \\(4, 4, 3\\) float64 as number 0"),
     ],
 )
-def test_bad_input_is_named(images, settings, message):
-    with pytest.raises(ValueError, match=message):
-        curve_of(CODECS["JPEG"], images, settings)
+def test_bad_input_is_named(images, message):
+    for measure in (at_setting, at_rate):
+        with pytest.raises(ValueError, match=message):
+            measure(CODECS["JPEG"], images, 5)
 
 
 @pytest.mark.real_data
@@ -223,6 +224,6 @@ def test_kodak():
     assert bracket.below.bits_per_pixel == pytest.approx(0.1408, abs=1e-3)
     assert bracket.interpolated.dataset_psnr == pytest.approx(23.86, abs=0.1)
     assert bracket.interpolated.mean_psnr == pytest.approx(24.13, abs=0.1)
-    (ratio,) = curve_of(CODECS["JPEG 2000"], images, [160])
+    ratio = at_setting(CODECS["JPEG 2000"], images, 160)
     assert ratio.bits_per_pixel == pytest.approx(0.150, abs=2e-3)
     assert ratio.dataset_psnr == pytest.approx(26.2, abs=0.1)
