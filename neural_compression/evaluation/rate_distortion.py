@@ -94,13 +94,13 @@ def point(
             f"{counts[1]} images and {counts[2]} decoded ones."
         )
     errors, samples = [squared_error(*pair) for pair in zip(images, decoded)], [image.size for image in images]
-    similarities = [ms_ssim(*pair) for pair in zip(images, decoded)]
+    similarities = [value for pair in zip(images, decoded) if (value := ms_ssim(*pair)) is not None]
     return Point(
         setting,
         8 * sum(file_sizes) / (sum(samples) // 3),
         dataset_psnr(errors, samples),
         mean_psnr(errors, samples),
-        None if None in similarities else float(np.mean(similarities)),
+        float(np.mean(similarities)) if len(similarities) == len(images) else None,
     )
 
 
@@ -126,9 +126,15 @@ def interpolated(points: Sequence[Point], bits_per_pixel: float) -> Point:
     if left.bits_per_pixel == right.bits_per_pixel:
         return left
     share = np.log(bits_per_pixel / left.bits_per_pixel) / np.log(right.bits_per_pixel / left.bits_per_pixel)
-    values = [(getattr(left, name), getattr(right, name)) for name in ("dataset_psnr", "mean_psnr", "ms_ssim")]
-    at_rate = [None if None in (low, high) else float((1 - share) * low + share * high) for low, high in values]
-    return Point(None, bits_per_pixel, *at_rate)
+
+    def between(low: float, high: float) -> float:
+        return float((1 - share) * low + share * high)
+
+    similarity = None
+    if left.ms_ssim is not None and right.ms_ssim is not None:
+        similarity = between(left.ms_ssim, right.ms_ssim)
+    psnrs = between(left.dataset_psnr, right.dataset_psnr), between(left.mean_psnr, right.mean_psnr)
+    return Point(None, bits_per_pixel, *psnrs, similarity)
 
 
 def bd_rate(reference: Sequence[Point], test: Sequence[Point], metric: Metric = "dataset_psnr") -> float:

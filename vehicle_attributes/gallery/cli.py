@@ -23,7 +23,7 @@ from common.report.plots import RankedList, ranked_lists
 from common.report.tables import table
 
 from .engines.faiss_index import FaissIndex, Kind
-from .engines.milvus import MilvusGallery, is_milvus
+from .engines.milvus import is_milvus, opened
 from .index import Answers, Gallery
 from .ingest import building, embedded, ingest, load, pictures, readable, with_boxes
 from .maintenance import Calibrate, Export, Index, Info, List, Push, Relocate, Remove
@@ -141,14 +141,12 @@ class Query:
             raise ValueError(
                 "A figure shows the nearest exemplars, and means have no image; drop --figure or --by class_means."
             )
+        if self.index is not None and is_milvus(self.gallery):
+            raise ValueError("An index of faiss is one of a gallery file, and Milvus has its own; drop --index.")
         listed = pictures(self.images)
         recognizer = load(self.training)
-        gallery: Gallery | MilvusGallery
-        if is_milvus(self.gallery):
-            gallery, options = MilvusGallery(self.gallery, recognizer.fingerprint), {}
-        else:
-            gallery = Gallery(self.gallery, recognizer.fingerprint)
-            options = {"index": None if self.index is None else FaissIndex(gallery, self.index)}
+        gallery = opened(self.gallery, recognizer.fingerprint)
+        options = {} if self.index is None else {"index": FaissIndex(gallery, self.index)}
         features, _ = embedded(recognizer, listed, self.whole_images)
         paths = listed["path"].tolist()
         answers = gallery.query(features, self.k, by=self.by, **options)

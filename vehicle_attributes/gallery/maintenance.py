@@ -17,7 +17,7 @@ from common.files import write_parquet
 from common.report.tables import table
 
 from .engines.faiss_index import Kind, build_index
-from .engines.milvus import MilvusGallery
+from .engines.milvus import MilvusGallery, is_milvus, opened
 from .index import Gallery
 from .ingest import embedded, load
 from .storage import Head
@@ -29,32 +29,34 @@ _ROWS = 2**14  # exemplars in memory while they are exported
 class Info:
     """Says what a gallery is."""
 
-    gallery: tyro.conf.Positional[Path]  # file that build wrote
+    gallery: tyro.conf.Positional[str]  # file that build wrote, or a place of Milvus
     json: bool = False  # print JSON in place of a table
 
     def run(self) -> None:
-        facts = info(self.gallery, Gallery(self.gallery))
+        facts = info(self.gallery)
         rows = [[name, "–" if value is None else str(value)] for name, value in facts.items()]
-        print(json.dumps(facts, indent=2) if self.json else table(["gallery", str(self.gallery)], rows))
+        print(json.dumps(facts, indent=2) if self.json else table(["gallery", self.gallery], rows))
 
 
-def info(path: Path, gallery: Gallery) -> dict[str, Any]:
-    """What describes a gallery, as JSON values."""
+def info(place: str) -> dict[str, Any]:
+    """What describes a gallery, as JSON values; of one in Milvus the bytes are not known."""
+    gallery = opened(place)
     facts = asdict(gallery.head)
     del facts["next_id"], facts["state"]
-    return facts | {"classes": len(gallery.classes), "bytes": path.stat().st_size}
+    size = None if is_milvus(place) else Path(place).stat().st_size
+    return facts | {"exemplars": len(gallery), "classes": len(gallery.classes), "bytes": size}
 
 
 @dataclass(frozen=True)
 class List:
     """Lists the classes of a gallery, or the exemplars of one."""
 
-    gallery: tyro.conf.Positional[Path]  # file that build wrote
+    gallery: tyro.conf.Positional[str]  # file that build wrote, or a place of Milvus
     label: str | None = None  # class whose exemplars are listed
     json: bool = False  # print JSON in place of a table
 
     def run(self) -> None:
-        gallery = Gallery(self.gallery)
+        gallery = opened(self.gallery)
         rows: list[list[Any]] = [[name, count] for name, count in gallery.classes.items()]
         columns = [gallery.attribute, "exemplars"]
         if self.label is not None:
@@ -95,14 +97,14 @@ class Calibrate:
 class Remove:
     """Removes a class, or the exemplar of one image."""
 
-    gallery: tyro.conf.Positional[Path]  # file that build wrote
+    gallery: tyro.conf.Positional[str]  # file that build wrote, or a place of Milvus
     label: str | None = None  # class to remove
     image: Path | None = None  # image to remove
 
     def run(self) -> None:
         if (self.label is None) == (self.image is None):
             raise ValueError("remove takes either --label or --image, got both or neither; pass one.")
-        gallery = Gallery(self.gallery)
+        gallery = opened(self.gallery)
         path = None if self.image is None else os.path.abspath(self.image)
         count = gallery.remove(label=self.label, path=path)
         stale = " Its threshold is stale: set it anew with calibrate." * gallery.head.is_stale
@@ -139,7 +141,7 @@ class Relocate:
 class Export:
     """Writes a gallery as a Parquet file, which `python -m common.retrieval` and other tools read."""
 
-    gallery: tyro.conf.Positional[Path]  # file that build wrote
+    gallery: tyro.conf.Positional[str]  # file that build wrote, or a place of Milvus
     file: tyro.conf.Positional[Path]  # .parquet to write: exemplar, label, path, sha256, embedding
     overwrite: bool = False  # replace a file that is there
 
@@ -148,7 +150,7 @@ class Export:
             raise ValueError(f"A gallery is exported as .parquet, got {self.file}; choose such a name.")
         if self.file.exists() and not self.overwrite:
             raise ValueError(f"{self.file} exists; pass --overwrite to replace it, or choose another path.")
-        gallery = Gallery(self.gallery)
+        gallery = opened(self.gallery)
         if not len(gallery):
             raise ValueError(f"The gallery {self.gallery} has no exemplars; add some first.")
         head = {"attribute": gallery.attribute, "fingerprint": gallery.fingerprint}
@@ -221,7 +223,7 @@ def _read_parquet(source: Path) -> tuple[Head, Iterator[_Part]]:
     return Head(known["attribute"], known["fingerprint"], width), parts()
 
 
-def _parts(gallery: Gallery) -> Iterator[tuple[dict[str, list], np.ndarray]]:
+def _parts(gallery: Gallery | MilvusGallery) -> Iterator[tuple[dict[str, list], np.ndarray]]:
     blocks: list[Any] = []
     for block in itertools.chain(gallery.blocks(), [None]):
         if blocks and (block is None or sum(len(other.ids) for other in blocks) >= _ROWS):

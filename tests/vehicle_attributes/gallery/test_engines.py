@@ -1,8 +1,10 @@
 """Engines of others name exemplars; what is answered is measured exactly."""
 
+import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.vehicle_attributes.gallery.small_gallery import MODEL, angles
@@ -96,7 +98,7 @@ def test_a_gallery_in_milvus_answers_as_one_in_a_file(place, tmp_path, monkeypat
     assert copy.add(new[:1], 'a "tram"', ["elsewhere"], digests[:1]) == 0  # the same picture
     assert copy.query(new, 1, by="votes", voters=1).paths.tolist() == [["t0"], ["t1"], ["t2"]]
     assert copy.remove(path="t1") == 1 and copy.remove(label='a "tram"') == 2 and len(copy) == 300
-    with pytest.raises(ValueError, match="has no exemplar with path == .*; pass one that it has"):
+    with pytest.raises(ValueError, match="#types has no image t1; list shows what it has"):
         copy.remove(path="t1")
     copy.close()
     with pytest.raises(ValueError, match="was made with another network"):
@@ -105,6 +107,39 @@ def test_a_gallery_in_milvus_answers_as_one_in_a_file(place, tmp_path, monkeypat
         milvus.MilvusGallery.open(f"{place}#types", Head("make", MODEL, 8))
     with pytest.raises(ValueError, match="There is no gallery .*#nothing; make one with push"):
         milvus.MilvusGallery(f"{place}#nothing")
+
+
+def test_commands_take_a_gallery_in_milvus_as_a_file(place, tmp_path, monkeypatch, capsys):
+    """They say the same of both, but for what a file alone has, and the order of exemplars."""
+    gallery, there = fill(tmp_path / "g", 1500, threshold=0.5), f"{place}#commands"
+
+    def output(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gallery", *map(str, arguments)])
+        cli.main()
+        return capsys.readouterr().out
+
+    output("push", tmp_path / "g", there, "--index", "FLAT")
+    facts = [json.loads(output("info", each, "--json")) for each in (gallery.path, there)]
+    assert facts[0] | {"bytes": None} == facts[1] and facts[1]["exemplars"] == 1500
+    assert output("list", gallery.path) == output("list", there)
+    paths = [{row["image"] for row in json.loads(output("list", each, "--label", "class 3", "--json"))}
+             for each in (gallery.path, there)]  # fmt: skip
+    assert paths[0] == paths[1] == {f"/pictures/{i}.png" for i in range(3, 1500, 8)}
+    tables = []
+    for each in (gallery.path, there):
+        output("export", each, tmp_path / "out.parquet", "--overwrite")
+        tables.append(pd.read_parquet(tmp_path / "out.parquet").drop(columns="exemplar").sort_values("path"))
+    for name in ("label", "path", "sha256"):
+        assert tables[0][name].tolist() == tables[1][name].tolist()
+    # Milvus has them after another division by a length that is 1 but for a rounding.
+    np.testing.assert_allclose(*(np.stack(table["embedding"]) for table in tables), rtol=2e-7)
+    assert "removed 188 exemplar(s). It has 1312 of 7 classes. Its threshold is stale" in output(
+        "remove", there, "--label", "class 3"
+    )
+    with pytest.raises(ValueError, match="has no label 'class 3'; list shows what it has"):
+        output("list", there, "--label", "class 3")
+    with pytest.raises(ValueError, match="An index of faiss is one of a gallery file, and Milvus has its own; drop"):
+        output("query", there, "a.png", "--training", tmp_path, "--index", "sq8")
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(place):

@@ -240,7 +240,7 @@ try:
 except OSError: pass
 say(lambda: gallery.calibrate(0.5))
 say(lambda: gallery.relocate("g10", "h"))
-say(maintenance.Export(path, path.with_suffix(".parquet")).run)
+say(maintenance.Export(str(path), path.with_suffix(".parquet")).run)
 say(lambda: gallery.remove(path="g3"))
 print(len(Gallery(path)), sorted(p.name for p in path.parent.iterdir()))
 """

@@ -5,6 +5,7 @@ The place of such a gallery is `FILE.db#COLLECTION` or `http://HOST:PORT#COLLECT
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import validation
-from ..index import Answers
+from ..index import Answers, Gallery
 from ..search import HalfFeatures, reranked
-from ..storage import Head
+from ..storage import Block, Head
 from ..thresholds import no_exemplar, threshold
 from ..validation import UNKNOWN
 from ..voting import VOTERS, prior_corrected_vote
@@ -127,6 +128,21 @@ class MilvusGallery:
         return self.head.attribute
 
     @property
+    def fingerprint(self) -> str:
+        return self.head.fingerprint
+
+    def blocks(self) -> Iterator[Block]:
+        """All exemplars, in the order of Milvus, some at a time."""
+        rows = self._rows("", [*_FIELDS, "sha256"])
+        for number in itertools.count():
+            if not (part := list(itertools.islice(rows, _ROWS))):
+                return
+            ids, features = (np.array([row[name] for row in part]) for name in ("id", "embedding"))
+            labels, paths = ([row[name] for row in part] for name in ("label", "path"))
+            digests = [bytes.fromhex(row["sha256"]) for row in part]
+            yield Block(number, ids, labels, paths, digests, features.astype(np.float32))
+
+    @property
     def classes(self) -> dict[str, int]:
         """Label -> number of its exemplars, in alphabetical order; all are read for it."""
         counts: dict[str, int] = {}
@@ -168,7 +184,7 @@ class MilvusGallery:
         condition = f"label == {json.dumps(label)}" if path is None else f"path == {json.dumps(path)}"
         count = self._count(condition)
         if not count:
-            raise ValueError(f"The gallery {self.place} has no exemplar with {condition}; pass one that it has.")
+            raise self.no_such(label, path)
         with self._explained():
             self._client.delete(self._name, filter=condition)
         if self.head.threshold is not None:
@@ -208,6 +224,11 @@ class MilvusGallery:
         limit = threshold(np.array(distances, np.float32), accept)
         self.set_threshold(replace(self.head, threshold=limit, accept=accept, by_exemplars=False, is_stale=False))
         return limit
+
+    def no_such(self, label: str | None, path: str | None) -> ValueError:
+        """The error to raise for a label, or else a path, that the gallery lacks."""
+        what = f"label {label!r}" if path is None else f"image {path}"
+        return ValueError(f"The gallery {self.place} has no {what}; list shows what it has.")
 
     def set_threshold(self, head: Head) -> None:
         """Takes the threshold of a head, and how it was set."""
@@ -265,6 +286,11 @@ class MilvusGallery:
 
     def _explained(self) -> contextlib.AbstractContextManager:
         return _explained(self.place)
+
+
+def opened(place: str, fingerprint: str | None = None) -> Gallery | MilvusGallery:
+    """A gallery by its place, a file of ours or one of Milvus; errors are those of the classes."""
+    return MilvusGallery(place, fingerprint) if is_milvus(place) else Gallery(place, fingerprint)
 
 
 def id_of(path: str) -> int:
