@@ -1,10 +1,8 @@
-"""A connection of uvicorn with what it lacks: a deadline for headers, a bound on connections, and errors in JSON.
-
-A TLS handshake comes before all of this, and has asyncio's own minute.
-"""
+"""uvicorn with what it lacks: deadlines for TLS handshakes and headers, a bound on connections, and errors in JSON."""
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import threading
@@ -72,12 +70,24 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
+class Server(uvicorn.Server):
+    """Closes connections whose TLS handshake takes too long too, for which asyncio takes a minute."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.is_ssl:
+            loop: Any = asyncio.get_running_loop()  # uvicorn hands no such option on
+            seconds = self.config.http.idle_seconds  # type: ignore[union-attr]
+            loop.create_server = functools.partial(loop.create_server, ssl_handshake_timeout=seconds)
+        await super().startup(sockets)
+
+
 def settings(app: Any, limits: Limits, **more: Any) -> uvicorn.Config:
-    """Of a server for an ASGI application."""
+    """Of a `Server` for an ASGI application."""
     connection = type("Connection", (Connection,), {"idle_seconds": limits.idle_seconds})
     return uvicorn.Config(
         app,
         http=connection,
+        loop="asyncio",
         ws="none",
         lifespan="off",
         proxy_headers=False,
@@ -118,7 +128,7 @@ def url_of(listener: socket.socket, scheme: str = "http") -> str:
 def serving_app(app: Any, limits: Limits) -> Iterator[str]:
     """An ASGI application in a thread of this process, on a free port of the loopback interface; yields its URL."""
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(settings(app, limits, log_config=None))  # logging is the process's
+    server = Server(settings(app, limits, log_config=None))  # logging is the process's
     thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)
     thread.start()
     try:

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -42,7 +41,7 @@ from common.bit_permutation import checked_key
 from common.experiments.config import run_command
 from common.experiments.run_folder import newest_run
 from common.service.admission import Admission, Limits, Work
-from common.service.connection import listen, serving_app, settings, url_of
+from common.service.connection import Server, listen, serving_app, settings, url_of
 from common.service.images import check_sizes, decode, refused
 
 from ..attacks.victim import restore_embedder
@@ -213,7 +212,7 @@ def main() -> None:
     config = settings(app, arguments.limits, **tls)
     url = url_of(listener, "https" if arguments.tls_cert else "http")
     print(f"{project}: {run} answers on {url}; Ctrl+C ends it.", flush=True)
-    uvicorn.Server(config).run([listener])
+    Server(config).run([listener])
 
 
 if __name__ == "__main__":

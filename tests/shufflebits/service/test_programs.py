@@ -1,5 +1,6 @@
 """The programs of server and client: sealed files, keys, TLS, signals; and models of others behind the server."""
 
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +19,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from starlette.applications import Starlette
 
+from common.service import connection
+from common.service.admission import Limits
 from shufflebits.cipher.private_files import create_key, load_key, write_private
 from shufflebits.cipher.sealed import open_features, seal
 from shufflebits.service.__main__ import main as client_program
@@ -124,6 +129,28 @@ def test_bad_addresses(monkeypatch):
             sentence = rf"cannot listen on 127.0.0.1, port {port} \({reason}.?\); pass another --port"
             with pytest.raises(ValueError, match=sentence):
                 server_program()
+
+
+def test_a_client_that_does_not_finish_its_handshake_is_let_go(tmp_path):
+    """After the second that headers have here too, and not after asyncio's minute."""
+    write_certificate(tmp_path)
+    files = {"ssl_certfile": tmp_path / "cert.pem", "ssl_keyfile": tmp_path / "key.pem"}
+    listener = connection.listen("127.0.0.1", 0)
+    settings = connection.settings(Starlette(), Limits(idle_seconds=1), log_config=None, **files)
+    server = connection.Server(settings)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        with socket.create_connection(listener.getsockname(), timeout=20) as client:
+            begin = time.monotonic()
+            client.sendall(b"\x16\x03\x01")  # the beginning of a greeting
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+            assert 0.9 < time.monotonic() - begin < 15
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def test_tls_takes_two_files(tmp_path):

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-import uvicorn
 
 from common.service.admission import Limits
-from common.service.connection import listen, settings, url_of
+from common.service.connection import Server, listen, settings, url_of
 
 from ..index import Gallery
 from ..ingest import load
@@ -51,4 +50,4 @@ class Serve:
         hosts = (*THIS_MACHINE, self.host, *self.hosts)
         app = create_app(gallery, recognizer, uploads, self.limits, hosts, self.read_only)
         print(f"{self.gallery}: {len(gallery)} exemplars on {url_of(listener)}; Ctrl+C ends it.", flush=True)
-        uvicorn.Server(settings(app, self.limits)).run([listener])
+        Server(settings(app, self.limits)).run([listener])
