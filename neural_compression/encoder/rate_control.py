@@ -15,15 +15,16 @@ PSNR_TOLERANCE = 0.02  # dB
 BLOCK_PSNRS = 0.0, 100.0  # dB, likewise
 _EARLIER_ENDS = 6.0, 2.0  # of log λ, tried first: what is beyond takes long where escape blocks take many bits
 STEPS = 12  # of a bisection; 1 / 4096 of the range
-_AIMS = 3  # at what a file is expected to take, before whole files are written in each step
+_AIMS = 3  # at what a file is expected to take or to lose, before it is written or decoded whole in each step
 
 
 def quality_for(session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None) -> float:
     """The quality with which `choose` comes up to the target, or as near as it can; arguments as for `encode`."""
+    expect: Callable[[np.ndarray], float]
     if psnr is not None:
-        bpp, target = None, Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False)
+        target, expect = Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False), session.expected_psnr
     elif bpp is not None:
-        target = Target(bpp, RATE_TOLERANCE * bpp, "{:.4f} bits per pixel", at_most=True)
+        target, expect = Target(bpp, RATE_TOLERANCE * bpp, "{:.4f} bits per pixel", at_most=True), session.expected
     else:
         raise ValueError("A target is needed: pass psnr or bpp.")
 
@@ -35,21 +36,24 @@ def quality_for(session: EncodeSession, selection: Selection, psnr: float | None
 
     ends = LOG_WEIGHTS if selection == "lagrangian" else BLOCK_PSNRS
     for end in _EARLIER_ENDS if selection == "lagrangian" else ():
-        networks = choose(end)
-        if (session.expected(networks) if psnr is None else measure(networks)) > target.value:
+        if (expect if psnr is None else measure)(choose(end)) > target.value:
             ends = ends[0], end
             break
-    if bpp is not None:  # most files are within the tolerance of what is expected, and one of them is written
-        near = replace(target, tolerance=target.tolerance / 2)  # as a file takes a little more
-        for _ in range(_AIMS):
-            quality = bisect(choose, session.expected, ends, near, may_miss=True)
-            networks = choose(quality)
-            rate = measure(networks)
-            if target.holds(rate) or quality == ends[int(rate < bpp)]:  # nothing smaller, or nothing larger
-                return quality
-            near = replace(near, value=target.value - target.tolerance / 4 - (rate - session.expected(networks)))
-            if near.value <= 0:
-                break
+    # Most images come up to what is expected, so that few are written or decoded whole.
+    worse = 1 if target.at_most else -1
+    neighbor, margin = worse * (ends[1] - ends[0]) / 2**STEPS, -worse * target.tolerance / 4
+    near = replace(target, tolerance=target.tolerance / 2)  # as a file takes a little more
+    for _ in range(_AIMS):
+        quality = bisect(choose, expect, ends, near, may_miss=True)
+        networks = choose(quality)
+        value = measure(networks)
+        if target.holds(value) or quality == ends[int(value < target.value)]:  # nothing smaller, or nothing larger
+            return quality
+        if target.admits(value) and not target.admits(measure(choose(quality + neighbor))):
+            return quality
+        near = replace(near, value=target.value + margin - (value - expect(networks)))
+        if not 0 < near.value < np.inf:
+            break
     return bisect(choose, measure, ends, target, may_miss=True)
 
 
@@ -93,6 +97,10 @@ class Target:
     tolerance: float
     format: str
     at_most: bool
+
+    def admits(self, value: float) -> bool:
+        """Whether a rate is no more, a PSNR no less."""
+        return value <= self.value if self.at_most else value >= self.value
 
     def holds(self, value: float) -> bool:
         """Whether a rate is this one or a little less, a PSNR this one or a little more."""

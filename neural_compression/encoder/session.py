@@ -78,8 +78,7 @@ class EncodeSession:
         step = escape_search.step_for(weight)
         if self._costs[0, 0, 0].size > _MANY:
             step -= step % _APART
-        errors = np.concatenate([self.versions.errors * self._deblocked, self._search.plan(step).errors[None]])
-        networks = mode_decision.by_lagrangian(errors, self._costs_with(step), weight)
+        networks = mode_decision.by_lagrangian(self._errors_with(step), self._costs_with(step), weight)
         return networks + np.uint8(step) * (networks == self._number)
 
     def file(self, networks: np.ndarray) -> bytes:
@@ -102,6 +101,12 @@ class EncodeSession:
         indicators = entropy.encode_networks(known, self._number + escaped)
         bits = mode_decision.bits(known, self._costs_with(step) if escaped else self._costs)
         return self.bits_per_pixel(self._pack(indicators, b"", b"" if escaped else None)) + bits / self._pixels
+
+    def expected_psnr(self, networks: np.ndarray) -> float:
+        """dB, with nothing decoded: deblocking is taken to leave of each error what it leaves of one network."""
+        known, step = self._split(networks)
+        errors = self._errors_with(step) if (known == self._number).any() else self.versions.errors * self._deblocked
+        return dataset_psnr([np.take_along_axis(errors, known[None].astype(int), 0).sum()], [self.image.size])
 
     def decoded(self, networks: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8, three equal channels of a gray image."""
@@ -141,6 +146,9 @@ class EncodeSession:
     def _split(self, networks: np.ndarray) -> tuple[np.ndarray, int]:
         """The map with one number for all escape blocks, and the number of their step."""
         return np.minimum(networks, self._number).astype(np.uint8), max(0, int(networks.max()) - self._number)
+
+    def _errors_with(self, step: int) -> np.ndarray:
+        return np.concatenate([self.versions.errors * self._deblocked, self._search.plan(step).errors[None]])
 
     def _costs_with(self, step: int) -> np.ndarray:
         bits = self._search.plan(step).bits
