@@ -1,9 +1,16 @@
 """Settings of Publication I, section 2.2 of the dissertation; one preset per row of its tables."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
-from common.experiments.config import REID_FOLDERS, REID_ON_CPU, ReIDConfig, SeededTrial
+from common.experiments.config import (
+    REID_FOLDERS,
+    REID_ON_CPU,
+    ReIDArguments,
+    ReIDConfig,
+    RunConfig,
+    SeededTrial,
+)
 
 Regularization = Literal["none", "constant", "shared", "adaptive"]
 
@@ -162,3 +169,29 @@ EVALUATION_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "demo": ("--rerank",),
     **{f"{dataset}_adaptive_resnet152": ("--rerank",) for dataset in REID_FOLDERS},
 }
+
+
+@dataclass(frozen=True)
+class Arguments(ReIDArguments):
+    """Evaluates a run and prints the table «paper | this run»."""
+
+    rerank: bool = False  # also score the k-reciprocal re-ranking (k1 20, k2 6, λ 0.3)
+
+
+@dataclass(frozen=True)
+class DigitsConfig(RunConfig):
+    """One comparison: no L2, and three kinds of factors, each at its best of one grid."""
+
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)
+
+    name: str = "comparison"  # run folder below runs-dir/<project>/digit_classifier
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each chooses its images and initial weights
+    dataset: Literal["digits", "mnist5000", "mnist", "usps"] = "digits"  # images to read
+    train_images: int = 500  # few, so that regularization matters
+    validation_images: int = 500  # choose the factors; from the training split too
+    grid: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # λ, or A/2, with which learned factors begin
+    sigmoid_bound: float = 0.95  # c of Eq. 2.4: the rates add up to 0.6, so factors fade to the published third
+    epochs: int = 60  # passes over the training images
+    batch_size: int = 50  # images a step
+    learning_rate: float = 1e-3  # of Adam
+    publish: bool = False  # write the numbers to results.json and the table into the project's RESULTS

@@ -3,21 +3,27 @@
 python -m PROJECT.digit_classifier [--data-dir DIR --dataset mnist] [--field value …]
 """
 
+from common.experiments import command
+
+from .config import DigitsConfig as Config
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, Config)
+
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import keras
 import numpy as np
-import tyro
 from keras import layers
 
 from common import distribution
 from common.datasets import batches, digits
-from common.experiments import config as run_config
 from common.experiments import entry, training
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
+from common.experiments.config import EvaluationArguments, SeededTrial, from_json
 from common.experiments.identity import cached_json
 from common.files import replacing
 from common.layers import AdaptiveL2, ConstantL2
@@ -35,31 +41,12 @@ NAMES = {"none": "no L2", **LEARNED}
 PAIRS = (("adaptive", "constant"), ("adaptive", "shared"), ("adaptive", "none"), ("constant", "none"))
 
 
-@dataclass(frozen=True)
-class Config(run_config.RunConfig):
-    """One comparison: no L2, and three kinds of factors, each at its best of one grid."""
-
-    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)
-
-    name: str = "comparison"  # run folder below runs-dir/<project>/digit_classifier
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each chooses its images and initial weights
-    dataset: Literal["digits", "mnist5000", "mnist", "usps"] = "digits"  # images to read
-    train_images: int = 500  # few, so that regularization matters
-    validation_images: int = 500  # choose the factors; from the training split too
-    grid: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # λ, or A/2, with which learned factors begin
-    sigmoid_bound: float = 0.95  # c of Eq. 2.4: the rates add up to 0.6, so factors fade to the published third
-    epochs: int = 60  # passes over the training images
-    batch_size: int = 50  # images a step
-    learning_rate: float = 1e-3  # of Adam
-    publish: bool = False  # write the numbers to results.json and the table into the project's RESULTS
-
-
 PUBLISHED = "digit_classifier"  # in results.json
 PRESETS = {PUBLISHED: ("no L2, constant, shared and adaptive factors of one grid", Config())}
 
 
 @dataclass(frozen=True)
-class Trial(run_config.SeededTrial):
+class Trial(SeededTrial):
     """One training of a comparison."""
 
     method: str
@@ -155,7 +142,7 @@ def train_trial(
 
 
 def evaluate_trial(
-    config: Config, trial: Trial, data: digits.Digits, folder: Path, arguments: entry.Arguments
+    config: Config, trial: Trial, data: digits.Digits, folder: Path, arguments: EvaluationArguments
 ) -> dict[str, Any]:
     """The accuracies of one trained classifier; cached in its folder."""
 
@@ -247,7 +234,7 @@ def renew_pages() -> None:
     if published is None:
         tables.update_between(HERE / RESULTS, "classification", "Not run.")
         return
-    config = run_config.from_json(published["config"], Config)
+    config = from_json(published["config"], Config)
     parts = [
         f"{title(config)}:",
         results_table(config, published["trials"]),
@@ -263,11 +250,6 @@ train = entry.Training(PROJECT, trials, read, lambda config, _: title(config), t
 evaluate = entry.Evaluation(PROJECT, Config, trials, read, is_finished, evaluate_trial, report, publish)
 
 
-def main() -> None:
+def main(config: Config) -> None:
     """Command line."""
-    config = tyro.cli(Config)
     evaluate(train(replace(config, publish=False)), publish=config.publish)
-
-
-if __name__ == "__main__":
-    run_config.run_command(main)

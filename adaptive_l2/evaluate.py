@@ -3,7 +3,14 @@
 python -m PROJECT.evaluate [RUN] [--rerank] [--publish] [--dataset duke --data-dir DIR]
 """
 
-from dataclasses import asdict, dataclass
+from common.experiments import command
+
+from .config import Arguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, Arguments)
+
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +22,6 @@ from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.identity import cached_json, class_count
 from common.experiments.learning_curve import learning_record
-from common.experiments.reid.data import Arguments as ReIDArguments
 from common.experiments.reid.data import on_another_set
 from common.experiments.reid.periodic_evaluation import TEST_MAP
 from common.experiments.reid.report import reid_report
@@ -32,13 +38,6 @@ from .model import restore, with_mirror
 from .tables import publish, run_differences, run_table
 
 METRICS, FEATURES = "metrics.json", "features.npz"
-
-
-@dataclass(frozen=True)
-class Arguments(ReIDArguments):
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    rerank: bool = False  # also score the k-reciprocal re-ranking (k1 20, k2 6, λ 0.3)
 
 
 def evaluate_trial(
@@ -124,6 +123,4 @@ evaluate = entry.Evaluation(
     person_reid.ReIDData.without_junk,
     on_another_set,
 )
-
-if __name__ == "__main__":
-    entry.evaluate_main(evaluate)
+main = evaluate.main

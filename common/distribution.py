@@ -212,7 +212,10 @@ def evaluation_strategy(kind: str) -> Strategy:
 def need_one_process(used: Strategy, what: str) -> None:
     """Raises ValueError, which says what it is that several processes cannot share, if the strategy has several."""
     if used.cluster_resolver is not None:
-        raise ValueError(f"{what} trains in one process; use --strategy one or mirrored instead of multi_worker.")
+        raise ValueError(
+            f"{what} trains in one process, and this is one of several that would train together: start one alone, as "
+            "srun --ntasks=1 does, or pass --strategy one or mirrored."
+        )
 
 
 def strategy_of(model: keras.Model) -> Strategy:

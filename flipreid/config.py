@@ -1,9 +1,18 @@
 """Settings of Publication II, section 2.3 of the dissertation; one preset per backbone and data set of its table."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from common.experiments.config import REID_FOLDERS, REID_ON_CPU, ReIDConfig, SeededTrial
+import tyro
+
+from common.experiments.config import (
+    REID_FOLDERS,
+    REID_ON_CPU,
+    EmbeddingArguments,
+    ReIDConfig,
+    SeededTrial,
+)
 
 Method = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
 
@@ -144,3 +153,14 @@ DATA: dict[str, dict[str, str]] = {
         for backbone, weights in _WEIGHTS.items()
     },
 }
+
+
+@dataclass(frozen=True)
+class EmbedArguments(EmbeddingArguments):
+    __doc__ = EmbeddingArguments.__doc__
+
+    pictures: tyro.conf.Positional[Path | None] = None  # folder of class folders, or a CSV file; default: the run's set
+    run: Path | None = None  # run folder; default: the one trained last
+    runs_dir: Path = Path("runs")  # where to look for it
+    trial: str | None = None  # the training, by the name of its folder in the run; default: the last finished one
+    inference: Literal["single", "double"] = "double"  # of the image alone, or of it and its mirror

@@ -3,19 +3,21 @@
 python -m PROJECT.embed [PICTURES] [--out FOLDER] [--shard I/N] [--trial flipping_loss-seed0] [--inference double]
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from common.experiments import command
+
+from .config import EmbedArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, EmbedArguments)
+
 
 import numpy as np
 import pandas as pd
-import tyro
 
 from common.datasets import pipeline
 from common.datasets.images import boxes_of
 from common.datasets.own_pictures import read_table
 from common.experiments.checkpoint import BEST_WEIGHTS
-from common.experiments.config import run_command
 from common.experiments.identity import class_count, json_digest
 from common.experiments.run_folder import chosen_trial, load_config, newest_run
 from common.files import file_digest
@@ -26,16 +28,6 @@ from .data import is_finished, read
 from .model import restore
 
 
-@dataclass(frozen=True)
-class Arguments(embedding.Arguments):
-    __doc__ = embedding.Arguments.__doc__
-
-    run: Path | None = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    trial: str | None = None  # the training, by the name of its folder in the run; default: the last finished one
-    inference: Literal["single", "double"] = "double"  # of the image alone, or of it and its mirror
-
-
 def run_set(config: Config) -> pd.DataFrame:
     """The test images of a run's own data set."""
     data = read(config)
@@ -44,9 +36,8 @@ def run_set(config: Config) -> pd.DataFrame:
     return table if "label" in table else table.rename(columns={"identity": "label"})
 
 
-def main() -> None:
+def main(arguments: EmbedArguments) -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
     run = arguments.run or newest_run(arguments.runs_dir, __package__)
     config = load_config(run, Config)
     table = run_set(config) if arguments.pictures is None else read_table(arguments.pictures)
@@ -61,7 +52,3 @@ def main() -> None:
     fingerprint = json_digest([file_digest(folder / BEST_WEIGHTS), arguments.inference, config.image_size])
     count = embedding.embed_pictures(table, embed, arguments, attribute="identity", fingerprint=fingerprint)
     print(f"{trial.name}, {arguments.inference} images: embedded {count:,} pictures.")
-
-
-if __name__ == "__main__":
-    run_command(main)

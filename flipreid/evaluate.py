@@ -3,6 +3,12 @@
 python -m PROJECT.evaluate [RUN] [--publish] [--dataset duke --data-dir DIR]
 """
 
+from common.experiments import command
+from common.experiments.config import ReIDArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, ReIDArguments)
+
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +21,6 @@ from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.identity import cached_json, class_count
 from common.experiments.learning_curve import learning_record
-from common.experiments.reid.data import Arguments as ReIDArguments
 from common.experiments.reid.data import on_another_set
 from common.experiments.reid.periodic_evaluation import TEST_MAP
 from common.experiments.reid.report import reid_report
@@ -36,7 +41,7 @@ FEATURES = {"single": "features_single.npz", "double": "features_double.npz"}
 
 
 def evaluate_trial(
-    config: Config, trial: Trial, data: person_reid.ReIDData, folder: Path, arguments: entry.Arguments
+    config: Config, trial: Trial, data: person_reid.ReIDData, folder: Path, arguments: ReIDArguments
 ) -> dict[str, Any]:
     """The numbers of one trained network; cached in its folder.
 
@@ -113,6 +118,4 @@ evaluate = entry.Evaluation(
     person_reid.ReIDData.without_junk,
     on_another_set,
 )
-
-if __name__ == "__main__":
-    entry.evaluate_main(evaluate)
+main = evaluate.main

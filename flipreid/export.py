@@ -3,12 +3,17 @@
 python -m PROJECT.export [RUN] [--trial flipping_loss-seed0] [--format onnx] [--out FOLDER]
 """
 
+from common.experiments import command
+from common.experiments.config import ExportArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, ExportArguments)
+
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 
-from common.experiments.config import run_command
 from common.experiments.export import Export
 from common.experiments.identity import class_count
 
@@ -24,6 +29,4 @@ def graphs(config: Config, trial: Trial, folder: Path) -> Mapping[str, keras.Mod
 
 
 export = Export(__package__, Config, trials, is_finished, graphs)
-
-if __name__ == "__main__":
-    run_command(export.main)
+main = export.main

@@ -3,6 +3,12 @@
 python -m PROJECT.evaluate [RUN] [--publish]
 """
 
+from common.experiments import command
+from common.experiments.config import EvaluationArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, EvaluationArguments)
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +122,7 @@ def _thinned_roc(normal: np.ndarray, score: np.ndarray, points: int = 101) -> li
 
 
 def evaluate_trial(
-    config: Config, trial: Trial, data: digits.Digits, folder: Path, arguments: entry.Arguments
+    config: Config, trial: Trial, data: digits.Digits, folder: Path, arguments: EvaluationArguments
 ) -> dict[str, Any]:
     """The numbers of one trained autoencoder; cached in its folder.
 
@@ -252,6 +258,4 @@ def publish(results: entry.Results) -> None:
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)
-
-if __name__ == "__main__":
-    entry.evaluate_main(evaluate)
+main = evaluate.main

@@ -3,6 +3,12 @@
 python -m PROJECT.export [RUN] [--trial l2-seed0] [--format onnx] [--out FOLDER]
 """
 
+from common.experiments import command
+from common.experiments.config import ExportArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, ExportArguments)
+
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +16,6 @@ import keras
 from keras import layers
 
 from common.experiments.checkpoint import is_finished
-from common.experiments.config import run_command
 from common.experiments.export import Export
 
 from .config import Config, Trial, trials
@@ -34,6 +39,4 @@ def of_bytes(config: Config, autoencoder: Autoencoder) -> keras.Model:
 
 
 export = Export(__package__, Config, trials, is_finished, graphs)
-
-if __name__ == "__main__":
-    run_command(export.main)
+main = export.main

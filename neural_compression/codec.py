@@ -22,14 +22,13 @@ from common.files import replacing
 from . import image_files
 from .bitstream import container
 from .coding import Encoded, decode, encode, networks_of
+from .config import MODEL, Optimize, Selection
 from .encoder.block_versions import Mode
-from .encoder.session import Optimize, Selection
 from .image_files import STANDARD
 from .networks.codec_file import TrainedCodec, identity, load
 
 __all__ = ["MODEL", "Encoded", "decode", "encode"]
 
-MODEL = Path(__file__).with_name("weights") / "shipped.npz"
 DEFAULT_BPP = 0.15  # about where the publication compares codecs
 
 

@@ -8,9 +8,10 @@ from typing import get_args
 import numpy as np
 
 from .bitstream import container, entropy, range_coder
+from .config import Optimize, Selection
 from .encoder.block_versions import Mode
 from .encoder.rate_control import networks_for, quality_for
-from .encoder.session import EncodeSession, Optimize, Selection, mean_channel
+from .encoder.session import EncodeSession, mean_channel
 from .networks import escape_transform
 from .networks.codec_file import TrainedCodec
 from .networks.decode import reconstruct

@@ -4,7 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from common.experiments.config import RunConfig, SeededTrial
+import tyro
+
+from common.experiments.config import EvaluationArguments, RunConfig, SeededTrial
+
+MODEL = Path(__file__).with_name("weights") / "shipped.npz"  # the codec that ships
+Selection = Literal["lagrangian", "publication"]
+Optimize = Literal["off", "code", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -174,3 +180,21 @@ DATA: dict[str, dict[str, str]] = {
     **{preset: _PHOTOGRAPHS for preset in PRESETS if preset.startswith("narrow_")},
     **dict.fromkeys(ROWS, _CLIC_2018),
 }
+
+
+@dataclass(frozen=True)
+class Arguments(EvaluationArguments):
+    """Evaluates a run and prints the table «paper | this run»."""
+
+    test_dir: Path | None = None  # where the photographs to judge by lie on this machine
+    optimize: Optimize = "off"  # also change the codes of blocks: all at once, or by the encoder as in the publication
+
+
+@dataclass(frozen=True)
+class CompareArguments:
+    """Compares a trained codec with classical ones on a folder of photographs."""
+
+    photographs: tyro.conf.Positional[Path | None] = None  # folder; default: the two that scikit-learn ships
+    model: Path = MODEL  # trained codec
+    out: Path = Path("runs/comparison")  # folder for report and figures
+    optimize: Optimize = "code"  # also change the codes of blocks, which takes most of the time; off: do not

@@ -3,25 +3,28 @@
 python -m PROJECT.evaluate [RUN] [--publish] [--optimize code]
 """
 
+from common.experiments import command
+
+from .config import Arguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, Arguments)
+
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
 
 from common.experiments import entry
-from common.experiments.config import run_command
 from common.experiments.identity import cached_json
 from common.report import plots, tables
 from common.report.page_parts import Slider
 
-from .codec import MODEL
-from .config import Config, Trial, trials
+from .config import MODEL, Config, Trial, trials
 from .data import Photographs, read, read_photographs
-from .encoder.session import Optimize
 from .evaluation import classical
 from .evaluation.compare import (
     by_quality,
@@ -40,14 +43,6 @@ from .paper_results import BASELINE_BPP, TARGET_BPP
 from .tables import comparison_table, equal_rate_table, publish, run_table
 
 METRICS = "metrics.json"
-
-
-@dataclass(frozen=True)
-class Arguments(entry.Arguments):
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    test_dir: Path | None = None  # where the photographs to judge by lie on this machine
-    optimize: Optimize = "off"  # also change the codes of blocks: all at once, or by the encoder as in the publication
 
 
 def is_finished(config: Config, trial: Trial, data: Photographs, folder: Path) -> bool:
@@ -136,16 +131,11 @@ def draw_codec(results: entry.Results, others: dict[str, list[dict[str, Any]]]) 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish, Arguments)
 
 
-def main() -> None:
+def main(arguments: Arguments) -> None:
     """Command line: evaluates a run; without any, compares the codec that ships."""
-    arguments = tyro.cli(Arguments)
     runs = arguments.runs_dir / __package__
     if arguments.run is None and MODEL.exists() and not any(runs.glob("*/environment.json")):
         print(f"There is no run below {runs}: this is the codec that ships with the repository.")
         compare(MODEL, read_photographs(None), runs / "comparison", "code")
         return
     evaluate(**vars(arguments))
-
-
-if __name__ == "__main__":
-    run_command(main)

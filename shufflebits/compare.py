@@ -3,15 +3,19 @@
 python -m PROJECT.compare [RUN ...] [--out FOLDER]
 """
 
+from common.experiments import command
+
+from .config import CompareArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, CompareArguments)
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from common.experiments.config import run_command
 from common.experiments.run_folder import load_config
 from common.report import plots, tables
 
@@ -21,15 +25,6 @@ from .config import RECONSTRUCTIONS, Config, Trial
 from .data import read
 from .evaluate import draw_images, shown_images
 from .tables import ATTACKS, MODELS, attack_table, attributes_by_model, attributes_table, comparison_table
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Puts evaluated runs side by side, in the form of the publication's figures."""
-
-    runs: tyro.conf.Positional[tuple[Path, ...]] = ()  # run folders; default: all that are evaluated
-    runs_dir: Path = Path("runs")  # where to look for them
-    out: Path | None = None  # folder to write into; default: comparison, next to the runs
 
 
 @dataclass(frozen=True)
@@ -149,13 +144,8 @@ def draw_grid(path: Path, runs: Sequence[Run]) -> list[str]:
     return list(rows)
 
 
-def main() -> None:
+def main(arguments: CompareArguments) -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
     project = arguments.runs_dir / __package__
     evaluated = sorted(path.parent for path in project.glob("*/report.json") if (path.parent / "config.json").exists())
     compare(arguments.runs or evaluated, arguments.out or project / "comparison")
-
-
-if __name__ == "__main__":
-    run_command(main)

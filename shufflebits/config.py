@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import tyro
+
 from common.experiments.config import REID_FOLDERS, RunConfig, SeededTrial
 
 Attack = Literal["attributes", "attributes_on_words", "pixel", "feature", "adversarial"]
@@ -210,3 +212,12 @@ DATA: dict[str, dict[str, str]] = {
         for model in ("bot", "agw", "sbs")
     },
 }
+
+
+@dataclass(frozen=True)
+class CompareArguments:
+    """Puts evaluated runs side by side, in the form of the publication's figures."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()  # run folders; default: all that are evaluated
+    runs_dir: Path = Path("runs")  # where to look for them
+    out: Path | None = None  # folder to write into; default: comparison, next to the runs

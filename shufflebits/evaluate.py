@@ -3,6 +3,12 @@
 python -m PROJECT.evaluate [RUN] [--publish]
 """
 
+from common.experiments import command
+from common.experiments.config import EvaluationArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, EvaluationArguments)
+
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -47,7 +53,7 @@ def is_finished(config: Config, trial: Trial, parts: Parts, folder: Path) -> boo
 
 
 def evaluate_trial(
-    config: Config, trial: Trial, parts: Parts, folder: Path, arguments: entry.Arguments
+    config: Config, trial: Trial, parts: Parts, folder: Path, arguments: EvaluationArguments
 ) -> dict[str, Any]:
     """The numbers of one attack model; cached in its folder."""
 
@@ -228,6 +234,4 @@ def publish(results: entry.Results) -> None:
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)
-
-if __name__ == "__main__":
-    entry.evaluate_main(evaluate)
+main = evaluate.main

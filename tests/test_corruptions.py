@@ -25,6 +25,7 @@ from l2_autoencoder.train import train
 from neural_compression.config import PRESETS as NEURAL
 from shufflebits.config import PRESETS as SHUFFLEBITS
 from shufflebits.train import train as train_shufflebits
+from tests.children import PROJECTS
 from tests.helpers import run_python, start_python
 from tests.resuming import assert_same_checkpoints
 
@@ -222,11 +223,19 @@ def test_more_epochs_go_on_where_the_others_ended(run, tmp_path):
     assert epochs == [{"l2-seed0": [1, 1]}, {"l2-seed0": [2, 2]}]
 
 
-def test_a_schedule_that_ends_with_its_epochs_is_not_extended(tmp_path):
-    config = replace(NEURAL["smoke"][1], name="run", runs_dir=tmp_path)
-    run = open_run(config, "neural_compression")
-    with pytest.raises(ValueError, match="epochs was 1 and is now 2.*schedule ends with its epochs, so it cannot"):
-        refuse_another(run, replace(config, epochs=2))
+@pytest.mark.parametrize(
+    ("config", "field", "sentence"),
+    [
+        (NEURAL["smoke"][1], "epochs", "epochs was 1 and is now 2.*schedule ends with its epochs, so it cannot"),
+        (SHUFFLEBITS["smoke"][1], "victim_epochs", "victim_epochs was 1 and is now 2.*only seeds may be added"),
+        (SHUFFLEBITS["smoke"][1], "classifier_epochs", "classifier_epochs was 2 and is now 3.*only seeds may be added"),
+    ],
+)
+def test_a_schedule_that_ends_with_its_epochs_is_not_extended(config, field, sentence, tmp_path):
+    config = replace(config, name="run", runs_dir=tmp_path)
+    run = open_run(config, "project")
+    with pytest.raises(ValueError, match=sentence):
+        refuse_another(run, replace(config, **{field: getattr(config, field) + 1}))
 
 
 @pytest.mark.parametrize(
@@ -289,26 +298,46 @@ def test_two_processes_end_in_one_training_and_one_refusal(run, monkeypatch):
         pass
 
 
-def test_command_line_is_read_before_a_framework_is_imported():
+READ_ALONE = """
+import resource, runpy, sys
+module, limit, *sys.argv[1:] = sys.argv[1:]
+sys.argv[0] = module
+try:
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+except SystemExit as stop:
+    print(stop.code)
+used = resource.getrusage(resource.RUSAGE_SELF)
+assert used.ru_utime + used.ru_stime < float(limit), used
+assert not {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)
+"""
+# Modules that are programs, those of a project alone; of others the help takes a second for pandas and Numba.
+PROGRAMS = [
+    *(f"{project}.evaluate" for project in PROJECTS), "adaptive_l2.digit_classifier", "flipreid.embed",
+    "flipreid.export", "l2_autoencoder.export", "neural_compression.codec", "neural_compression.evaluation.compare",
+    "shufflebits.compare", "shufflebits.service", "shufflebits.service.server", "vehicle_attributes.embed",
+    "vehicle_attributes.export",
+]  # fmt: skip
+SLOWER = ["common.datasets", "common.retrieval", "shufflebits.cryptanalysis", "vehicle_attributes.gallery"]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "sentence"),
+    [
+        *((project, "--help", "demo") for project in PROJECTS),
+        *((project, "dmeo", "There is no preset 'dmeo'; did you mean demo") for project in PROJECTS),
+        ("flipreid", "demo --epochs -1", "epochs must be above zero, got -1"),
+        ("flipreid", "demo --eposch 3", "--epochs INT"),
+        ("flipreid", f"demo --seeds {2**32 - 1}", "different integers from 0 to 2^31 - 1"),
+        *((program, "--help", "usage:") for program in (*PROGRAMS, *SLOWER)),
+        *((f"{project}.evaluate", "--pulbish", "--publish") for project in PROJECTS),
+    ],
+)
+def test_command_line_is_read_before_a_framework_is_imported(module, arguments, sentence):
     """Help, a typo and a bad value: below a second of the processor's time, and TensorFlow has not been heard of."""
-    program = (
-        "import resource, runpy, sys\n"
-        "sys.argv[0] = 'flipreid'\n"
-        "try: runpy.run_module('flipreid', run_name='__main__')\n"
-        "except SystemExit as stop: print(stop.code)\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "assert used.ru_utime + used.ru_stime < 1 and not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
-    )
-    for arguments, sentence in (
-        (["--help"], "synthetic people"),
-        (["dmeo"], "There is no preset 'dmeo'; did you mean demo?"),
-        (["demo", "--epochs", "-1"], "epochs must be above zero, got -1"),
-        (["demo", "--eposch", "3"], "--epochs INT"),
-        (["demo", "--seeds", str(2**32 - 1)], "different integers from 0 to 2^31 - 1"),
-    ):
-        out, err = run_python("-c", program, *arguments, fresh=True)
-        text = " ".join((out + err).replace("│", " ").split())
-        assert sentence in text and "Traceback" not in text
+    limit = "3" if module in SLOWER else "1"
+    out, err = run_python("-c", READ_ALONE, module, limit, *arguments.split(), fresh=True)
+    text = " ".join((out + err).replace("│", " ").split())
+    assert sentence in text and "Traceback" not in text
 
 
 def test_seeds_of_all_starts_of_k_means_fit():

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from common.experiments.config import ImageTrainingConfig
+import tyro
+
+from common.experiments.config import EmbeddingArguments, ImageTrainingConfig
 
 UNTRAINED = "untrained"
 Loss = Literal["untrained", "cross_entropy", "triplet", "lifted_structured", "arcface"]
@@ -231,3 +234,12 @@ DATA: dict[str, dict[str, str]] = {
         if preset.startswith(prefix)
     },
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedArguments(EmbeddingArguments):
+    __doc__ = EmbeddingArguments.__doc__
+
+    pictures: tyro.conf.Positional[Path]  # folder of class folders, or a CSV file
+    training: Path  # folder of a finished training
+    whole_images: bool = False  # where a network was trained on boxes: the images show nothing but the vehicle

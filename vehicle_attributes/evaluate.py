@@ -3,6 +3,12 @@
 python -m PROJECT.evaluate [RUN] [--publish]
 """
 
+from common.experiments import command
+from common.experiments.config import EvaluationArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, EvaluationArguments)
+
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +41,7 @@ _SHOWN = 30  # classes in a figure or a table; with more of them the least accur
 
 
 def evaluate_trial(
-    config: Config, trial: Trial, data: LabeledImages, folder: Path, arguments: entry.Arguments
+    config: Config, trial: Trial, data: LabeledImages, folder: Path, arguments: EvaluationArguments
 ) -> dict[str, Any]:
     """The numbers of one trained network; cached in its folder.
 
@@ -239,6 +245,4 @@ def _vehicle(table: pd.DataFrame, row: int) -> np.ndarray:
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)
-
-if __name__ == "__main__":
-    entry.evaluate_main(evaluate)
+main = evaluate.main

@@ -1,12 +1,15 @@
-"""`python -m PROJECT PRESET [--field value …]`: reads the command line before anything that takes seconds to import."""
+"""Programs of the projects: each reads its command line before anything that takes seconds to import."""
 
 import contextlib
+import importlib
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import tyro
 
 from common.experiments.config import Config, parse, run_command
 
@@ -35,10 +38,39 @@ def without_banners() -> Iterator[None]:
             sys.stderr.writelines(line for line in file if not _BANNER.match(line))
 
 
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Inside, TensorFlow is imported as `make` does: with few messages, and with the same kernels."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    with without_banners():
+        yield
+
+
+def run(module: str, arguments: type[Any]) -> NoReturn:
+    """Runs a module as a program: reads the command line, then imports the module and calls its `main`.
+
+    It is called at the top of that module, before imports that take seconds, where that is `__main__`, and exits.
+
+    Args:
+        module: `__spec__.name`.
+        arguments: dataclass that `main` takes.
+    """
+
+    def program() -> None:
+        given = tyro.cli(arguments)
+        with importing():
+            imported = importlib.import_module(module)
+        imported.main(given)
+
+    run_command(program)
+    sys.exit()
+
+
 def main(
     presets: Mapping[str, tuple[str, Config]], parts: Callable[[], "tuple[Training[Any, Any, Any], Evaluation]"]
 ) -> None:
-    """Trains a preset, or goes on with it, then reports.
+    """`python -m PROJECT PRESET [--field value …]`: trains a preset, or goes on with it, then reports.
 
     Args:
         presets: as of `parse`.
@@ -47,10 +79,7 @@ def main(
 
     def command() -> None:
         config = parse(presets)
-        # Read when TensorFlow is imported: few messages, and the kernels that `make` chooses.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-        with without_banners():
+        with importing():
             train, evaluate = parts()
             from common import distribution
 

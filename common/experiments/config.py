@@ -76,6 +76,46 @@ class SeededTrial:
 
 
 @dataclass(frozen=True)
+class EvaluationArguments:
+    """Evaluates a run and prints the table «paper | this run»."""
+
+    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
+    runs_dir: Path = Path("runs")  # where to look for it
+    data_dir: Path | None = None  # where its data set lies on this machine; default: where it was trained
+    publish: bool = False  # write the numbers to results.json and renew the project's pages
+
+
+@dataclass(frozen=True)
+class ReIDArguments(EvaluationArguments):
+    __doc__ = EvaluationArguments.__doc__
+
+    dataset: Literal["synthetic", "market1501", "duke", "msmt17"] | None = None  # to evaluate on another, with data-dir
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Exports a trained network as a SavedModel or as ONNX files."""
+
+    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
+    runs_dir: Path = Path("runs")  # where to look for it
+    trial: str | None = None  # the training, by the name of its folder in the run; default: the last finished one
+    format: Literal["savedmodel", "onnx"] = "savedmodel"  # or onnx
+    out: Path | None = None  # folder to write; default: savedmodel or onnx in the training's folder
+
+
+@dataclass(frozen=True)
+class EmbeddingArguments:
+    """Embeds pictures into a folder of Parquet files, which `python -m common.retrieval` reads.
+
+    The same command goes on where it was stopped. The jobs of an array of SLURM share the work without an option.
+    """
+
+    out: Path = Path("embeddings")  # folder to write
+    shard: str = "auto"  # I/N: this job's of N shards, from 1 on; auto: by SLURM's array, else all
+    skip_damaged: bool = False  # leave out images that cannot be read, and list them
+
+
+@dataclass(frozen=True)
 class ImageTrainingConfig(RunConfig):
     """Fields of trainings on image files: a pretrained backbone, and a schedule in epochs and steps."""
 

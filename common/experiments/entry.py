@@ -1,8 +1,7 @@
 """The one way through a project: a preset, its trainings, a report.
 
 A project supplies its own part: `train = entry.Training(…)` in its `train.py`, and `evaluate = entry.Evaluation(…)` in
-its `evaluate.py`. Both are called like functions. The loops over trainings are here, the command line of both is
-`command.main`.
+its `evaluate.py`. Both are called like functions. The loops over trainings are here, the command lines in `command`.
 """
 
 import contextlib
@@ -11,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import tyro
 from tqdm import tqdm
 
 from common import distribution, workers
 from common.experiments.checkpoint import check_stamps
-from common.experiments.config import RunConfig, run_command, to_json
+from common.experiments.config import EvaluationArguments, RunConfig, to_json
 from common.experiments.environment import ENVIRONMENT, starting
 from common.experiments.identity import differences, identity_of, read_identity, recording, summaries
 from common.experiments.run_folder import (
@@ -35,6 +33,7 @@ from common.report.tables import Report, write_report
 C = TypeVar("C", bound=RunConfig)
 T = TypeVar("T", bound=Trial)
 D = TypeVar("D")
+A = TypeVar("A", bound=EvaluationArguments)
 
 
 def _all_data(data: Any) -> Any:
@@ -117,19 +116,6 @@ class Training(Generic[C, T, D]):
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    data_dir: Path | None = None  # where its data set lies on this machine; default: where it was trained
-    publish: bool = False  # write the numbers to results.json and renew the project's pages
-
-
-A = TypeVar("A", bound=Arguments)
-
-
-@dataclass(frozen=True)
 class Results(Generic[C, T, D, A]):
     """The finished trainings of a run and their numbers, for its report.
 
@@ -183,7 +169,7 @@ class Evaluation(Generic[C, T, D, A]):
     evaluate_trial: Callable[[C, T, D, Path, A], dict[str, Any]]
     report: Callable[[Results[C, T, D, A]], Report]
     publish: Callable[[Results[C, T, D, A]], None]
-    arguments: type[A] = Arguments  # type: ignore[assignment]
+    arguments: type[A] = EvaluationArguments  # type: ignore[assignment]
     test_data: Callable[[D], D] = _all_data
     elsewhere: Callable[[Path, C, A], Path] = _the_run
 
@@ -220,6 +206,10 @@ class Evaluation(Generic[C, T, D, A]):
             self.publish(results)
         return records
 
+    def main(self, arguments: A) -> None:
+        """`python -m PROJECT.evaluate [RUN] [--publish]`."""
+        self(**vars(arguments))
+
     def _data(self, run: Path, config: C) -> D:
         """The data of a run, if they are those that it was trained with."""
         data, identity = self.read(config), read_identity(run)
@@ -233,8 +223,3 @@ class Evaluation(Generic[C, T, D, A]):
                 "of the data set as it was then."
             )
         return self.test_data(data)
-
-
-def evaluate_main(evaluate: Evaluation[C, T, D, A]) -> None:
-    """`python -m PROJECT.evaluate [RUN] [--publish]`: reports on a run."""
-    run_command(lambda: evaluate(**vars(tyro.cli(evaluate.arguments))))

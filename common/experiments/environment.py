@@ -153,8 +153,6 @@ def _commit() -> tuple[str, bool | None]:
 
 def code_of(module: str) -> dict[str, str]:
     """Name -> digest of each of the modules that decide what a module computes."""
-    if module == "__main__" and (spec := sys.modules[module].__spec__):  # of `python -m`
-        module = spec.name
     return {name: file_digest(file) for name, file in source_files(module).items()}
 
 

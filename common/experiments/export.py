@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import keras
-import tyro
 
 from common.distribution import need_tensorflow
-from common.experiments.config import RunConfig
+from common.experiments.config import ExportArguments, RunConfig
 from common.experiments.run_folder import chosen_trial, load_config, newest_run
 
 Format = Literal["savedmodel", "onnx"]
@@ -128,17 +127,6 @@ def _name(model: Any, outputs: Any) -> None:
         value.name = name
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Exports a trained network as a SavedModel or as ONNX files."""
-
-    run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
-    runs_dir: Path = Path("runs")  # where to look for it
-    trial: str | None = None  # the training, by the name of its folder in the run; default: the last finished one
-    format: Format = "savedmodel"  # or onnx
-    out: Path | None = None  # folder to write; default: savedmodel or onnx in the training's folder
-
-
 C = TypeVar("C", bound=RunConfig)
 
 
@@ -167,12 +155,12 @@ class Export(Generic[C]):
 
         Args:
             run: run folder; None: the one trained last.
-            options: fields of `Arguments`.
+            options: fields of `ExportArguments`.
 
         Raises:
             ValueError: not a run folder, no such training is finished in it, or as of `write`.
         """
-        arguments = Arguments(run=run, **options)
+        arguments = ExportArguments(run=run, **options)
         run = arguments.run or newest_run(arguments.runs_dir, self.project)
         # SavedModel keeps the precision of the training; ONNX has float32 alone, which the weights are.
         config = load_config(run, self.config_class)
@@ -188,6 +176,6 @@ class Export(Generic[C]):
         print(f"{trial.name}, {', '.join(graphs)}: {folder}")
         return folder
 
-    def main(self) -> None:
+    def main(self, arguments: ExportArguments) -> None:
         """Command line."""
-        self(**vars(tyro.cli(Arguments)))
+        self(**vars(arguments))

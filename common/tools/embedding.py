@@ -3,34 +3,20 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tyro
 from tqdm import tqdm
 
 from common.datasets.images import BOX
 from common.datasets.own_pictures import checked
+from common.experiments.config import EmbeddingArguments
 from common.experiments.identity import json_digest
 from common.files import write_parquet, write_text
 
 PART = 4096  # pictures of a file
 COLUMNS = ("path", "label", "camera", "split")
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Embeds pictures into a folder of Parquet files, which `python -m common.retrieval` reads.
-
-    The same command goes on where it was stopped. The jobs of an array of SLURM share the work without an option.
-    """
-
-    pictures: tyro.conf.Positional[Path | None] = None  # folder of class folders, or a CSV file; default: the run's set
-    out: Path = Path("embeddings")  # folder to write
-    shard: str = "auto"  # I/N: this job's of N shards, from 1 on; auto: by SLURM's array, else all
-    skip_damaged: bool = False  # leave out images that cannot be read, and list them
 
 
 def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
@@ -59,7 +45,7 @@ def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> tuple[in
 def embed_pictures(
     table: pd.DataFrame,
     embed: Callable[[pd.DataFrame], np.ndarray],
-    arguments: Arguments,
+    arguments: EmbeddingArguments,
     *,
     attribute: str,
     fingerprint: str,

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from .session import LOG_WEIGHTS, EncodeSession, Selection
+from ..config import Selection
+from .session import LOG_WEIGHTS, EncodeSession
 
 Networks = TypeVar("Networks", np.ndarray, Sequence[np.ndarray])
 

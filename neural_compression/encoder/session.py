@@ -2,20 +2,17 @@
 
 import copy
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
 from ..bitstream import container, entropy, range_coder
+from ..config import Optimize, Selection
 from ..evaluation.rate_distortion import dataset_psnr, squared_error
 from ..networks.blocks import to_blocks
 from ..networks.codec_file import TrainedCodec
 from ..networks.decode import reconstruct
 from . import escape_search, mode_decision
 from .block_versions import BlockVersions, Mode, inside
-
-Selection = Literal["lagrangian", "publication"]
-Optimize = Literal["off", "code", "encoder"]
 
 LOG_WEIGHTS = 25.0, -5.0  # of the Lagrangian: from bits alone to errors alone
 _MANY, _APART = 2048, 8  # blocks of an image for which every eighth step is tried, as a trial takes seconds

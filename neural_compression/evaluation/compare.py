@@ -3,24 +3,29 @@
 python -m PROJECT.evaluation.compare [FOLDER] [--model FILE] [--optimize code]
 """
 
+from common.experiments import command
+
+from ..config import CompareArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, CompareArguments)
+
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
-from common.experiments.config import run_command
 from common.report import tables
 from common.report.page_parts import Slider
 
-from ..codec import MODEL
+from ..config import Optimize, Selection
 from ..data import read_photographs
 from ..encoder.rate_control import BLOCK_PSNRS, Target, bisect, networks_for
-from ..encoder.session import LOG_WEIGHTS, EncodeSession, Optimize, Selection
+from ..encoder.session import LOG_WEIGHTS, EncodeSession
 from ..networks.codec_file import TrainedCodec, load
 from ..paper_results import TARGET_BPP
 from ..tables import FIGURES, comparison_table, equal_rate_table
@@ -249,21 +254,6 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
     return record
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Compares a trained codec with classical ones on a folder of photographs."""
-
-    photographs: tyro.conf.Positional[Path | None] = None  # folder; default: the two that scikit-learn ships
-    model: Path = MODEL  # trained codec
-    out: Path = Path("runs/comparison")  # folder for report and figures
-    optimize: Optimize = "code"  # also change the codes of blocks, which takes most of the time; off: do not
-
-
-def main() -> None:
+def main(arguments: CompareArguments) -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
     compare(arguments.model, read_photographs(arguments.photographs), arguments.out, arguments.optimize)
-
-
-if __name__ == "__main__":
-    run_command(main)

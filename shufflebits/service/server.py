@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from starlette.applications import Starlette
@@ -38,23 +39,24 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.bit_permutation import checked_key
+from common.experiments.command import importing
 from common.experiments.config import run_command
-from common.experiments.run_folder import newest_run
 from common.service.admission import Admission, Limits, Work
 from common.service.connection import Server, listen, serving_app, settings, url_of
 from common.service.images import check_sizes, decode, refused
 
-from ..attacks.victim import restore_embedder
-from .encrypted_model import EncryptedEmbedder, load_saved_model
 from .images import read_form
 from .protocol import SEALED, SHUFFLEBITS, CipherName, is_loopback
+
+if TYPE_CHECKING:
+    from .encrypted_model import EncryptedEmbedder
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
 _OTHER_HOST = "The Host header names none of the server's hosts; start the server with --hosts NAME."
 
 
 def create_app(
-    embedder: EncryptedEmbedder,
+    embedder: "EncryptedEmbedder",
     limits: Limits = Limits(),  # noqa: B008  it cannot be changed
     hosts: Sequence[str] = _THIS_MACHINE,
 ) -> ASGIApp:
@@ -79,7 +81,7 @@ def create_app(
 
 
 class _Server:
-    def __init__(self, embedder: EncryptedEmbedder, limits: Limits) -> None:
+    def __init__(self, embedder: "EncryptedEmbedder", limits: Limits) -> None:
         self._embedder, self._limits, self._work = embedder, limits, Work(limits)
 
     async def describe(self, request: Request) -> Response:
@@ -154,7 +156,7 @@ async def _failure(request: Request, error: Exception) -> Response:
 
 
 def serving(
-    embedder: EncryptedEmbedder,
+    embedder: "EncryptedEmbedder",
     limits: Limits = Limits(),  # noqa: B008
 ) -> AbstractContextManager[str]:
     """A server in a thread of this process, on a free port of the loopback interface; yields its URL.
@@ -200,6 +202,12 @@ def main() -> None:
     listener = listen(arguments.host, arguments.port)  # before the model is loaded, which takes a while
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn catches them, shuts down, and raises them anew
         signal.signal(number, lambda *_: sys.exit(0))
+    with importing():
+        from common.experiments.run_folder import newest_run
+
+        from ..attacks.victim import restore_embedder
+        from .encrypted_model import EncryptedEmbedder, load_saved_model
+
     project = __package__.partition(".")[0]
     run = arguments.run or newest_run(arguments.runs_dir, project)
     if (run / "saved_model.pb").is_file():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tyro
 
 from adaptive_l2 import digit_classifier
 from adaptive_l2.digit_classifier import Config, Trial
@@ -48,8 +49,7 @@ def test_publishing_is_no_setting_of_the_training(monkeypatch):
     monkeypatch.setattr(digit_classifier, "train", lambda config: calls.append(config.publish) or "run")
     monkeypatch.setattr(digit_classifier, "evaluate", lambda run, publish: calls.append((run, publish)))
     for options in ([], ["--publish"]):
-        monkeypatch.setattr("sys.argv", ["digit_classifier", *options])
-        digit_classifier.main()
+        digit_classifier.main(tyro.cli(Config, args=options))
     assert calls == [False, ("run", False), False, ("run", True)]
 
 
@@ -185,10 +185,9 @@ def test_differences_are_paired_over_images_and_seeds(tmp_path):
     assert cells(table, 3)[1].startswith("+25.00 (+0.00 to +")
 
 
-def test_classifiers_are_trained_once_and_apart(tmp_path, monkeypatch):
+def test_classifiers_are_trained_once_and_apart(tmp_path):
     def run_program(options):
-        monkeypatch.setattr("sys.argv", ["digit_classifier", *options.split(), "--runs-dir", str(tmp_path)])
-        digit_classifier.main()
+        digit_classifier.main(tyro.cli(Config, args=[*options.split(), "--runs-dir", str(tmp_path)]))
 
     options = "--train-images 40 --validation-images 40 --epochs 2 --grid 0.001 --seeds 0"
     run_program(options)

@@ -7,7 +7,8 @@ import pytest
 
 from adaptive_l2 import tables
 from adaptive_l2.config import DATA, EVALUATION_ARGUMENTS, PRESETS, ROWS
-from common.experiments.entry import Arguments, Results
+from common.experiments.config import EvaluationArguments
+from common.experiments.entry import Results
 from common.report.tables import published
 from tests.helpers import empty_pages
 from tests.helpers import table_cells as cells
@@ -77,7 +78,7 @@ def test_reranked_scores_have_a_row_and_the_papers_numbers():
 def publish(project, name, regularization, values, **more):
     config = replace(PRESETS[name][1], name=name)
     records = [record(regularization, seed, value, **more) for seed, value in enumerate(values)]
-    tables.publish(Results(project, config, None, len(values), [], records, Arguments()))
+    tables.publish(Results(project, config, None, len(values), [], records, EvaluationArguments()))
     return (project / "RESULTS.md").read_text()
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from adaptive_l2 import evaluate as evaluation
-from adaptive_l2.config import PRESETS, ROWS, Trial
+from adaptive_l2.config import PRESETS, ROWS, Arguments, Trial
 from adaptive_l2.data import read
 from adaptive_l2.evaluate import evaluate
 from adaptive_l2.model import build
@@ -18,7 +18,13 @@ from adaptive_l2.train import augmentation, train
 from common.datasets.augmentation import augment
 from common.retrieval import load_embeddings, score
 from tests.common import known_people
-from tests.common.tiny_trainings import SIZE, assert_first_stage_was_frozen, assert_kill_changes_nothing, tiny_backbones
+from tests.common.tiny_trainings import (
+    SIZE,
+    assert_first_stage_was_frozen,
+    assert_kill_changes_nothing,
+    assert_more_epochs_go_on,
+    tiny_backbones,
+)
 from tests.helpers import assert_figures
 
 SMOKE = replace(
@@ -37,6 +43,10 @@ def run(people, tmp_path_factory):
 
 def test_killed_in_the_second_stage_it_ends_with_the_same_weights(run, tmp_path):
     assert_kill_changes_nothing(run[0], tmp_path, "adaptive-seed0")
+
+
+def test_more_epochs_go_on_where_the_others_ended(run, tmp_path):
+    assert_more_epochs_go_on(run[0], tmp_path, "adaptive-seed0")
 
 
 def test_backbone_is_frozen_in_the_first_stage(run):
@@ -138,7 +148,7 @@ def test_the_page_of_a_run_in_a_browser(run, browser):
 def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
     folder, config = run
     monkeypatch.setattr(evaluation, "restore", None)
-    arguments = config, Trial("adaptive", 0), None, folder / "adaptive-seed0", evaluation.Arguments(rerank=True)
+    arguments = config, Trial("adaptive", 0), None, folder / "adaptive-seed0", Arguments(rerank=True)
     assert "reranked_mAP" in evaluation.evaluate_trial(*arguments)
 
 

@@ -109,7 +109,10 @@ def test_one_device_is_all_that_this_process_has():
 
 
 def test_projects_of_one_process_refuse_several():
-    with pytest.raises(ValueError, match="shufflebits trains in one process; use --strategy one or mirrored"):
+    with pytest.raises(
+        ValueError,
+        match="shufflebits trains in one process, and this is one of several",
+    ):
         distribution.need_one_process(SimpleNamespace(cluster_resolver=object()), "shufflebits")
     distribution.need_one_process(distribution.strategy("one"), "shufflebits")
 

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from common.experiments import training
-from common.experiments.config import ReIDConfig
+from common.experiments.config import ReIDConfig, to_json
 from common.experiments.identity import IDENTITY
 from common.experiments.run_folder import load_config
+from common.files import write_json
 from tests.common.project_trainings import backbone
 from tests.helpers import run_python
 from tests.resuming import assert_same_checkpoints
@@ -54,11 +55,17 @@ class _Kill(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train_copy(run: Path, killed: bool = False) -> ReIDConfig:
-    """Trains a run of tiny networks, or goes on with it, where its folder lies; or is killed in it."""
+def train_copy(run: Path, killed: bool = False, **changes: Any) -> ReIDConfig:
+    """Trains a run of tiny networks, or goes on with it, where its folder lies; or is killed in it.
+
+    Args:
+        run: folder with its config.
+        killed: whether it is.
+        changes: other values of fields.
+    """
     project = run.parent.name
     config_class = importlib.import_module(f"{project}.config").Config
-    config = replace(load_config(run, config_class), runs_dir=run.parents[1])
+    config = replace(load_config(run, config_class), runs_dir=run.parents[1], **changes)
     fit = training.fit
 
     def fit_until_killed(model, batches, *, callbacks, **options):
@@ -95,6 +102,24 @@ def assert_kill_changes_nothing(whole: Path, folder: Path, trial: str) -> None:
     assert_same_checkpoints(run, whole, trial)
     for name in ("log.csv", "frozen/log.csv"):
         assert (run / trial / name).read_bytes() == (whole / trial / name).read_bytes()
+
+
+def assert_more_epochs_go_on(whole: Path, folder: Path, trial: str) -> None:
+    """A training of one epoch, which then is to have two, ends bit for bit as the whole one.
+
+    Args:
+        whole: a run of tiny networks with two epochs.
+        folder: for a copy of it.
+        trial: name of its training.
+    """
+    run = folder / whole.parent.name / whole.name
+    run.mkdir(parents=True)
+    config = load_config(whole, importlib.import_module(f"{whole.parent.name}.config").Config)
+    write_json(run / "config.json", to_json(replace(config, epochs=1)))
+    train_copy(run)
+    assert len(pd.read_csv(run / trial / "log.csv")) == 1
+    train_copy(run, epochs=2)
+    assert_same_checkpoints(run, whole, trial)
 
 
 def assert_first_stage_was_frozen(initial: Any, folder: Path, learned: set[str]) -> None:

@@ -1,15 +1,15 @@
 """A folder of pictures to embeddings: trained, evaluated, embedded and scored."""
 
-import sys
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+import tyro
 
 from common.retrieval import Protocol, load_embeddings, score
 from flipreid import embed
-from flipreid.config import PRESETS
+from flipreid.config import PRESETS, EmbedArguments
 from flipreid.evaluate import evaluate
 from flipreid.train import train
 from tests.helpers import run_snippet
@@ -28,7 +28,7 @@ def draw(folder, classes=8, count=6):
     return folder
 
 
-def test_own_pictures_from_a_folder_to_scores(tmp_path, monkeypatch, capsys):
+def test_own_pictures_from_a_folder_to_scores(tmp_path, capsys):
     folder = draw(tmp_path / "pictures")
     small = {"backbone": "small_resnet", "weights": "none", "image_size": (32, 32), "identities_per_batch": 4}
     short = {"frozen_epochs": 0, "epochs": 1, "steps_per_epoch": 3, "evaluate_every": 1, "warmup_epochs": 0}
@@ -39,8 +39,7 @@ def test_own_pictures_from_a_folder_to_scores(tmp_path, monkeypatch, capsys):
     assert 0 < record["double_mAP"] <= 1 and (run / "report.md").is_file()
     for arguments in ([str(folder)], []):
         out = tmp_path / f"out{len(arguments)}"
-        monkeypatch.setattr(sys, "argv", ["embed", *arguments, "--out", str(out), "--run", str(run)])
-        embed.main()
+        embed.main(tyro.cli(EmbedArguments, args=[*arguments, "--out", str(out), "--run", str(run)]))
     assert "embedded 48 pictures" in capsys.readouterr().out
     images, same = load_embeddings(tmp_path / "out1")
     assert images is same and sorted(set(images.identities)) == [f"class {i}" for i in range(8)] and len(images) == 48

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from common.experiments.entry import Arguments, Results
+from common.experiments.config import EvaluationArguments
+from common.experiments.entry import Results
 from common.report.tables import published
 from flipreid import tables
 from flipreid.config import DATA, PRESETS
@@ -78,7 +79,7 @@ def test_publishing_saves_the_numbers_and_writes_the_readme(tmp_path, monkeypatc
     for preset in ("duke_resnest50", "mobilenet"):
         config = replace(PRESETS[preset][1], name=preset)
         records = [record("flipping_loss", seed, 0.4) for seed in range(3)]
-        tables.publish(Results(tmp_path, config, None, 3, [], records, Arguments()))
+        tables.publish(Results(tmp_path, config, None, 3, [], records, EvaluationArguments()))
     text = page.read_text()
     rows = [row for row in cells(text) if row and row[0] == "`duke_resnest50`"]
     assert [row[5] for row in rows] == ["40.0 ± 0.0"] * 3 and "60 of its rows are not run" in text

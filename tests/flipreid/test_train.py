@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tyro
 
 from common.datasets.augmentation import augment
+from common.experiments.config import EvaluationArguments, ExportArguments
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
 from flipreid.config import PRESETS, Trial
@@ -16,7 +18,13 @@ from flipreid.evaluate import FEATURES, evaluate, gap
 from flipreid.export import export as exported
 from flipreid.model import build, restore
 from flipreid.train import augmentation, train
-from tests.common.tiny_trainings import SIZE, assert_first_stage_was_frozen, assert_kill_changes_nothing, tiny_backbones
+from tests.common.tiny_trainings import (
+    SIZE,
+    assert_first_stage_was_frozen,
+    assert_kill_changes_nothing,
+    assert_more_epochs_go_on,
+    tiny_backbones,
+)
 from tests.helpers import assert_figures, onnx_outputs, run_python, run_snippet
 
 SMOKE = replace(
@@ -37,6 +45,10 @@ def run(people, tmp_path_factory):
 
 def test_killed_in_the_second_stage_it_ends_with_the_same_weights(run, tmp_path):
     assert_kill_changes_nothing(run[0], tmp_path, "aggregator-seed0")
+
+
+def test_more_epochs_go_on_where_the_others_ended(run, tmp_path):
+    assert_more_epochs_go_on(run[0], tmp_path, "aggregator-seed0")
 
 
 def test_backbone_is_frozen_in_the_first_stage(run):
@@ -119,7 +131,7 @@ def test_report_has_its_rows_and_figures(run):
 def test_finished_trainings_are_not_evaluated_again(run, monkeypatch):
     folder, config = run
     monkeypatch.setattr(evaluation, "restore", None)
-    arguments = config, Trial("aggregator", 0), None, folder / "aggregator-seed0", evaluation.entry.Arguments()
+    arguments = config, Trial("aggregator", 0), None, folder / "aggregator-seed0", EvaluationArguments()
     assert "reranked_mAP" in evaluation.evaluate_trial(*arguments)
 
 
@@ -135,14 +147,13 @@ np.savez(sys.argv[3], **outputs)
 
 
 @pytest.mark.tensorflow
-def test_exports_give_the_same_numbers_without_this_code(run, tmp_path, monkeypatch):
+def test_exports_give_the_same_numbers_without_this_code(run, tmp_path):
     import tensorflow as tf
 
     folder, config = run
 
     def export(*options):
-        monkeypatch.setattr("sys.argv", ["export", str(folder), *options])
-        exported.main()
+        exported.main(tyro.cli(ExportArguments, args=[str(folder), *options]))
 
     images = np.random.default_rng(0).integers(0, 256, (3, *config.image_size, 3), dtype="uint8")
     np.save(tmp_path / "images.npy", images)

@@ -13,7 +13,7 @@ from common.experiments.run_folder import open_run
 from common.report import plots as common_plots
 from neural_compression import evaluate
 from neural_compression.codec import decode, encode
-from neural_compression.config import PRESETS
+from neural_compression.config import PRESETS, Arguments
 from neural_compression.encoder import block_versions
 from neural_compression.evaluation import classical, compare, plots
 from neural_compression.networks.codec_file import CODEC, load
@@ -361,7 +361,7 @@ def test_nothing_is_computed_twice_from_the_same_codec_and_code(evaluated, monke
         "cached_json",
         lambda *given: calls.append(given[:3]) or record | {"encoder": {}, "encoder and escape": {}},
     )
-    evaluate.evaluate_trial(None, None, None, run / "seed0", evaluate.Arguments(optimize="encoder"))
+    evaluate.evaluate_trial(None, None, None, run / "seed0", Arguments(optimize="encoder"))
     files, code = [run / "seed0" / CODEC], "neural_compression.evaluate"
     names = ("metrics.json", "optimized-encoder.json")
     assert calls == [(run / "seed0" / name, files, code) for name in names]

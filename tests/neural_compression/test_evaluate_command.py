@@ -1,12 +1,13 @@
 """What the command line evaluates, and the title of its report."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import tyro
+
 from neural_compression import evaluate
-from neural_compression.config import PRESETS
+from neural_compression.config import PRESETS, Arguments
 from neural_compression.evaluation import classical
 
 
@@ -38,8 +39,7 @@ def test_command_line_evaluates_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", lambda **options: called.append(options))
     monkeypatch.setattr(evaluate, "compare", None)
     for arguments in (["--runs-dir", str(tmp_path)], [str(run), "--optimize", "encoder", "--publish"]):
-        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-        evaluate.main()
+        evaluate.main(tyro.cli(Arguments, args=arguments))
     given = {"run": None, "runs_dir": tmp_path, "data_dir": None, "test_dir": None, "publish": False, "optimize": "off"}
     other = {
         "run": run,

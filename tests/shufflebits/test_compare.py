@@ -17,7 +17,7 @@ from shufflebits import tables
 from shufflebits.attacks.encryption_settings import ANOTHER, ONE_KEY, PLAIN
 from shufflebits.attacks.reconstructions import image_file
 from shufflebits.compare import compare
-from shufflebits.config import PRESETS, RECONSTRUCTIONS
+from shufflebits.config import PRESETS, RECONSTRUCTIONS, CompareArguments
 from tests.helpers import assert_figures
 
 RUNS = [(dataset, model) for dataset in ("market1501", "duke") for model in ("bot", "agw", "sbs")]
@@ -118,13 +118,11 @@ def test_every_cell_bar_and_tile(runs, tmp_path, monkeypatch, capsys):
 def test_without_arguments_all_evaluated_runs_are_compared(runs, tmp_path, monkeypatch, capsys):
     (runs[0] / "report.json").unlink()
     report = tmp_path / "runs/shufflebits/comparison/report.json"
-    monkeypatch.setattr("sys.argv", ["compare", "--runs-dir", str(tmp_path / "runs")])
     with monkeypatch.context() as patches:
         recorded_figures(patches)
-        program.main()
+        program.main(CompareArguments(runs_dir=tmp_path / "runs"))
     assert len(json.loads(report.read_text())["trials"]) == 4 * 5
-    monkeypatch.setattr("sys.argv", ["compare", str(runs[1]), "--runs-dir", str(tmp_path / "runs")])
-    program.main()
+    program.main(CompareArguments((runs[1],), runs_dir=tmp_path / "runs"))
     assert len(json.loads(report.read_text())["trials"]) == 4
     assert_figures(tmp_path / "runs/shufflebits/comparison", "attributes_market1501", "reconstructions_market1501")
     assert "not run" in capsys.readouterr().out

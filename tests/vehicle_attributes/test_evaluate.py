@@ -13,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from common.datasets.image_folder import LabeledImages
 from common.experiments import entry
+from common.experiments.config import EvaluationArguments
 from common.experiments.run_folder import open_run
 from common.report import plots
 from tests.helpers import assert_figures
@@ -37,7 +38,7 @@ from vehicle_attributes.config import Trial, trials
 from vehicle_attributes.data import read
 from vehicle_attributes.differences import CORRECT
 from vehicle_attributes.evaluate import METRICS, NEIGHBORS, evaluate
-from vehicle_attributes.export import export
+from vehicle_attributes.export.__main__ import export
 from vehicle_attributes.gallery.voting import choose_gallery
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* the published set:UserWarning")
@@ -245,7 +246,7 @@ def test_numbers_are_cached_while_network_and_classes_are_the_same(run, tmp_path
     before = json.loads((folder / METRICS).read_text())
 
     def numbers():
-        return evaluation.evaluate_trial(CONFIG, Trial("cross_entropy", 2), data, folder, entry.Arguments())
+        return evaluation.evaluate_trial(CONFIG, Trial("cross_entropy", 2), data, folder, EvaluationArguments())
 
     with monkeypatch.context() as patch:
         patch.setattr(recognizer, "load", None)

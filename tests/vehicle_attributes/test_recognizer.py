@@ -18,7 +18,7 @@ from common.experiments.export import write
 from tests.helpers import onnx_outputs, process_state, run_snippet
 from vehicle_attributes import arcface, recognizer
 from vehicle_attributes.arcface import CosineDense
-from vehicle_attributes.export import graphs
+from vehicle_attributes.export.__main__ import graphs
 from vehicle_attributes.gallery import Gallery
 from vehicle_attributes.recognizer import CLASSES, INPUT, NETWORK, Recognizer
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from common.experiments import entry
-from common.experiments.config import to_json
+from common.experiments.config import EvaluationArguments, to_json
 from common.report import plots
 from common.report.tables import published
 from tests.helpers import empty_pages
@@ -158,7 +158,7 @@ def test_a_run_that_has_not_converged_is_named(page, monkeypatch):
         for seed, still in enumerate(stills)
     ]
     records += [{**record("untrained", 0, 0.7), "retrained_with": 0}]
-    tables.publish(entry.Results(page, config, None, 4, [], records, entry.Arguments()))
+    tables.publish(entry.Results(page, config, None, 4, [], records, EvaluationArguments()))
     assert published(page)["mobilenet"]["differences"] == compared
     section = (page / "RESULTS.md").read_text().partition("preset `mobilenet`")[2].partition("\n\n**")[0].split("\n\n")
     assert [row[1] for row in (cells(section[1], 0), cells(section[1], 1))] == [
@@ -177,7 +177,7 @@ def test_a_run_that_has_not_converged_is_named(page, monkeypatch):
 def test_publishing_writes_the_numbers_and_the_readme(page):
     config = replace(PRESETS["mobilenet"][1], name="mobilenet", losses=("triplet",))
     records = [record("triplet", seed, 0.9) for seed in range(3)]
-    tables.publish(entry.Results(page, config, None, 3, [], records, entry.Arguments()))
+    tables.publish(entry.Results(page, config, None, 3, [], records, EvaluationArguments()))
     text = (page / "RESULTS.md").read_text()
     assert "90.0 90.0 90.0" in text and "seeds 0, 1, 2" in text
     assert "| triplet loss" in text and "`veri_wild_type_…`, `veri_wild_make_…`" in text and "not run" in text
@@ -197,10 +197,10 @@ def test_readme_has_each_run_in_its_place(page):
         if name == "veri_wild_joint_triplet":
             for one in records:
                 one["make"] = {**one["type"], "accuracy": 0.25}
-        tables.publish(entry.Results(page, config, None, 2, [], records, entry.Arguments()))
+        tables.publish(entry.Results(page, config, None, 2, [], records, EvaluationArguments()))
     config = replace(PRESETS["demo_open_set"][1], name="demo_open_set", losses=("cross_entropy",), added=(1, 5))
     open_set = [open_set_record("cross_entropy", 0, 0.4, 0.9)]
-    tables.publish(entry.Results(page, config, None, 1, [], open_set, entry.Arguments()))
+    tables.publish(entry.Results(page, config, None, 1, [], open_set, EvaluationArguments()))
     text = (page / "RESULTS.md").read_text()
     *sections, main, others, missing, _ = text.split("\n\n**")
     assert [section.partition("**\n")[0].partition("**")[2].partition("**")[0] for section in sections[:1]] == [

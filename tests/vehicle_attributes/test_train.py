@@ -281,6 +281,17 @@ def test_killed_in_an_epoch_it_ends_with_the_same_weights(run, tmp_path):
         assert any(np.array_equal(weight, array) for array in last)
 
 
+def test_more_epochs_go_on_where_the_others_ended(run, tmp_path):
+    """The network of fewer epochs is replaced, and all is as if there had been as many from the beginning."""
+    whole, config = run
+    config, name = replace(config, losses=("triplet",), runs_dir=tmp_path), "triplet-seed0"
+    folder = train(replace(config, epochs=1))
+    fewer = recognizer.load(folder / name).fingerprint
+    assert train(config) == folder
+    assert_same_checkpoints(folder, whole, name)
+    assert recognizer.load(folder / name).fingerprint == recognizer.load(whole / name).fingerprint != fewer
+
+
 def test_finished_trainings_are_not_done_again(run, monkeypatch):
     folder, config = run
     monkeypatch.setattr(training, "fit", None)

@@ -1,33 +1,26 @@
 """The command line: python -m PROJECT.embed PICTURES --training FOLDER [--out FOLDER] [--shard I/N]."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from common.experiments import command
+
+from ..config import EmbedArguments
+
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, EmbedArguments)
+
 
 import numpy as np
 import pandas as pd
-import tyro
 
 from common.datasets.images import boxes_of
 from common.datasets.own_pictures import read_table
-from common.experiments.config import run_command
 from common.tools import embedding
 
 from .. import recognizer
 from ..gallery.ingest import with_boxes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arguments(embedding.Arguments):
-    __doc__ = embedding.Arguments.__doc__
-
-    pictures: tyro.conf.Positional[Path]  # folder of class folders, or a CSV file
-    training: Path  # folder of a finished training
-    whole_images: bool = False  # where a network was trained on boxes: the images show nothing but the vehicle
-
-
-def main() -> None:
+def main(arguments: EmbedArguments) -> None:
     """Command line."""
-    arguments = tyro.cli(Arguments)
     table = read_table(arguments.pictures)
     network = recognizer.load(arguments.training)
     table = with_boxes(table, network, arguments.whole_images)
@@ -38,7 +31,3 @@ def main() -> None:
     attribute = next(iter(network.classes), "label")
     count = embedding.embed_pictures(table, embed, arguments, attribute=attribute, fingerprint=network.fingerprint)
     print(f"{arguments.training}: embedded {count:,} pictures.")
-
-
-if __name__ == "__main__":
-    run_command(main)

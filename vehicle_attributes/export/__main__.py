@@ -1,8 +1,30 @@
-"""`python -m PROJECT.export`."""
+"""Exports a trained recognizer: images (B, H, W, 3) uint8, RGB -> `embedding` (B, D) and scores `ATTRIBUTE_logits`.
 
-from common.experiments.config import run_command
+python -m PROJECT.export [RUN] [--trial cross_entropy-seed0] [--format onnx] [--out FOLDER]
+"""
 
-from . import export
+from common.experiments import command
+from common.experiments.config import ExportArguments
 
-if __name__ == "__main__":
-    run_command(export.main)
+if __name__ == "__main__":  # the command line is read before what takes seconds to import
+    command.run(__spec__.name, ExportArguments)
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+
+from common.experiments.export import Export
+
+from .. import recognizer
+from ..config import Config, Trial, trials
+from ..data import is_finished
+
+
+def graphs(config: Config, trial: Trial, folder: Path) -> Mapping[str, keras.Model]:
+    """`recognize`; the names of the classes are in `classes.json`, in the order of the scores."""
+    return {"recognize": recognizer.load(folder).network}
+
+
+export = Export(__package__.partition(".")[0], Config, trials, is_finished, graphs, files=(recognizer.CLASSES,))
+main = export.main

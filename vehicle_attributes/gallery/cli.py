@@ -19,7 +19,6 @@ import tyro
 
 from common.datasets.images import read_image
 from common.datasets.own_pictures import read_table
-from common.report.plots import RankedList, ranked_lists
 from common.report.tables import table
 
 from .engines.faiss_index import FaissIndex, Kind
@@ -192,6 +191,8 @@ def _neighbors(answers: Answers, i: int) -> tuple[list[str], list[float], list[s
 
 
 def _draw(path: Path, paths: Sequence[str], answers: Answers) -> None:
+    from common.report.plots import RankedList, ranked_lists  # takes a second to load
+
     # A rejected query is of no class, so that none of its neighbors is of its class.
     right = answers.labels == answers.recognized[:, np.newaxis]
     lists = [

@@ -1,24 +1,15 @@
 """The data set of a run, its description, and another one to evaluate on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from common import distribution
 from common.datasets import person_reid, sampler
 from common.datasets.own_reid import read_own
-from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, check_stamps
-from common.experiments.config import ReIDConfig, to_json
+from common.experiments.config import ReIDArguments, ReIDConfig, to_json
 from common.experiments.identity import IDENTITY, WRITTEN, identity_of, read_identity, settings_of, summaries
 from common.files import write_json
-
-
-@dataclass(frozen=True)
-class Arguments(entry.Arguments):
-    """Evaluates a run and prints the table «paper | this run»."""
-
-    dataset: Literal["synthetic", "market1501", "duke", "msmt17"] | None = None  # to evaluate on another, with data-dir
 
 
 def read(config: ReIDConfig) -> person_reid.ReIDData:
@@ -41,7 +32,7 @@ def describe(config: ReIDConfig, data: person_reid.ReIDData) -> str:
     )
 
 
-def on_another_set(run: Path, config: ReIDConfig, arguments: Arguments) -> Path:
+def on_another_set(run: Path, config: ReIDConfig, arguments: ReIDArguments) -> Path:
     """The run itself; or `on-DATASET` in it, a run of the same weights on the data set that the arguments name.
 
     Raises:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
+import tyro
 
 from common import distribution
 from common.distribution import OneDevice
 from common.experiments import command, entry
-from common.experiments.config import RunConfig
+from common.experiments.config import EvaluationArguments, RunConfig
 from common.report.tables import Report
 
 
@@ -53,7 +54,7 @@ def check(config, strategy):
 
 
 @dataclass(frozen=True)
-class Arguments(entry.Arguments):
+class Arguments(EvaluationArguments):
     double: bool = False
 
 
@@ -168,12 +169,10 @@ def test_only_the_chief_reports(tmp_path, monkeypatch):
     assert (tmp_path / "small/smoke/seed4/sum").is_file() and not (tmp_path / "small/smoke/report.md").exists()
 
 
-def test_command_of_the_evaluation(tmp_path, monkeypatch):
+def test_command_of_the_evaluation(tmp_path):
     run = train(replace(CONFIG, runs_dir=tmp_path))
     published.clear()
-    monkeypatch.setattr(sys, "argv", ["evaluate", str(run), "--double", "--publish"])
-    entry.evaluate_main(evaluate)
+    evaluate.main(tyro.cli(Arguments, args=[str(run), "--double", "--publish"]))
     assert json.loads((run / "report.json").read_text())["trials"][1]["sum"] == 14 and len(published) == 1
-    monkeypatch.setattr(sys, "argv", ["evaluate", str(tmp_path)])
-    with pytest.raises(SystemExit, match="^ValueError: .* is not a run folder"):
-        entry.evaluate_main(evaluate)
+    with pytest.raises(ValueError, match=" is not a run folder"):
+        evaluate.main(Arguments(tmp_path))

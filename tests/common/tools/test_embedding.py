@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from common.datasets.own_pictures import read_table
+from common.experiments.config import EmbeddingArguments
 from common.retrieval import load_embeddings
 from common.tools import embedding
-from common.tools.embedding import Arguments, embed_pictures, shard_of
+from common.tools.embedding import embed_pictures, shard_of
 from tests.common.datasets.test_image_folder import picture, write_classes
 
 NETWORK = {"attribute": "kind", "fingerprint": "ab"}
@@ -20,7 +21,7 @@ def features_of(rows):
 
 
 def run(table, out, shard="1/1", embed=features_of, **options):
-    return embed_pictures(table, embed, Arguments(out=out, shard=shard, **options), **NETWORK)
+    return embed_pictures(table, embed, EmbeddingArguments(out=out, shard=shard, **options), **NETWORK)
 
 
 @pytest.fixture

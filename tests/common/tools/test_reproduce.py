@@ -98,6 +98,8 @@ def run(command):
         sys.argv = command[2:]
         runpy.run_module(command[2], run_name="__main__", alter_sys=True)
         status = 0
+    except SystemExit as stop:
+        status = int(stop.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:

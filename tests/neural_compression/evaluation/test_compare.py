@@ -1,14 +1,15 @@
 """A codec and classical ones on a set of images, and what is cached of it."""
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tyro
 
 from neural_compression import evaluate
+from neural_compression.config import Arguments, CompareArguments
 from neural_compression.evaluation import classical, compare
 from neural_compression.evaluation.rate_distortion import Point
 from neural_compression.tables import FIGURES
@@ -18,13 +19,11 @@ JPEG = classical.installed()[0]["JPEG"]
 IMAGES = [picture(96, 160, 1), picture(70, 64, 2)]
 
 
-def test_report_of_a_folder(codec_path, one_classical_codec, tmp_path, monkeypatch, capsys):
+def test_report_of_a_folder(codec_path, one_classical_codec, tmp_path, capsys):
     for number, image in enumerate(IMAGES):
         cv2.imwrite(str(tmp_path / f"{number}.png"), image[..., ::-1])
     out = tmp_path / "new/out"
-    arguments = [str(tmp_path), "--model", str(codec_path), "--out", str(out), "--optimize", "off"]
-    monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-    compare.main()
+    compare.main(CompareArguments(tmp_path, codec_path, out, "off"))
     text = (out / "report.md").read_text()
     assert "| ours " in text
     assert text.split("\n\nReport")[0].split("## ")[1].split("\n\n![")[0] in capsys.readouterr().out
@@ -37,8 +36,7 @@ def test_the_shipped_codec_is_evaluated_where_no_run_is(codec_path, tmp_path, mo
     called = []
     monkeypatch.setattr(evaluate, "MODEL", codec_path)
     monkeypatch.setattr(evaluate, "compare", lambda *arguments: called.append(arguments))
-    monkeypatch.setattr(sys, "argv", ["evaluate", "--runs-dir", str(tmp_path)])
-    evaluate.main()
+    evaluate.main(Arguments(runs_dir=tmp_path))
     path, images, folder, how = called[0]
     assert path == codec_path and [image.shape for image in images] == [(427, 640, 3)] * 2
     assert folder == tmp_path / "neural_compression/comparison" and how == "code"
@@ -50,8 +48,7 @@ def test_command_line_compares_what_ships_by_default(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "compare", lambda *arguments: called.append(arguments))
     monkeypatch.setattr(compare, "read_photographs", lambda folder: folder)
     for arguments in ([], [str(tmp_path), "--model", "a.npz", "--out", "out", "--optimize", "encoder"]):
-        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-        compare.main()
+        compare.main(tyro.cli(CompareArguments, args=arguments))
     shipped = Path(compare.__file__).parents[1] / "weights/shipped.npz"
     assert called == [
         (shipped, None, Path("runs/comparison"), "code"),

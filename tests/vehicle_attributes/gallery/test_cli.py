@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from common.datasets.images import read_image
+from common.report import plots
 from tests.helpers import run_python
 from tests.vehicle_attributes.gallery.small_gallery import build
 from vehicle_attributes import recognizer
-from vehicle_attributes.gallery import Gallery, cli
+from vehicle_attributes.gallery import Gallery
 from vehicle_attributes.gallery.cli import main
 
 COLORS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -73,7 +74,7 @@ def test_command_line_from_start_to_end(training, tmp_path, monkeypatch, capsys)
         rf"{path}: added 4 exemplars of 'blue' in .* s. It has 28 of 3 classes. Queries farther than .* now.\n", out
     )
     plotted = []
-    monkeypatch.setattr(cli, "ranked_lists", lambda *arguments: plotted.append(arguments))
+    monkeypatch.setattr(plots, "ranked_lists", lambda *arguments: plotted.append(arguments))
     out = run("query", path, tmp_path / "new", *model, "--figure", tmp_path / "answer.png")
     lines = out.splitlines()
     assert re.fullmatch(r"\| image +\| color +\| distance +\| threshold +\| nearest +\|", lines[0]) and len(lines) == 4
