@@ -102,6 +102,7 @@ def fit(
     adapt(model)
     state = Checkpoint(model, folder, monitor, mode, monitor_every)
     if state.epoch < epochs:
+        progress = _Progress(folder.name, state.epoch, epochs, steps_per_epoch)
         full_memory = naming_full_memory(folder, lambda: state.epoch, batches)
         with (
             distribution.scope_of(model),
@@ -109,6 +110,7 @@ def fit(
             _SignalStop(folder, steps_per_epoch) as stop,
             full_memory,
             naming_damaged_images(),
+            contextlib.closing(progress),  # before a sentence that ends the training, which has a line of its own
         ):
             model.fit(
                 feed(batches(state.epoch)),
@@ -121,7 +123,7 @@ def fit(
                     _StopOnNonFinite(steps_per_epoch, folder),
                     *callbacks,
                     state,
-                    _Progress(folder.name, state.epoch, epochs, steps_per_epoch),
+                    progress,
                     stop,
                 ],
             )
@@ -153,6 +155,7 @@ class _Progress(keras.callbacks.Callback):
     def __init__(self, label: str, first_epoch: int, epochs: int, steps_per_epoch: int):
         super().__init__()
         self._label, self._first_epoch, self._epochs, self._steps = label, first_epoch, epochs, steps_per_epoch
+        self._bar = tqdm(disable=True)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         interval = 0.1 if sys.stderr.isatty() else 60
@@ -173,7 +176,8 @@ class _Progress(keras.callbacks.Callback):
         values = ", ".join(f"{name} {float(value):.5g}" for name, value in (logs or {}).items())
         self._bar.set_postfix_str(f"epoch {epoch + 1}/{self._epochs}, {values}", refresh=False)
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def close(self) -> None:
+        """Leaves the bar on the screen, and ends its line."""
         self._bar.close()
 
 
@@ -203,9 +207,15 @@ class _SignalStop(keras.callbacks.Callback):
                 self._before[number] = signal.signal(number, receive)
         return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is SystemExit and self._received is not None:
+            print(
+                f"Stopped by {signal.Signals(self._received).name}. The last whole epoch is saved in {self.folder}; "
+                "the same command continues from it.",
+                file=sys.stderr,
+            )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._is_complete = batch + 1 == self._steps
@@ -218,10 +228,4 @@ class _SignalStop(keras.callbacks.Callback):
             self._stop()
 
     def _stop(self) -> None:
-        number = self._received or signal.SIGTERM
-        print(
-            f"\nStopped by {signal.Signals(number).name}. The last whole epoch is saved in "
-            f"{self.folder}; the same command continues from it.",
-            file=sys.stderr,
-        )
-        raise SystemExit(128 + number)
+        raise SystemExit(128 + (self._received or signal.SIGTERM))
