@@ -199,9 +199,10 @@ class Evaluation(Generic[C, T, D, A]):
                 self.evaluate_trial(config, trial, data, run / trial.name, arguments)
                 for trial in tqdm(trials, "evaluate")
             ]
-        results = Results(run, config, data, len(planned), trials, records, arguments)
+            results = Results(run, config, data, len(planned), trials, records, arguments)
+            report = self.report(results)  # which computes the numbers of controls
         values = {"config": to_json(config), "trials": records}
-        write_report(run, self.report(results), values, [trial.name for trial in trials])
+        write_report(run, report, values, [trial.name for trial in trials])
         if arguments.publish:
             self.publish(results)
         return records

@@ -58,6 +58,8 @@ def _run(module: str, *arguments: str) -> None:
 
 def main() -> None:
     """Command line: PROJECT DATA [--field value …]."""
+    if len(sys.argv) < 3:
+        raise ValueError("The command line is PROJECT DATA [--field value …]; make reproduce-PROJECT DATA=~/data.")
     project, data, *arguments = sys.argv[1:]
     reproduce(project, Path(data).expanduser(), Path("runs"), arguments)
     for row, reason in getattr(importlib.import_module(f"{project}.paper_results"), "LEFT_OUT", {}).items():
