@@ -1,6 +1,7 @@
 """L2 regularization of whole networks, with one factor or with learned ones."""
 
 import copy
+import math
 import re
 from collections.abc import Collection, Mapping
 from types import SimpleNamespace
@@ -34,16 +35,19 @@ def weights_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]
         >>> {category: len(weights) for category, weights in weights_by_category(network).items()}
         {'bn_beta': 1, 'bn_gamma': 1, 'dense_bias': 1, 'dense_kernel': 1}
     """
-    categories: dict[str, dict[int, keras.Variable]] = {}
-    for layer in network._flatten_layers():  # nested models too; a layer that is used twice comes once
+    found: dict[int, tuple[str, keras.Variable]] = {}
+    for layer in network._flatten_layers():  # nested models too; wrappers, which hold weights of what they wrap, before
         kind = next((name for name, classes in _KINDS.items() if isinstance(layer, classes)), None)
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
         for variable in layer._trainable_variables:  # its own, frozen or not, without those of layers inside
             role = variable.name
             if kind:
                 role = next((name for name in ("kernel", "bias", "gamma", "beta") if role.endswith(name)), role)
-            categories.setdefault(f"{kind or snake}_{role}", {})[id(variable)] = variable
-    return {category: list(weights.values()) for category, weights in sorted(categories.items())}
+            found[id(variable)] = f"{kind or snake}_{role}", variable
+    categories: dict[str, list[keras.Variable]] = {category: [] for category in sorted(c for c, _ in found.values())}
+    for category, variable in found.values():
+        categories[category].append(variable)
+    return categories
 
 
 @keras.saving.register_keras_serializable(package="common")
@@ -87,9 +91,11 @@ class ConstantL2(layers.Layer):
             name = type(self).__name__
             raise ValueError(f"{name} needs a network with variables: call it once on data before it is wrapped.")
         weights = weights_by_category(network)
+        include = [include] if isinstance(include, str) else include
         chosen = weights if include is None else include
         amplitudes = dict(amplitude) if isinstance(amplitude, Mapping) else dict.fromkeys(chosen, amplitude)
-        if not set(amplitudes) <= set(weights) or min(amplitudes.values(), default=-1) < 0:
+        in_range = all(0 <= value < math.inf for value in amplitudes.values())
+        if not amplitudes or not set(amplitudes) <= set(weights) or not in_range:
             raise ValueError(
                 f"amplitude must be zero or more for one or more of {list(weights)}, got {amplitude} of "
                 f"{list(amplitudes)}."
@@ -102,6 +108,11 @@ class ConstantL2(layers.Layer):
         self._scales = [amplitudes[category] for category in self.categories]
         # Not as a list of this layer, which would count and save them as its own.
         self._held = SimpleNamespace(weights=[v for category in amplitudes for v in weights[category]])
+
+    @property
+    def metrics(self):
+        """None: those of a network that was compiled are of its own training, and would be logged in the place of ours."""
+        return []
 
     def factors(self):
         """λ_n of each weight, shape (N,), float32, in the order of `categories`."""
@@ -192,6 +203,8 @@ class AdaptiveL2(ConstantL2):
 class RegularizedModel(keras.Model):
     """A network with its regularizer, to be compiled and trained; made by `regularize`, which has an example.
 
+    Its logs have `penalty` beside `loss`, which is the loss of the task and the penalty.
+
     Args:
         regularizer: a `ConstantL2` or `AdaptiveL2` around the network.
     """
@@ -199,11 +212,23 @@ class RegularizedModel(keras.Model):
     def __init__(self, regularizer: ConstantL2, **kwargs: Any):
         super().__init__(**kwargs)
         self.regularizer = regularizer
+        self.penalty_tracker = keras.metrics.Mean(name="penalty")
+        self.built = True  # the network has its variables
 
     @property
     def network(self) -> keras.Model:
         """What was regularized; it shares the weights."""
         return self.regularizer.network
+
+    @property
+    def output_names(self) -> list[str]:
+        """The network's, by which losses and metrics can be given."""
+        return self.network.output_names
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        if self.losses:  # not while Keras builds the model
+            self.penalty_tracker.update_state(sum(self.losses))
+        return super().compute_loss(*args, **kwargs)
 
     def call(self, inputs, training=None):
         return self.regularizer(inputs, training=training)
@@ -228,7 +253,7 @@ def regularize(
     """A model to compile and train in the place of a network, with a penalty on all its weights (Eq. 2.1).
 
     The network is Sequential, functional or subclassed, and has its variables. It shares them, so that it is what you
-    evaluate, save and export once it is trained.
+    evaluate, save and export once it is trained. The logs have the penalty apart, as `penalty`; `loss` includes it.
 
     Args:
         network: a built model.

@@ -304,18 +304,80 @@ def test_xla_computes_the_same(make):
         np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6)
 
 
+def test_task_and_penalty_are_logged_apart_also_of_a_network_that_was_compiled():
+    """Three of the kernel's elements are 2, λ = 0.1 · 1/2: the penalty is 0.6, and the task's loss (2 · 3 - 1)² = 25."""
+    network = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False)])
+    network.set_weights([np.full((3, 1), 2.0, "float32")])
+    network.compile("sgd", "mse", metrics=["mae"])
+    network.evaluate(np.zeros((1, 3)), np.zeros((1, 1)), verbose=0)
+    x, y = np.ones((4, 3), "float32"), np.ones((4, 1), "float32")
+    model = regularize(network, 0.1)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    expected = {"loss": pytest.approx(25.6, rel=1e-6), "penalty": pytest.approx(0.6, rel=1e-6)}
+    history = model.fit(x, y, epochs=2, batch_size=2, verbose=0).history
+    assert history == {name: [value] * 2 for name, value in expected.items()}
+    assert model.evaluate(x, y, batch_size=2, verbose=0, return_dict=True) == expected
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, ConstantL2(network, 0.05)(inputs))
+    model.compile("sgd", "mse")
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == {"loss": expected["loss"]}
+
+
+def test_outputs_have_the_names_of_the_network():
+    inputs = keras.Input((2,))
+    outputs = [layers.Dense(1, use_bias=False, kernel_initializer="ones", name=name)(inputs) for name in ("a", "b")]
+    model = regularize(keras.Model(inputs, outputs), 0.1)  # λ = 0.05, four ones
+    model.compile("sgd", {"b": "mse", "a": "mae"})
+    logs = model.evaluate(np.ones((4, 2)), {"b": np.zeros((4, 1)), "a": np.zeros((4, 1))}, verbose=0, return_dict=True)
+    assert logs == pytest.approx({"loss": 2 + 4 + 0.2, "a_loss": 2, "b_loss": 4, "penalty": 0.2})
+
+
+def test_a_weight_that_two_layers_hold_counts_once():
+    """A wrapper's kernel is that of the layer inside, and an embedding is used again for the output."""
+
+    class Tied(layers.Layer):
+        def __init__(self, embedding):
+            super().__init__()
+            self.table = embedding.embeddings
+
+        def call(self, x):
+            return keras.ops.matmul(x, keras.ops.transpose(self.table))
+
+    embedding = layers.Embedding(7, 4)
+    embedding.build(None)
+    inputs = keras.Input((5,), dtype="int32")
+    hidden = layers.SpectralNormalization(layers.Dense(4))(embedding(inputs))
+    network = keras.Model(inputs, Tied(embedding)(hidden))
+    regularizer = ConstantL2(network, 0.1)
+    assert len(regularizer.categories) == len(network.trainable_variables) == 3
+    assert {"dense_bias", "dense_kernel"} < set(regularizer.categories)
+    squares = sum(np.sum(np.square(keras.ops.convert_to_numpy(v))) for v in network.trainable_variables)
+    np.testing.assert_allclose(regularizer.penalty(), 0.1 * squares, rtol=1e-5)
+
+
+def test_weights_are_read_before_the_first_batch(tmp_path):
+    first, second = (regularize(sequential(), 0.02) for _ in range(2))
+    first.regularizer.theta.assign([1, 2, 3, 4])
+    first.save_weights(tmp_path / "a.weights.h5")
+    second.load_weights(tmp_path / "a.weights.h5")
+    for expected, weights in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, expected)
+
+
 def test_a_config_can_be_used_again():
     inputs = keras.Input((2,))
     layer = AdaptiveL2(keras.Model(inputs, layers.Dense(1)(inputs)), 0.02, include=["dense_kernel"])
     config = layer.get_config()
     first, second = AdaptiveL2.from_config(config), AdaptiveL2.from_config(config)
     assert first.categories == second.categories == ["dense_kernel"]
+    one = AdaptiveL2(layer.network, include="dense_bias")
+    assert AdaptiveL2.from_config(one.get_config()).categories == ["dense_bias"]
 
 
 def test_bad_arguments_are_reported():
     with pytest.raises(ValueError, match="needs a network with variables: call it once"):
         AdaptiveL2(Subclassed())
-    for amplitude in (-1.0, {"dense_gamma": 0.1}, {}):
+    for amplitude in (-1.0, float("nan"), float("inf"), {"dense_gamma": 0.1}, {}):
         with pytest.raises(ValueError, match="amplitude must be zero or more for one or more of .'dense_kernel'."):
             AdaptiveL2(dense_network(), amplitude)
     with pytest.raises(ValueError, match="c must be above zero, got 0"):
