@@ -25,9 +25,13 @@ class LabelLoss(keras.losses.Loss):
         """Loss of each sample, (B,), float32 or wider, of labels (B,) or (B, 1) and what is predicted (B, D)."""
         if not isinstance(y_true, dict):
             y_true = {"bytes": _bytes_of(y_true, type(self).__name__)}
-        if len(y_pred.shape) != 2:
-            raise ValueError(f"{type(self).__name__} takes predictions (B, D), got shape {tuple(y_pred.shape)}.")
-        return self.of_labels(y_true["bytes"], widened(y_pred))
+        labels, y_pred = y_true["bytes"], ops.convert_to_tensor(y_pred)
+        name, shape, count = type(self).__name__, tuple(y_pred.shape), labels.shape[0]
+        if len(shape) != 2 or shape[0] == 0:
+            raise ValueError(f"{name} takes predictions (B, D) of one sample or more, got shape {shape}.")
+        if None not in (count, shape[0]) and count != shape[0]:
+            raise ValueError(f"{name} takes a label for each prediction, got {count} labels of {shape[0]} predictions.")
+        return self.of_labels(labels, widened(y_pred))
 
 
 class _PairLoss(LabelLoss):
@@ -154,7 +158,9 @@ def _bytes_of(labels, name):
         labels = np.asarray(labels)
     if "int" not in str(labels.dtype) and not is_symbolic(labels):
         labels = _whole(labels if isinstance(labels, np.ndarray) else ops.convert_to_numpy(labels), name)
-    shape = tuple(labels.shape)
+    # TensorFlow no longer knows the axes where a model got labels (B,) first and (B, 1) then.
+    known = getattr(labels.shape, "rank", 0) is not None
+    shape = tuple(labels.shape) if known else (None,)
     if len(shape) not in (1, 2) or len(shape) == 2 and shape[1] not in (1, None):
         raise ValueError(
             f"{name} takes one integer for each sample, (B,) or (B, 1), got labels of shape {shape}; of one-hot labels "

@@ -111,7 +111,7 @@ class ConstantL2(layers.Layer):
 
     @property
     def metrics(self):
-        """None: those of a network that was compiled are of its own training, and would be logged in the place of ours."""
+        """None: those of a network that was compiled would be logged in the place of this training's."""
         return []
 
     def factors(self):
@@ -186,7 +186,7 @@ class AdaptiveL2(ConstantL2):
         **kwargs: Any,
     ):
         super().__init__(network, amplitude, include, **kwargs)
-        if c <= 0:
+        if not c > 0:
             raise ValueError(f"c must be above zero, got {c}.")
         self.c = c
         self.theta = self.add_weight(shape=(len(self.categories),), initializer="zeros", name="theta")

@@ -46,12 +46,14 @@ class L2Normalize(layers.Layer):
 
     def __init__(self, epsilon: float = 1e-12, axis: int = -1, **kwargs):
         super().__init__(**kwargs)
-        if epsilon <= 0:
+        if not epsilon > 0:
             raise ValueError(f"epsilon must be above zero, got {epsilon}.")
         self.epsilon, self.axis = epsilon, axis
         self.supports_masking = True
 
     def call(self, inputs):
+        if 0 in inputs.shape:  # of which Keras takes no maximum
+            return ops.cast(inputs, self.compute_dtype)
         wide = in_range(widened(inputs), axis=self.axis)[0]
         squared_length = ops.sum(ops.square(wide), axis=self.axis, keepdims=True)  # (..., 1)
         # The bound stands inside the root: outside, the root's infinite slope at 0 makes NaN. On PyTorch `ops.maximum`

@@ -58,6 +58,8 @@ class GeMPooling2D(layers.Layer):
         )
 
     def call(self, inputs):
+        if inputs.shape[0] == 0:  # of which Keras takes no maximum
+            return ops.zeros(self.compute_output_shape(inputs.shape), self.compute_dtype)
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
         power = _bounded(ops.convert_to_tensor(self.trained_power, "float32"))  # whoever has set it
         exponents = power * ops.log(ops.maximum(ops.cast(inputs, "float32"), self.epsilon))

@@ -305,7 +305,7 @@ def test_xla_computes_the_same(make):
 
 
 def test_task_and_penalty_are_logged_apart_also_of_a_network_that_was_compiled():
-    """Three of the kernel's elements are 2, λ = 0.1 · 1/2: the penalty is 0.6, and the task's loss (2 · 3 - 1)² = 25."""
+    """Three weights of 2 and λ = 0.1 / 2: the penalty is 0.6, and the loss of the task (2 · 3 - 1)² = 25."""
     network = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False)])
     network.set_weights([np.full((3, 1), 2.0, "float32")])
     network.compile("sgd", "mse", metrics=["mae"])
@@ -380,8 +380,9 @@ def test_bad_arguments_are_reported():
     for amplitude in (-1.0, float("nan"), float("inf"), {"dense_gamma": 0.1}, {}):
         with pytest.raises(ValueError, match="amplitude must be zero or more for one or more of .'dense_kernel'."):
             AdaptiveL2(dense_network(), amplitude)
-    with pytest.raises(ValueError, match="c must be above zero, got 0"):
-        AdaptiveL2(dense_network(), c=0)
+    for c in (0, float("nan")):
+        with pytest.raises(ValueError, match=f"c must be above zero, got {c}"):
+            AdaptiveL2(dense_network(), c=c)
 
 
 def test_under_adam_a_factor_falls_by_the_learning_rate_whatever_the_length():

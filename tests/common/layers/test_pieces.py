@@ -182,9 +182,35 @@ def test_labels_that_are_none_are_refused(loss, labels, message):
         loss(labels, np.eye(4, dtype="float32"))
 
 
-def test_predictions_that_are_no_vectors_are_refused():
-    with pytest.raises(ValueError, match=r"BatchHardTriplet takes predictions \(B, D\), got shape \(4, 2, 2\)"):
-        BatchHardTriplet()(np.arange(4), np.zeros((4, 2, 2), "float32"))
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.name}")
+def test_predictions_that_do_not_fit_are_refused(loss):
+    name = type(loss).__name__
+    for shape in ((4, 2, 2), (0, 2)):
+        with pytest.raises(ValueError, match=rf"{name} takes predictions \(B, D\) .*, got shape \({shape[0]}, 2"):
+            loss(np.arange(shape[0]), np.zeros(shape, "float32"))
+    with pytest.raises(ValueError, match=f"{name} takes a label for each prediction, got 3 labels of 4 predictions"):
+        loss(np.arange(3), np.zeros((4, 2), "float32"))
+    values = GENERATOR.random((4, 2), "float32")
+    np.testing.assert_allclose(loss([0, 0, 1, 1], values.tolist()), np.asarray(loss([0, 0, 1, 1], values)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.name}")
+def test_one_model_takes_labels_of_every_shape_and_type(loss):
+    """For which TensorFlow traces it again, and in the end with labels of which it does not know the axes."""
+    model = of_layer(CosineDense(4), (6,))
+    model.compile("sgd", loss)
+    rows, labels = GENERATOR.normal(size=(8, 6)).astype("float32"), np.arange(8) // 2
+    columns = labels[:, None]
+    given = [labels, labels.astype("int32"), labels.astype("float64"), columns, labels.astype("uint8"), columns * 1.0]
+    values = [float(model.evaluate(rows, each, verbose=0)) for each in given]
+    np.testing.assert_allclose(values, values[0], rtol=1e-5)
+
+
+def test_empty_batches_stay_empty():
+    assert tuple(L2Normalize()(np.zeros((0, 5, 4), "float32")).shape) == (0, 5, 4)
+    assert tuple(CosineDense(3)(np.zeros((0, 4), "float32")).shape) == (0, 3)
+    assert tuple(GeMPooling2D()(np.zeros((0, 2, 5, 3), "float32")).shape) == (0, 3)
+    assert tuple(GeMPooling2D(data_format="channels_first")(np.zeros((0, 3, 2, 5), "float32")).shape) == (0, 3)
 
 
 @pytest.mark.parametrize("loss", LOSSES[:3], ids=lambda loss: f"{loss.name}-{loss.margin}")
