@@ -87,9 +87,10 @@ _LONG = (
 
 
 def pytest_collection_modifyitems(config, items):
-    if keras.backend.backend() != "tensorflow":
-        about_tensorflow = [item for item in items if item.get_closest_marker("tensorflow")]
-        config.hook.pytest_deselected(items=about_tensorflow)
-        items[:] = [item for item in items if item not in about_tensorflow]
+    left_out = {"tensorflow": (), "jax": ("tensorflow",), "torch": ("tensorflow", "graphs")}[keras.backend.backend()]
+    about_others = [item for item in items if any(item.get_closest_marker(marker) for marker in left_out)]
+    if about_others:
+        config.hook.pytest_deselected(items=about_others)
+        items[:] = [item for item in items if item not in about_others]
     places = {Path(__file__).parent / name: place for place, name in enumerate(_LONG)}
     items.sort(key=lambda item: places.get(item.path, len(_LONG)))

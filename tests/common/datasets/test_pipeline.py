@@ -217,7 +217,7 @@ for images, labels in islice(data, 3):
 """
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="replicas are TensorFlow's")
+@pytest.mark.tensorflow
 def test_a_batch_splits_evenly_between_identities(table, tmp_path):
     """Two replicas have four images, of two identities, each; and the process ends in spite of an open iterator."""
     out, _ = run_python("-c", TWO_REPLICAS, str(tmp_path))

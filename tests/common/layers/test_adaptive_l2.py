@@ -287,7 +287,7 @@ def test_any_model_is_regularized_trained_and_restored(make, policy, adaptive, t
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch has its own compiler, which takes minutes")
+@pytest.mark.graphs
 @pytest.mark.parametrize("make", [sequential, functional, subclassed])
 def test_xla_computes_the_same(make):
     """A training step with the penalty of kernels alone, compiled and not."""

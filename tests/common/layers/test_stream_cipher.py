@@ -141,7 +141,7 @@ def test_saved_model_has_no_key(tmp_path):
     assert keras.models.load_model(tmp_path / "model.keras").layers[-1].inverse is False
 
 
-@pytest.mark.skipif(len(WAYS) == 1, reason="nothing is traced on PyTorch")
+@pytest.mark.graphs
 @pytest.mark.parametrize("way", WAYS[1:])
 def test_constants_in_a_traced_function_are_refused(way):
     key, nonce, counter = stream(KEY, NONCE, 0)
