@@ -30,10 +30,13 @@ class NonFiniteLossError(ArithmeticError):
 def precision(policy: str) -> Iterator[None]:
     """Inside, layers are made with a Keras dtype policy, "float32" or "mixed_bfloat16", and with channels last.
 
+    All else is float32 there, initial weights and metrics too. Afterwards the settings of Keras are as before.
+
     In a project's `model.py`, layers whose outputs a loss or a metric reads say that they are float32; so do poolings
     and normalizations of embeddings. What else there is takes the policy: it computes in bfloat16 from float32 weights.
     """
-    before = keras.config.dtype_policy(), keras.config.image_data_format()
+    before = keras.config.dtype_policy(), keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_floatx("float32")
     keras.config.set_dtype_policy(policy)
     keras.config.set_image_data_format("channels_last")
     try:
@@ -41,6 +44,7 @@ def precision(policy: str) -> Iterator[None]:
     finally:
         keras.config.set_dtype_policy(before[0])
         keras.config.set_image_data_format(before[1])
+        keras.config.set_floatx(before[2])
 
 
 def release_graphs() -> None:

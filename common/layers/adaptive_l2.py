@@ -127,8 +127,9 @@ class ConstantL2(layers.Layer):
         return ops.sum(ops.take(self.factors(), trained) * ops.stack(squares))
 
     def call(self, inputs, training=None):
-        self.add_loss(self.penalty())
-        return self.network(inputs, training=training)
+        outputs = self.network(inputs, training=training)
+        self.add_loss(self.penalty())  # of the weights as spectral normalization leaves them
+        return outputs
 
     def compute_output_spec(self, inputs, training=None):
         return self.network.compute_output_spec(inputs, training=training)

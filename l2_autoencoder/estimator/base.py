@@ -154,7 +154,7 @@ class AutoencoderEstimator(BaseEstimator):
             "activation": "relu" if self.architecture == "convolutional" else "leaky_relu",
             "leaky_relu_slope": float(self.leaky_relu_slope),
         }
-        with seeded(seed):
+        with seeded(seed), precision("float32"):
             self._network = _built(self._network_options, seed)
             self.loss_ = self._train(images, seed)
         self._n_features_out = int(self.embedding_size)

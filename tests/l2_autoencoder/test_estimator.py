@@ -246,11 +246,15 @@ def test_global_settings_do_not_matter(small):
     random.seed(1), np.random.seed(1)
     first = AutoencoderClustering(**TINY).fit(IMAGES[:20])
     random.seed(2), np.random.seed(2)
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy("mixed_bfloat16"), keras.config.set_floatx("float64")
+    keras.config.set_image_data_format("channels_first")
     try:
+        before = process_state()
         second = AutoencoderClustering(**TINY).fit(IMAGES[:20])
+        assert process_state() == before
     finally:
-        keras.config.set_dtype_policy("float32")
+        keras.config.set_dtype_policy("float32"), keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
     np.testing.assert_array_equal(second.transform(IMAGES), first.transform(IMAGES))
 
 

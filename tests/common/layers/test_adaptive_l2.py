@@ -355,6 +355,17 @@ def test_a_weight_that_two_layers_hold_counts_once():
     np.testing.assert_allclose(regularizer.penalty(), 0.1 * squares, rtol=1e-5)
 
 
+def test_spectral_normalization_trains_with_a_penalty():
+    """The call divides the diagonal kernel (8, 1) by its largest singular value: the penalty is 0.1 · (1 + 1 / 64)."""
+    wrapped = layers.SpectralNormalization(layers.Dense(2, use_bias=False), power_iterations=9)
+    model = regularize(keras.Sequential([keras.Input((2,)), wrapped]), 0.1, adaptive=False)
+    wrapped.layer.kernel.assign(np.diag([8.0, 1.0]))
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    x = np.eye(2, dtype="float32")
+    logs = model.train_on_batch(x, x, return_dict=True)
+    assert logs == pytest.approx({"loss": 0.1 * 65 / 64 + (7 / 8) ** 2 / 4, "penalty": 0.1 * 65 / 64}, rel=1e-4)
+
+
 def test_weights_are_read_before_the_first_batch(tmp_path):
     first, second = (regularize(sequential(), 0.02) for _ in range(2))
     first.regularizer.theta.assign([1, 2, 3, 4])
