@@ -35,7 +35,7 @@ def weights_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]
         >>> {category: len(weights) for category, weights in weights_by_category(network).items()}
         {'bn_beta': 1, 'bn_gamma': 1, 'dense_bias': 1, 'dense_kernel': 1}
     """
-    found: dict[int, tuple[str, keras.Variable]] = {}
+    entries: dict[int, tuple[str, keras.Variable]] = {}
     for layer in network._flatten_layers():  # nested models too; wrappers, which hold weights of what they wrap, before
         kind = next((name for name, classes in _KINDS.items() if isinstance(layer, classes)), None)
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
@@ -43,9 +43,9 @@ def weights_by_category(network: keras.Model) -> dict[str, list[keras.Variable]]
             role = variable.name
             if kind:
                 role = next((name for name in ("kernel", "bias", "gamma", "beta") if role.endswith(name)), role)
-            found[id(variable)] = f"{kind or snake}_{role}", variable
-    categories: dict[str, list[keras.Variable]] = {category: [] for category in sorted(c for c, _ in found.values())}
-    for category, variable in found.values():
+            entries[id(variable)] = f"{kind or snake}_{role}", variable
+    categories: dict[str, list[keras.Variable]] = {category: [] for category in sorted(c for c, _ in entries.values())}
+    for category, variable in entries.values():
         categories[category].append(variable)
     return categories
 
