@@ -38,6 +38,7 @@ def install(
     venv.mkdir(exist_ok=True)
     with _alone(venv / ".install.lock"):
         remembered = (venv / EXTRAS).read_text().split() if (venv / EXTRAS).is_file() else []
+        remembered = [e for e in remembered if (root / f"requirements-{e}.txt").is_file()]  # names may have changed
         wanted = [*remembered, *(extra for extra in extras if extra not in remembered)]
         files = [*requirements, *(root / f"requirements-{extra}.txt" for extra in wanted)]
         done = venv / DONE

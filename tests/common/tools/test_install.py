@@ -54,6 +54,17 @@ def test_extras_stay_and_are_renewed_with_the_pins(environment):
         installed("cuda")
 
 
+def test_an_extra_that_has_gone_does_not_stop_an_installation(environment):
+    """What it has brought stays; its name is forgotten."""
+    folder, installed = environment
+    installed("gpu", "torch")
+    (folder / "requirements-gpu.txt").unlink()
+    assert installed() == []
+    os.utime(folder / "requirements.txt", (time.time() + 9,) * 2)
+    assert installed() == [pip(*PINS, "requirements-torch.txt")]
+    assert (folder / "venv/.extras").read_text() == "torch"
+
+
 def test_of_two_processes_one_installs(environment):
     folder, installed = environment
     code = (
