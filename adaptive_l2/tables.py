@@ -172,7 +172,7 @@ def _cpu_tables(results: dict[str, Any]) -> Iterator[str]:
             seeds = " ".join(f"{100 * record['mAP']:.1f}" for record in each)
             part = rows_of[row].rpartition(": ")[2].partition(", ")[0]
             table.append([f"`{prefix}_{row}`", part, *score_cells(each), seeds, curve_cell(each)])
-        columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "mAP by epoch, single images"]
+        columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "mAP by epoch"]
         yield f"{title}\n\n{tables.table(columns, table)}"
         if differences := difference_table(shown, ROW_PAIRS, {row: f"`{prefix}_{row}`" for row in shown}):
             yield differences

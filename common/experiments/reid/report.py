@@ -37,7 +37,7 @@ from common.retrieval.report import ranked_lists
 
 RANKED_LISTS, TRAINING = "figures/ranked_lists.png", "figures/loss.png"
 CURVES = {"loss": "training loss", TEST_MAP: "mAP on the test images", "penalty": "penalty"}
-TRAINING_TEXT = "Training loss with its penalty, mAP of single images, and the penalty alone. Thin lines are seeds."
+TRAINING_TEXT = "Training loss with its penalty, mAP on the test images, and the penalty alone. Thin lines are seeds."
 LISTS = (
     "Queries and their nearest images with cosine distances: ✓ and blue, the same person; ✗ and vermilion, another. On "
     "the left queries of average precision (AP) as most have it, on the right those of the lowest."
