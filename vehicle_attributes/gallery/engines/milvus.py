@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from ..storage import Block, Head
 from ..thresholds import no_exemplar, threshold
 from ..validation import UNKNOWN
 from ..voting import VOTERS, prior_corrected_vote
+from .milvus_collections import create_collections, head_row
 
 _ROWS = 1000  # of a request
-_LABEL, _PATH = 1024, 4096  # bytes
 _FIELDS = ["label", "path", "embedding"]
 
 
@@ -79,31 +79,10 @@ class MilvusGallery:
             ValueError: as of the class, or there is one of another network or attribute.
         """
         pymilvus, (uri, _, name) = _pymilvus(), place.partition("#")
-        kind, name = pymilvus.DataType, name or "gallery"
         with _explained(place):
-            client = pymilvus.MilvusClient(uri, token=token)
-            for collection, width in ((name, head.dimensions), (f"{name}_head", 2)):
-                if client.has_collection(collection):
-                    continue
-                schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
-                schema.add_field("id", kind.INT64, is_primary=True)
-                columns = {"label": _LABEL, "path": _PATH, "sha256": 64} if collection == name else {"content": 65535}
-                for column, size in columns.items():
-                    schema.add_field(column, kind.VARCHAR, max_length=size)
-                schema.add_field("embedding", kind.FLOAT_VECTOR, dim=width)
-                indexes = client.prepare_index_params()
-                options = {"M": 32, "efConstruction": 200} if index == "HNSW" else {"nlist": 1024}
-                which = index if collection == name else "FLAT"
-                indexes.add_index(
-                    "embedding", index_type=which, metric_type="IP", params={} if which == "FLAT" else options
-                )
-                for column in columns:
-                    if column != "content":
-                        indexes.add_index(column, index_type="INVERTED")
-                # The heads last: they say that a gallery is there.
-                client.create_collection(collection, schema=schema, index_params=indexes, consistency_level="Strong")
-                if collection != name:
-                    client.insert(collection, [_head_row(replace(head, exemplars=0, next_id=0, state=""))])
+            create_collections(
+                pymilvus.MilvusClient(uri, token=token), pymilvus.DataType, name or "gallery", head, index
+            )
         gallery = cls(place, head.fingerprint, token=token)
         if gallery.head.attribute != head.attribute or gallery.head.dimensions != head.dimensions:
             raise ValueError(
@@ -281,7 +260,7 @@ class MilvusGallery:
 
     def _write_head(self, head: Head) -> None:
         with self._explained():
-            self._client.upsert(self._heads, [_head_row(head)])
+            self._client.upsert(self._heads, [head_row(head)])
         self.head = head
 
     def _explained(self) -> contextlib.AbstractContextManager:
@@ -296,10 +275,6 @@ def opened(place: str, fingerprint: str | None = None) -> Gallery | MilvusGaller
 def id_of(path: str) -> int:
     """A number below 2^63 for a path; two of a billion paths have the same with a probability of 5 %."""
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
-
-
-def _head_row(head: Head) -> dict[str, Any]:
-    return {"id": 0, "content": json.dumps(asdict(head)), "embedding": [1.0, 0.0]}
 
 
 @contextlib.contextmanager
