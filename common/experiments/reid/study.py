@@ -13,6 +13,7 @@ from common.experiments.config import ReIDConfig
 from common.experiments.identity import cached_json
 from common.experiments.reid.report import UNTRAINED
 from common.experiments.reid.scores import embed, protocol_of, score_record
+from common.random_state import seeded
 from common.report import pages, tables
 from common.retrieval import score
 from common.statistics import Interval, paired_difference
@@ -22,8 +23,12 @@ DIFFERENCE_COLUMNS = ("compared", "difference in mAP (points)", "trainings of ea
 
 
 def untrained_record(config: ReIDConfig, data: person_reid.ReIDData) -> dict[str, Any]:
-    """The scores of the backbone's pooled features (N, C) with the weights that trainings begin with."""
-    backbone = build_backbone(config.backbone, config.image_size, config.weights)
+    """The scores of the backbone's pooled features (N, C) with the weights that trainings begin with.
+
+    Without pretrained weights they are random, a function of the first seed.
+    """
+    with seeded(config.seeds[0]):
+        backbone = build_backbone(config.backbone, config.image_size, config.weights)
     image = keras.Input(backbone.image_shape, dtype="uint8")
     maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, C)
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D(dtype="float32")(maps))

@@ -1,5 +1,7 @@
 """Differences between trainings, and the control that is not trained."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -58,3 +60,14 @@ def test_the_control_is_the_backbone_that_trainings_begin_with(tmp_path, monkeyp
     parts = [known_people.embedded(folder, split, pooled) for split in ("query", "bounding_box_test")]
     record = study.untrained_record(config, read(config).without_junk())
     known_people.assert_record(record, known_people.scores(*parts))
+
+
+def test_a_control_of_random_weights_is_a_function_of_the_first_seed(tmp_path):
+    """Evaluations that a kill has parted report one and the same."""
+    config = ReIDConfig(
+        dataset="market1501", data_dir=known_people.draw(tmp_path / "people"), image_size=known_people.SIZE,
+        backbone="small_resnet", weights="none", seeds=(3, 4),
+    )  # fmt: skip
+    data = read(config).without_junk()
+    again, *others = [study.untrained_record(replace(config, seeds=seeds), data) for seeds in ((3, 4), (3,), (4, 3))]
+    assert again == others[0] != others[1]
