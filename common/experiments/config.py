@@ -5,6 +5,8 @@ A project's `config.py` holds one frozen dataclass derived from `RunConfig` and 
 """
 
 import difflib
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -218,6 +220,9 @@ def run_command(command: Callable[[], object]) -> None:
     """
     try:
         command()
+    except BrokenPipeError:  # who reads the output has enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if (sentence := about_disk(error)) is None:
             raise

@@ -17,6 +17,7 @@ from common.experiments.config import (
     run_command,
     to_json,
 )
+from tests.helpers import start_python
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,17 @@ def test_errors_of_this_repository_are_sentences(tmp_path):
             error, message = (SystemExit, f"^{kind.__name__}: unfit$") if shown else (kind, "^'?unfit'?$")
             with pytest.raises(error, match=message):
                 run_command(namespace["refuse"])
+
+
+def test_output_that_nobody_reads_ends_a_program_in_silence():
+    """As of `| head -1`: no traceback, and the status that a shell gives such an end."""
+    code = (
+        "from common.experiments.config import run_command; run_command(lambda: print('line\\n' * 10**6, flush=True))"
+    )
+    process = start_python("-c", code)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 128 + 13
 
 
 @dataclass(frozen=True)
