@@ -22,7 +22,10 @@ from tests.children import PROJECTS, ROOT
 from tests.vocabulary import BRITISH, IN_SENTENCES, OLD_WORDS
 
 PAGES = sorted(
-    path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    path
+    for path in ROOT.rglob("*.md")
+    # Trainings leave reports below runs.
+    if not any(part.startswith(".") or part == "runs" for part in path.relative_to(ROOT).parts)
 )
 # What renders a part of a page: module, name of the part.
 RENDERED = [(f"{project}.tables", "results") for project in PROJECTS]

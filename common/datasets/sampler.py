@@ -3,6 +3,8 @@
 `identity_batches` draws identities equally often, `ImageBalancedSampler` images.
 """
 
+import threading
+
 import numpy as np
 
 _ROUND, _IMAGES = 0, 1  # keep the two streams of random numbers apart
@@ -42,6 +44,7 @@ class ImageBalancedSampler:
                 "images per identity, or balance identities instead of images."
             )
         self._ends = [0]  # of the rounds so far, in batches; a function of the arguments, remembered
+        self._growing = threading.Lock()  # batches are made in several threads
 
     def batches(self, steps: int, epoch: int) -> np.ndarray:
         """The samples of all batches of an epoch, as a pure function of the arguments.
@@ -58,8 +61,9 @@ class ImageBalancedSampler:
         """
         _check_positive(steps)
         first, last = epoch * steps, (epoch + 1) * steps
-        while self._ends[-1] < last:
-            self._ends.append(self._ends[-1] + len(self._turns(len(self._ends) - 1)[0]))
+        with self._growing:
+            while self._ends[-1] < last:
+                self._ends.append(self._ends[-1] + len(self._turns(len(self._ends) - 1)[0]))
         number = int(np.searchsorted(self._ends, first, side="right")) - 1
         rounds, skipped = [], first - self._ends[number]
         while self._ends[number] < last:

@@ -1,4 +1,6 @@
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -192,3 +194,20 @@ def test_too_few_identities_with_enough_images_are_refused():
         balanced(LABELS, 3, 0)
     with pytest.raises(ValueError, match="must be at least 1, got 0"):
         balanced(LABELS, 3, 2).batches(0, 0)
+
+
+def test_image_balanced_batches_are_the_same_from_several_threads(monkeypatch):
+    """Rounds that take a while, and epochs of many rounds that eight threads ask for at once, each twice."""
+    turns = ImageBalancedSampler._turns
+
+    def slow(self, number):
+        time.sleep(0.002)
+        return turns(self, number)
+
+    shape = {"identities_per_batch": 3, "images_per_identity": 2, "seed": 5}
+    alone = [ImageBalancedSampler(LABELS, **shape).batches(steps=7, epoch=epoch) for epoch in range(8)]
+    monkeypatch.setattr(ImageBalancedSampler, "_turns", slow)
+    shared = ImageBalancedSampler(LABELS, **shape)
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda i: shared.batches(steps=7, epoch=i % 8), range(16)))
+    np.testing.assert_array_equal(together, alone * 2)
