@@ -140,6 +140,9 @@ class AutoencoderEstimator(BaseEstimator):
         return tags
 
     def _fit(self, X: Images) -> None:
+        # scikit-learn's constraints take True for 1, at which k-means fails after the training.
+        if flags := [name for name, value in self.get_params().items() if value is True and name != "verbose"]:
+            raise ValueError(f"{', '.join(flags)} must be a number, got True; pass 1 if that is meant.")
         images = validated_images(self, X, fitting=True)
         if len(images) < self.n_clusters:
             raise ValueError(f"{self.n_clusters} clusters need at least as many samples, got n_samples={len(images)}.")

@@ -476,3 +476,10 @@ def test_damaged_files_are_named(fitted, tmp_path):
 def _flipped(content, share):
     place = int(len(content) * share)
     return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("name", ["n_clusters", "n_init", "batch_size"])
+def test_true_is_no_number(name):
+    """Before anything is trained."""
+    with pytest.raises(ValueError, match=f"^{name} must be a number, got True; pass 1 if that is meant"):
+        AutoencoderClustering(**{name: True}, epochs=10**9).fit(np.zeros((20, 8, 8)))
