@@ -3,14 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from common.experiments.config import (
-    REID_FOLDERS,
-    REID_ON_CPU,
-    ReIDArguments,
-    ReIDConfig,
-    RunConfig,
-    SeededTrial,
-)
+from common.experiments.config import REID_FOLDERS, REID_ON_CPU, ReIDArguments, ReIDConfig, RunConfig, SeededTrial
 
 Regularization = Literal["none", "constant", "shared", "adaptive"]
 

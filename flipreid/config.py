@@ -6,13 +6,7 @@ from typing import Literal
 
 import tyro
 
-from common.experiments.config import (
-    REID_FOLDERS,
-    REID_ON_CPU,
-    EmbeddingArguments,
-    ReIDConfig,
-    SeededTrial,
-)
+from common.experiments.config import REID_FOLDERS, REID_ON_CPU, EmbeddingArguments, ReIDConfig, SeededTrial
 
 Method = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
 

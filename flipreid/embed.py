@@ -10,7 +10,6 @@ from .config import EmbedArguments
 if __name__ == "__main__":  # the command line is read before what takes seconds to import
     command.run(__spec__.name, EmbedArguments)
 
-
 import numpy as np
 import pandas as pd
 

@@ -9,6 +9,7 @@ from common.experiments.config import EvaluationArguments
 if __name__ == "__main__":  # the command line is read before what takes seconds to import
     command.run(__spec__.name, EvaluationArguments)
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -156,19 +157,14 @@ def draw_attribute(attribute: str, results: entry.Results) -> dict[str, str]:
         Their captions.
     """
     run, data = results.run, results.data
-    neighbors = {}
-    for trial in results.trials:
-        if trial.seed == results.trials[0].seed:
-            with np.load(run / trial.name / NEIGHBORS) as file:
-                neighbors[trial.name] = file[attribute]
+    rankings = _rankings(attribute, run, [trial for trial in results.trials if trial.seed == results.trials[0].seed])
     labels, true = data.train[attribute].to_numpy(), data.test[attribute].to_numpy()
     names = list(pd.Series(true).value_counts().index[:_SHOWN].sort_values())
-    matrices = {name: confusion_matrix(true, labels[rows[:, 0]], labels=names) for name, rows in neighbors.items()}
+    matrices = {name: confusion_matrix(true, labels[rows[:, 0]], labels=names) for name, (rows, _) in rankings.items()}
     x_label = f"{attribute} of the nearest exemplar"
     plots.confusion(run / f"figures/confusion_{attribute}.png", matrices, x_label, attribute, names)
-    best, nearest = max(neighbors.items(), key=lambda item: np.mean(labels[item[1][:, 0]] == true))
-    with np.load(run / best / NEIGHBORS) as file:
-        distances = file[f"{attribute}_distances"]
+    best = _most_accurate(rankings, labels, true)
+    nearest, distances = rankings[best]
     columns: dict[str, list[plots.RankedList]] = {}
     for i in _spread(true, labels[nearest[:, 0]] == true):
         pictures = [_vehicle(data.test, i), *(_vehicle(data.train, j) for j in nearest[i])]
@@ -188,12 +184,8 @@ def lists_to_browse(attribute: str, results: entry.Results) -> RankedLists:
     """The nearest exemplars of test images by the most accurate training; those with a wrong nearest one come first."""
     train, test, thumbnails = results.data.train, results.data.test, Thumbnails()
     labels, true = train[attribute].to_numpy(), test[attribute].to_numpy()
-    rankings = {}
-    for trial in results.trials:
-        with np.load(results.run / trial.name / NEIGHBORS) as file:
-            if attribute in file:
-                rankings[trial.name] = file[attribute], file[f"{attribute}_distances"]
-    best = max(rankings, key=lambda name: np.mean(labels[rankings[name][0][:, 0]] == true))
+    rankings = _rankings(attribute, results.run, results.trials)
+    best = _most_accurate(rankings, labels, true)
     nearest, distances = rankings[best]
     matches = labels[nearest] == true[:, np.newaxis]
     failures, spread = failures_and_spread(matches @ 0.5 ** np.arange(matches.shape[1]))
@@ -211,6 +203,21 @@ def lists_to_browse(attribute: str, results: entry.Results) -> RankedLists:
     caption = f"The nearest exemplars by cosine distance: ✓ of the same {attribute}, ✗ of another one."
     heading = f"Nearest exemplars by {attribute}, {best}"
     return RankedLists(heading, caption, lists, failures, spread, [f"figures/nearest_{attribute}.png"])
+
+
+def _rankings(attribute: str, run: Path, trained: Sequence[Trial]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Training -> rows (Q, k) of the nearest exemplars, and their distances; without classifiers trained anew."""
+    rankings = {}
+    for trial in trained:
+        with np.load(run / trial.name / NEIGHBORS) as file:
+            if attribute in file:
+                rankings[trial.name] = file[attribute], file[f"{attribute}_distances"]
+    return rankings
+
+
+def _most_accurate(rankings: dict[str, tuple[np.ndarray, np.ndarray]], labels: np.ndarray, true: np.ndarray) -> str:
+    """The training whose nearest exemplar is of the right class most often."""
+    return max(rankings, key=lambda name: np.mean(labels[rankings[name][0][:, 0]] == true))
 
 
 def _mapped_rows(data: LabeledImages, count: int = 1000) -> np.ndarray:

@@ -94,6 +94,9 @@ class ReIDArguments(EvaluationArguments):
     dataset: Literal["synthetic", "market1501", "duke", "msmt17"] | None = None  # to evaluate on another, with data-dir
 
 
+ExportFormat = Literal["savedmodel", "onnx"]
+
+
 @dataclass(frozen=True)
 class ExportArguments:
     """Exports a trained network as a SavedModel or as ONNX files."""
@@ -101,7 +104,7 @@ class ExportArguments:
     run: tyro.conf.Positional[Path | None] = None  # run folder; default: the one trained last
     runs_dir: Path = Path("runs")  # where to look for it
     trial: str | None = None  # the training, by the name of its folder in the run; default: the last finished one
-    format: Literal["savedmodel", "onnx"] = "savedmodel"  # or onnx
+    format: ExportFormat = "savedmodel"  # or onnx
     out: Path | None = None  # folder to write; default: savedmodel or onnx in the training's folder
 
 

@@ -12,19 +12,18 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import keras
 
 from common.distribution import need_tensorflow
-from common.experiments.config import ExportArguments, RunConfig
+from common.experiments.config import ExportArguments, ExportFormat, RunConfig
 from common.experiments.run_folder import chosen_trial, load_config, newest_run
 
-Format = Literal["savedmodel", "onnx"]
 OPSET = 17  # of ONNX, which runtimes of 2022 and later read
 
 
-def write(graphs: Mapping[str, keras.Model], folder: Path, kind: Format = "savedmodel") -> None:
+def write(graphs: Mapping[str, keras.Model], folder: Path, kind: ExportFormat = "savedmodel") -> None:
     """Writes Keras models of one input each, in one rename.
 
     Args:
