@@ -9,12 +9,13 @@ import numpy as np
 from sklearn.datasets import load_sample_images
 
 from common import distribution
-from common.datasets.images import read_image
+from common.datasets.images import SUFFIXES as COMMON_SUFFIXES
+from common.datasets.images import existing_folder, list_images, read_image, warn_left_out
 
 from .bitstream.container import BLOCK
 from .config import Config
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (*COMMON_SUFFIXES, ".tif", ".tiff")
 
 
 class Photographs(NamedTuple):
@@ -65,9 +66,8 @@ def read_photographs(folder: Path | None) -> list[np.ndarray]:
     """
     if folder is None:
         return [np.ascontiguousarray(image) for image in load_sample_images().images]
-    if not Path(folder).is_dir():
-        raise ValueError(f"The data folder {folder} does not exist. Check --data-dir.")
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths, others = list_images(existing_folder(folder), nested=True, suffixes=SUFFIXES)
+    warn_left_out(folder, others, 2)
     if not paths:
         raise ValueError(f"{folder} has no images ({', '.join(SUFFIXES)}). Check --data-dir.")
     return [read_image(path) for path in paths]

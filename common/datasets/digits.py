@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 from sklearn.datasets import load_digits, load_svmlight_file
 
+from common.datasets.images import existing_folder
+
 MNIST_5000 = Path(__file__).with_name("mnist5000")  # 400 training and 100 test images of each digit
 
 
@@ -68,7 +70,7 @@ def read_mnist(root: Path) -> Digits:
     Raises:
         ValueError: the folder, one of the files or part of a file is missing or wrong.
     """
-    root = _folder(root)
+    root = existing_folder(root)
     if (root / "mnist.npz").is_file():
         paths = [root / "mnist.npz"] * 4
         with _naming(paths[0]), np.load(paths[0]) as arrays:
@@ -115,7 +117,7 @@ def read_usps(root: Path) -> Digits:
     Raises:
         ValueError: the folder, one of the files or part of a file is missing or wrong.
     """
-    root = _folder(root)
+    root = existing_folder(root)
     if (root / "usps.h5").is_file():
         paths = [root / "usps.h5"] * 2
         with _naming(paths[0]), h5py.File(paths[0]) as file:
@@ -146,13 +148,6 @@ def _read_libsvm(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with _naming(path), bz2.open(path) as file:
         matrix, labels = load_svmlight_file(file, n_features=256, dtype=np.float32)
     return (matrix.toarray() + 1) / 2, labels - 1
-
-
-def _folder(root: Path) -> Path:
-    root = Path(root)
-    if not root.is_dir():
-        raise ValueError(f"The data folder {root} does not exist. Check --data-dir.")
-    return root
 
 
 def _first(root: Path, names: list[str], other: str) -> Path:

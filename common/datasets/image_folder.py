@@ -23,23 +23,6 @@ class LabeledImages:
     test: pd.DataFrame
 
 
-def find_folder(root: Path, content: str) -> Path:
-    """`root` or a folder in it, whichever has `content`.
-
-    Raises:
-        ValueError: neither has, or there is no such folder.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise ValueError(f"The data folder {root} does not exist. Check --data-dir.")
-    if (root / content).exists():
-        return root
-    for folder in sorted(root.iterdir()):
-        if (folder / content).exists():
-            return folder
-    raise ValueError(f"{root} has no {content}, nor has a folder in it. Check --data-dir.")
-
-
 def read_folders(
     root: Path, attribute: str = "type", test_share: float = 0.2, skip_damaged: bool = False
 ) -> LabeledImages:

@@ -15,18 +15,45 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BOX = ["left", "top", "right", "bottom"]  # columns of a table: pixels, half-open: image[top:bottom, left:right]
 
 
+def existing_folder(root: str | Path) -> Path:
+    """A data set's folder; raises ValueError if there is none."""
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"The data folder {root} does not exist. Check --data-dir.")
+    return root
+
+
+def find_folder(root: str | Path, *contents: str, prefix: str = "") -> Path:
+    """`root`, or the folder in it whose name begins with a prefix in any case, whichever has one of `contents`.
+
+    Raises:
+        ValueError: neither has, or there is no such folder.
+    """
+    root = existing_folder(root)
+    names = sorted(name for name in os.listdir(root) if name.lower().startswith(prefix.lower()))
+    inside = [root / name for name in names if not is_leftover(name)]
+    for folder in [root, *inside]:
+        if any((folder / name).exists() for name in contents):
+            return folder
+    named = f"a folder {prefix}*" if prefix else "a folder"
+    raise ValueError(f"{root} has no {contents[0]}, nor has {named} in it. Check --data-dir.")
+
+
 def is_leftover(name: str) -> bool:
     """Whether a name is that of what systems and archives leave behind: ._a.jpg, .DS_Store, Thumbs.db, __MACOSX."""
     return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
 
-def list_images(folder: str | Path, *, nested: bool = False) -> tuple[list[str], list[str]]:
+def list_images(
+    folder: str | Path, *, nested: bool = False, suffixes: tuple[str, ...] = SUFFIXES
+) -> tuple[list[str], list[str]]:
     """Paths of a folder's images, and of all else in it, both in the order of names.
 
     Args:
         folder: with images.
         nested: whether images in folders in it belong to them; else such a folder is something else. Links to folders
             are not followed, and are something else too.
+        suffixes: of image files, in small letters.
     """
     images, others = [], []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
@@ -34,13 +61,13 @@ def list_images(folder: str | Path, *, nested: bool = False) -> tuple[list[str],
             others.append(entry.path)
         elif entry.is_dir():
             if nested and not entry.is_symlink():
-                deeper = list_images(entry.path, nested=True)
+                deeper = list_images(entry.path, nested=True, suffixes=suffixes)
                 images += deeper[0]
                 others += deeper[1]
             else:
                 others.append(entry.path)
         else:
-            (images if entry.name.lower().endswith(SUFFIXES) else others).append(entry.path)
+            (images if entry.name.lower().endswith(suffixes) else others).append(entry.path)
     return images, others
 
 
@@ -95,10 +122,13 @@ def _decoded(data: bytes) -> np.ndarray | None:
         image = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_COLOR_RGB)
     except cv2.error:  # no bytes
         return None
-    # OpenCV fills what a truncated JPEG lacks with gray. A whole one ends with a marker, and so does its thumbnail,
-    # which stands before the start of the image's own scan.
-    is_cut = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return None if is_cut else image
+    return None if is_cut(data) else image
+
+
+def is_cut(data: bytes) -> bool:
+    """Whether the bytes are those of a truncated JPEG, of which OpenCV fills with gray what it lacks."""
+    # A whole one ends with a marker, and so does its thumbnail, which stands before the start of the image's own scan.
+    return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def digest_of(path: str | Path) -> bytes | None:

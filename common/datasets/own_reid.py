@@ -52,9 +52,22 @@ def read_own(source: Path, held_out: int = 0, skip_damaged: bool = False) -> ReI
     parts = {"train": train, "query": query, "gallery": gallery}
     if empty := [name for name, part in parts.items() if part.empty]:
         raise ValueError(f"{source} has no pictures for {' and '.join(empty)}; add some, or change the column split.")
-    if not set(query["identity"]) & set(gallery["identity"]):
-        raise ValueError(f"No query of {source} has its identity in the gallery, so nothing can be scored; add some.")
+    if (count := _searchable(query, gallery)) < 2:
+        where = " from another camera" if "camera" in table else ""
+        raise ValueError(
+            f"{count} of the {query['identity'].nunique()} identities that {source} has queries of are in the gallery"
+            f"{where} too; a score with an interval needs two. Add pictures, or change the column split."
+        )
     return ReIDData(*(part.reset_index(drop=True) for part in parts.values()))
+
+
+def _searchable(query: pd.DataFrame, gallery: pd.DataFrame) -> int:
+    """How many identities have a query with a match: a picture in the gallery, of another camera if there are such."""
+    names = ["identity", "camera"] if "camera" in query else ["identity"]
+    pairs = query[names].drop_duplicates().merge(gallery[names].drop_duplicates(), on="identity")
+    if "camera" in query:
+        pairs = pairs[pairs["camera_x"] != pairs["camera_y"]]
+    return pairs["identity"].nunique()
 
 
 def _own_queries(test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from common.datasets.images import SUFFIXES, list_images, warn_left_out
+from common.datasets.images import SUFFIXES, find_folder, list_images, warn_left_out
 from common.synthetic.people import draw_people
 
 JUNK = -1  # identity of boxes that are neither right nor wrong answers: left out of a ranking
@@ -100,7 +100,7 @@ def read_msmt17(root: Path) -> ReIDData:
         ValueError: something is missing, empty or not what it should be; the sentence names it.
     """
     lists = [f"list_{name}.txt" for name in ("train", "val", "query", "gallery")]
-    folder = _find(root, "MSMT17", ("list_train.txt",))
+    folder = find_folder(root, "list_train.txt", prefix="MSMT17")
     version_1 = (folder / "train").is_dir()
     train, test = (folder / name for name in (("train", "test") if version_1 else ("mask_train_v2", "mask_test_v2")))
     for needed in [train, test, *(folder / name for name in lists)]:
@@ -164,7 +164,7 @@ def read_attributes(path: Path) -> pd.DataFrame:
 
 
 def _read_boxes(root: Path, prefix: str, attributes: bool | Path) -> ReIDData:
-    folder = _find(root, prefix, tuple(SPLITS.values()))
+    folder = find_folder(root, *SPLITS.values(), prefix=prefix)
     data = _read_named_files(folder)
     _check_counts(data, prefix, folder)
     return _with_attributes(data, folder, prefix, attributes)
@@ -182,18 +182,6 @@ def _with_attributes(data: ReIDData, folder: Path, prefix: str, attributes: bool
         for rows in (data.train, data.query, data.gallery)
     ]
     return ReIDData(*tables)
-
-
-def _find(root: Path, prefix: str, contents: tuple[str, ...]) -> Path:
-    """`root` or the folder in it whose name starts with `prefix`, whichever has one of `contents`."""
-    root = Path(root)
-    if not root.is_dir():
-        raise ValueError(f"The data folder {root} does not exist. Check --data-dir.")
-    inside = [path for path in sorted(root.iterdir()) if path.name.lower().startswith(prefix.lower())]
-    for folder in [root, *inside]:
-        if any((folder / name).exists() for name in contents):
-            return folder
-    raise ValueError(f"{root} has no {contents[0]}, nor has a folder {prefix}* in it. Check --data-dir.")
 
 
 def _read_named_files(folder: Path) -> ReIDData:

@@ -10,6 +10,8 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
+from common.datasets.images import is_cut
+
 _MOST_SCANS = 100  # of a JPEG; each makes the decoder go through all of its pixels
 
 
@@ -68,9 +70,7 @@ def _pixels(file: bytes, number: int) -> int:
         return sys.maxsize
     except Exception:  # Pillow does not say what it raises for damaged headers
         raise _damaged(number) from None
-    # OpenCV fills what a truncated JPEG lacks with gray. A whole one ends with a marker, and so does its thumbnail,
-    # which stands before the start of the image's own scan.
-    if kind != "PNG" and file.rfind(b"\xff\xd9") < file.rfind(b"\xff\xda"):
+    if is_cut(file):
         raise _damaged(number)
     if kind != "PNG" and file.count(b"\xff\xda") > _MOST_SCANS:
         raise refused(f"Image {number}, counted from 0, has over {_MOST_SCANS} scans; save it as a baseline JPEG.", 413)

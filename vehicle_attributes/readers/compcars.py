@@ -9,8 +9,8 @@ import pandas as pd
 import scipy.io
 from tqdm import tqdm
 
-from common.datasets.image_folder import LabeledImages, find_folder
-from common.datasets.images import BOX
+from common.datasets.image_folder import LabeledImages
+from common.datasets.images import BOX, find_folder
 
 from .counts import check_counts
 from .lists import check_listed, read_lines, wrong_line

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from common.datasets.image_folder import LabeledImages, find_folder, read_folders
-from common.datasets.images import list_images
+from common.datasets.image_folder import LabeledImages, read_folders
+from common.datasets.images import find_folder, list_images
 
 from .counts import check_counts
 

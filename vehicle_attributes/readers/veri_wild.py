@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.datasets.image_folder import LabeledImages, find_folder
+from common.datasets.image_folder import LabeledImages
+from common.datasets.images import find_folder
 
 from .counts import check_counts
 from .lists import check_listed, read_lines, wrong_line

@@ -32,13 +32,14 @@ def draw_retrieval(results: entry.Results, features: str, path: Path) -> None:
     """CMC and DET curves of all trainings of a run, those of a method in one color; `features` names their files."""
     cmc: dict[str, list[list[float]]] = {}
     missed: dict[str, list[list[float]]] = {}
-    rates = np.geomspace(1e-4, 0.5, 60)
+    rates = np.zeros(0)  # the same for all, as the data are
     for trial in results.trials:
         query, gallery = load_embeddings(results.run / trial.name / features)
         protocol, kind = protocol_of(query), method_of(trial.name)
         shares = score(query, gallery, protocol=protocol, ranks=RANKS).cmc
         cmc.setdefault(kind, []).append([100 * shares[rank] for rank in RANKS])
         pairs = verification_rates(query, gallery, protocol=protocol)
+        rates = np.geomspace(min(max(1e-4, 1 / pairs.different[-1]), 0.5), 0.5, 60)  # from one pair on
         missed.setdefault(kind, []).append([100 - 100 * pairs.true_positive_rate_at(rate) for rate in rates])
     figure, axes = plots.panels(["", ""], columns=2)
     axes[0].set(xlabel="rank k", ylabel="queries with a match up to k (%)", xticks=[1, 5, 10, 15, 20])

@@ -43,8 +43,20 @@ def test_a_given_split_counts(tmp_path):
     assert names == [["0", "1"], ["2", "5"], ["3", "4", "6"]]
     with pytest.raises(ValueError, match="has no pictures for train; add some, or change the column split"):
         read_own(write_rows(tmp_path, rows[2:], "path,label,split"))
-    with pytest.raises(ValueError, match="No query of .* has its identity in the gallery"):
-        read_own(write_rows(tmp_path, [*rows[:3], rows[4]], "path,label,split"))
+
+
+@pytest.mark.parametrize(
+    ("tests", "count", "where"),
+    [
+        (["c,query,1", "d,gallery,2"], "0 of the 1", ""),
+        (["c,query,1", "c,gallery,2"], "1 of the 1", ""),  # nobody to resample for an interval, and no wrong pair
+        (["c,query,1", "c,gallery,2", "d,query,1", "d,gallery,1"], "1 of the 2", " from another camera"),
+    ],
+)
+def test_what_could_not_be_scored_is_refused_before_the_training(tmp_path, tests, count, where):
+    rows = [f"{i}.png,{row}" for i, row in enumerate(["a,train,1", "b,train,1", *tests])]
+    with pytest.raises(ValueError, match=f"{count} identities that .* has queries of are in the gallery{where}"):
+        read_own(write_rows(tmp_path, rows, "path,label,split,camera"))
 
 
 def test_boxes_and_names_stay_with_the_pictures(tmp_path):
