@@ -40,7 +40,8 @@ class Answers:
 class Gallery(OpenGallery):
     """The exemplars of a gallery file; one thread at a time.
 
-    Each call sees what other processes have written to the file. Features are stored at unit length, float32; memory
+    Each method sees what other processes have written to the file; so do the properties `paths` and `features`, and the
+    others, which memory has, after the next method or `refresh`. Features are stored at unit length, float32; memory
     holds copies in half precision, and the few exact ones that a query needs are read. Whatever is refused leaves file
     and memory as they were.
 
@@ -111,8 +112,7 @@ class Gallery(OpenGallery):
             raise ValueError(f"{'k' if k < 1 else 'voters'} must be one or more, got {min(k, voters)}.")
         if by not in WAYS:
             raise ValueError(f"by must be one of {', '.join(WAYS)}, got {by!r}.")
-        with storage.transaction(self._path) as connection:
-            self._refresh(connection, self._head.fingerprint)
+        with self._transaction() as connection:
             queries = validation.unit(features, self._head.dimensions)
             if not len(self):
                 raise ValueError(f"The gallery {self._path} has no exemplars; add some first.")
@@ -172,7 +172,7 @@ class Gallery(OpenGallery):
                 path or a picture is there already, or the file cannot be written.
         """
         features, labels, paths, digests = validation.exemplars(features, labels, paths, digests, self._head.dimensions)
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             known = self._pictures(connection)
             repeated = [path for path in paths if path in known]
             pictures = set(filter(None, known.values())) if any(digests) else set()
@@ -199,7 +199,7 @@ class Gallery(OpenGallery):
         """
         if (label is None) == (path is None):
             raise ValueError(f"remove takes a label or a path, got label={label!r} and path={path!r}; pass one.")
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             memory = self._memory
             if label is None:
                 places = [i for i, known in enumerate(self._pictures(connection)) if known == str(path)]
@@ -227,7 +227,7 @@ class Gallery(OpenGallery):
             ValueError: there is none, or two would be one.
         """
         old, new, count = str(old).rstrip("/"), str(new).rstrip("/"), 0
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             moved = {path: _moved(path, old, new) for path in self._pictures(connection)}
             if len(set(moved.values())) < len(moved):
                 raise ValueError(f"Images in {new} are in the gallery already; remove them first, or move to another.")
@@ -251,7 +251,7 @@ class Gallery(OpenGallery):
         was trained on closer to each other than new ones, so if such are the exemplars, the threshold comes out too
         low and rejects more than it should; so do exemplars that show the same twice. Features of pictures that were
         used neither in training nor as exemplars are better: with them, `accept` is guaranteed on average
-        (`search.threshold`).
+        (`thresholds.threshold`).
 
         Args:
             accept: between 0 and 1.
@@ -263,7 +263,7 @@ class Gallery(OpenGallery):
         """
         if (features is None) != (labels is None):
             raise ValueError("calibrate takes features with their labels, got one of both; pass both or neither.")
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             given = None
             if features is not None:
                 queries = validation.unit(features, self._head.dimensions)
