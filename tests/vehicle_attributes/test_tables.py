@@ -198,6 +198,8 @@ def test_readme_has_each_run_in_its_place(page):
             for one in records:
                 one["make"] = {**one["type"], "accuracy": 0.25}
         tables.publish(entry.Results(page, config, None, 2, [], records, EvaluationArguments()))
+        if i == 0:  # types alone
+            assert "sets**: `veri_wild_make_…`, `compcars_type_…`" in (page / "RESULTS.md").read_text()
     config = replace(PRESETS["demo_open_set"][1], name="demo_open_set", losses=("cross_entropy",), added=(1, 5))
     open_set = [open_set_record("cross_entropy", 0, 0.4, 0.9)]
     tables.publish(entry.Results(page, config, None, 1, [], open_set, EvaluationArguments()))
