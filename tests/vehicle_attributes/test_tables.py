@@ -243,5 +243,7 @@ def test_the_first_page_says_what_the_differences_decide(page):
     assert findings[0].measured == "+2.0 (+1.0 to +3.0) points of accuracy"
     moving = run | {"trials": [records[0], records[1] | {"converged": False}]}
     assert [finding.verdict for finding in tables.findings({"mobilenet": moving})][:2] == ["holds", "not converged"]
+    alone = run | {"differences": compared[:1]}  # the loss was not trained
+    assert [finding.verdict for finding in tables.findings({"mobilenet": alone})][:2] == ["holds", "not run"]
     demo = run | {"preset": "demo", "config": to_json(PRESETS["demo"][1]), "differences": []}
     assert [finding.verdict for finding in tables.findings({"demo": demo})][:2] == ["undecided: one training"] * 2
