@@ -95,7 +95,8 @@ def test_a_gallery_in_milvus_answers_as_one_in_a_file(place, tmp_path, monkeypat
         assert copy.query(queries[:0], 3, by=way).distances.shape == gallery.query(queries[:0], 3).distances.shape
     votes = [each.query(queries, 3, by="votes", voters=9) for each in (gallery, copy)]
     assert votes[0].recognized.tolist() == votes[1].recognized.tolist()
-    others, names = clusters(40, seed=2), [f"class {i % 8}" for i in range(40)]
+    others = np.concatenate([clusters(40, seed=2), clusters(300)[:40]])  # of which a half are exemplars
+    names = [f"class {i % 8}" for i in range(80)]
     assert copy.calibrate(0.9, others, names) == pytest.approx(gallery.calibrate(0.9, others, names))
     digests = [bytes([i] * 32) for i in range(3)]
     new = angles(0, 20, 40).repeat(12, axis=1)

@@ -17,10 +17,10 @@ from .. import validation
 from ..index import Answers, Gallery
 from ..search import HalfFeatures, reranked
 from ..storage import Block, Head
-from ..thresholds import no_exemplar, threshold
+from ..thresholds import no_exemplar, threshold_of_given
 from ..validation import UNKNOWN
 from ..voting import VOTERS, prior_corrected_vote
-from .milvus_collections import create_collections, head_row
+from .milvus_collections import create_collections, head_row, quoted
 
 _ROWS = 1000  # of a request
 _FIELDS = ["label", "path", "embedding"]
@@ -160,7 +160,7 @@ class MilvusGallery:
         """Removes the exemplars of a label, or that of an image; returns how many."""
         if (label is None) == (path is None):
             raise ValueError(f"remove takes a label or a path, got label={label!r} and path={path!r}; pass one.")
-        condition = f"label == {_quoted(label)}" if path is None else f"path == {_quoted(path)}"
+        condition = f"label == {quoted(label)}" if path is None else f"path == {quoted(path)}"
         count = self._count(condition)
         if not count:
             raise self.no_such(label, path)
@@ -184,7 +184,7 @@ class MilvusGallery:
         says = labels[:, 0].copy()
         if by == "votes":
             names, codes = np.unique(labels[:, :voters], return_inverse=True)
-            counts = [self._count(f"label == {_quoted(str(name))}") for name in names]
+            counts = [self._count(f"label == {quoted(str(name))}") for name in names]
             codes = codes.reshape(labels[:, :voters].shape)
             says = names[prior_corrected_vote(codes, np.arange(len(names)), np.array(counts))]
         limit = np.inf if self.threshold is None else self.threshold
@@ -196,11 +196,11 @@ class MilvusGallery:
         queries = validation.unit(features, self.head.dimensions)
         distances = []
         for query, label in zip(queries, validation.label_list(labels, len(queries))):
-            near = self._nearest(query, 1, f"label == {_quoted(label)}")
+            near = self._nearest(query, 1, f"label == {quoted(label)}")
             if not len(near[0]):
                 raise no_exemplar(label)
             distances.append(near[1][0])
-        limit = threshold(np.array(distances, np.float32), accept)
+        limit = threshold_of_given(np.array(distances, np.float32), accept)
         self.set_threshold(replace(self.head, threshold=limit, accept=accept, by_exemplars=False, is_stale=False))
         return limit
 
@@ -275,11 +275,6 @@ def opened(place: str, fingerprint: str | None = None) -> Gallery | MilvusGaller
 def id_of(path: str) -> int:
     """A number below 2^63 for a path; two of a billion paths have the same with a probability of 5 %."""
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
-
-
-def _quoted(text: str | None) -> str:
-    """A text in a condition; Milvus does not know the escapes that JSON has for letters beyond ASCII."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 @contextlib.contextmanager
