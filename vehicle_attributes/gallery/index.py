@@ -1,7 +1,7 @@
 """A gallery in memory and on the disk: exemplars are added, removed and queried, and nothing is trained."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -191,8 +191,8 @@ class Gallery(OpenGallery):
         self._head = head
         return len(paths)
 
-    def remove(self, *, label: str | None = None, path: str | Path | None = None) -> int:
-        """Removes the exemplars of a label, or that of an image; returns how many. A threshold is stale from then on.
+    def remove(self, *, label: str | None = None, path: str | Path | Collection[str] | None = None) -> int:
+        """Removes the exemplars of a label, or those of some images; returns how many. A threshold is stale from then on.
 
         Raises:
             ValueError: there is none, or not one of both is given.
@@ -202,8 +202,8 @@ class Gallery(OpenGallery):
         with self._transaction(writing=True) as connection:
             memory = self._memory
             if label is None:
-                places = [i for i, known in enumerate(self._pictures(connection)) if known == str(path)]
-                gone = np.isin(np.arange(len(self)), places)
+                paths = {str(path)} if isinstance(path, (str, Path)) else path or ()
+                gone = np.array([known in paths for known in self._pictures(connection)], bool)
             else:
                 gone = memory.codes == memory.numbers_of([label])[0]
             if not gone.any():
@@ -277,7 +277,7 @@ class Gallery(OpenGallery):
         self._head = head
         return limit
 
-    def no_such(self, label: str | None, path: str | Path | None) -> ValueError:
+    def no_such(self, label: str | None, path: object) -> ValueError:
         """The error to raise for a label, or else a path, that the gallery lacks."""
         if label is None:
             return ValueError(f"The gallery {self._path} has no image {path}; pass its path as query shows it.")
