@@ -192,7 +192,7 @@ class Gallery(OpenGallery):
         return len(paths)
 
     def remove(self, *, label: str | None = None, path: str | Path | Collection[str] | None = None) -> int:
-        """Removes the exemplars of a label, or those of some images; returns how many. A threshold is stale from then on.
+        """Removes the exemplars of a label, or those of some images; returns how many. A threshold is stale afterwards.
 
         Raises:
             ValueError: there is none, or not one of both is given.
