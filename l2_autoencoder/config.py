@@ -44,8 +44,8 @@ class Config(RunConfig):
                 "Start i of k-means has the seed seed · kmeans_restarts + i, which must be below 2^32, "
                 f"got seeds {self.seeds} and {self.kmeans_restarts} restarts; choose smaller ones."
             )
-        if not set(self.abnormal_digits) <= set(range(10)):
-            raise ValueError(f"abnormal_digits must be digits from 0 to 9, got {self.abnormal_digits}.")
+        if len(set(self.abnormal_digits) & set(range(10))) < len(self.abnormal_digits):
+            raise ValueError(f"abnormal_digits must be different digits from 0 to 9, got {self.abnormal_digits}.")
         if self.placement == "hidden" and not set(self.normalizations) <= {"batch", "layer"}:
             raise ValueError(f"placement hidden takes normalizations batch and layer, got {self.normalizations}.")
 

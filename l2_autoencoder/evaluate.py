@@ -27,6 +27,7 @@ from common.datasets import digits
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
 from common.experiments.identity import cached_json
+from common.experiments.run_folder import load_config
 from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
 from common.report import plots as common_plots
@@ -169,11 +170,20 @@ def _outputs(results: entry.Results, normalization: str) -> list[Path]:
     config, run = results.config, results.run
     if normalization not in config.normalizations:
         name, _, own = config.name.rpartition("_")
-        if (own,) != config.normalizations:
-            return []
         run = run.parent / f"{name}_{normalization}"
+        if (own,) != config.normalizations or not _differs_in_normalization_alone(config, run):
+            return []
     files = [run / Trial(normalization, seed, None).name / OUTPUTS for seed in config.seeds]
     return files if all(file.exists() for file in files) else []
+
+
+def _differs_in_normalization_alone(config: Config, run: Path) -> bool:
+    """Whether the folder has a run of all the other settings of `config`; seeds and places are none of these."""
+    if not (run / "config.json").is_file():
+        return False
+    free = {"name", "normalizations", "seeds", "strategy", "worker_wait", *Config.PLACES}
+    ours, theirs = (vars(each).items() for each in (config, load_config(run, Config)))
+    return {item for item in ours if item[0] not in free} == {item for item in theirs if item[0] not in free}
 
 
 def _is_right(outputs_file: Path) -> np.ndarray:

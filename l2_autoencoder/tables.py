@@ -153,7 +153,11 @@ def renew_pages() -> None:
 
 def findings(results: dict[str, Any]) -> list[Finding]:
     """What the published runs say of the publication's claims."""
-    claim, rows = "codes of unit length cluster better than codes of any length", []
+    return [*_clustering_findings(results), *_anomaly_findings(results)]
+
+
+def _clustering_findings(results: dict[str, Any]) -> Iterator[Finding]:
+    claim = "codes of unit length cluster better than codes of any length"
     for name, place in (("usps_pair", "USPS, all 9,298 images"), ("demo", "5,000 images of MNIST")):
         command = pages.command(__package__, name, results.get(name))
         wanted = (
@@ -168,7 +172,10 @@ def findings(results: dict[str, Any]) -> list[Finding]:
             interval, trainings = Interval.of(difference), len({trial["seed"] for trial in trials})
             measured = f"{interval.text()} points of accuracy: {means[0]} against {means[1]} %"
             on = f"{place}, {trainings} trainings of each"
-            rows.append(Finding(claim, pages.verdict(interval, trainings), measured, on, command))
+            yield Finding(claim, pages.verdict(interval, trainings), measured, on, command)
+
+
+def _anomaly_findings(results: dict[str, Any]) -> Iterator[Finding]:
     place, command = "MNIST, ten digits", pages.command(__package__, "anomaly_mnist", results.get("anomaly_mnist"))
     better = "the distance to the nearest cluster tells anomalies better"
     claims = {
@@ -176,7 +183,8 @@ def findings(results: dict[str, Any]) -> list[Finding]:
         "CAE L2 recons": f"{better} than the reconstruction error",
     }
     if "anomaly_mnist" not in results:
-        return [*rows, *(Finding.not_run(each, place, command) for each in claims.values())]
+        yield from (Finding.not_run(each, place, command) for each in claims.values())
+        return
     config, records = from_json(results["anomaly_mnist"]["config"], Config), results["anomaly_mnist"]["trials"]
     on = f"{place}, {len(config.seeds)} partitions, {config.epochs} of {PRESETS['anomaly_mnist'][1].epochs} epochs"
     for difference in anomaly_differences(config, records):
@@ -184,8 +192,7 @@ def findings(results: dict[str, Any]) -> list[Finding]:
             interval = Interval.of(difference)
             measured = f"{interval.text()} points of ROC AUC"
             verdict = pages.verdict(interval, len(config.seeds))
-            rows.append(Finding(claims[difference["second"]], verdict, measured, on, command))
-    return rows
+            yield Finding(claims[difference["second"]], verdict, measured, on, command)
 
 
 def _demo(results: dict[str, Any]) -> Iterator[str]:

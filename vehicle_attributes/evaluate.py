@@ -191,8 +191,7 @@ def lists_to_browse(attribute: str, results: entry.Results) -> RankedLists:
     failures, spread = failures_and_spread(matches @ 0.5 ** np.arange(matches.shape[1]))
 
     def picture(table: pd.DataFrame, row: int, detail: str, right: bool) -> Picture:
-        box = boxes_of(table.iloc[[row]])
-        source = thumbnails.of(table["path"].iloc[row], None if box is None else tuple(box[0]))
+        source = thumbnails.of(table["path"].iloc[row], _box(table, row))
         return Picture(source, str(table[attribute].iloc[row]), detail, right)
 
     lists = {}
@@ -247,8 +246,12 @@ def _spread(true: np.ndarray, right: np.ndarray, count: int = 6) -> list[int]:
 
 
 def _vehicle(table: pd.DataFrame, row: int) -> np.ndarray:
-    box = boxes_of(table.iloc[[row]])
-    return read_image(table["path"].iloc[row], (96, 96), None if box is None else tuple(box[0]))
+    return read_image(table["path"].iloc[row], (96, 96), _box(table, row))
+
+
+def _box(table: pd.DataFrame, row: int) -> tuple[int, ...] | None:
+    boxes = boxes_of(table.iloc[[row]])
+    return None if boxes is None else tuple(boxes[0])
 
 
 evaluate = entry.Evaluation(__package__, Config, trials, read, is_finished, evaluate_trial, report, publish)

@@ -146,24 +146,26 @@ def findings(results: dict[str, Any]) -> list[Finding]:
     rows = []
     for names, claims in _CLAIMS.items():
         name = next((each for each in names if each in results), names[0])
-        decided: Sequence[dict[str, Any]] = []
-        if name in results:
-            config = from_json(results[name]["config"], Config)
-            decided = converged(config, results[name]["trials"], results[name]["differences"])[1]
-        for claim, wanted, expected in claims:
-            place = _TITLES[name].partition(",")[0].lower(), pages.command(__package__, name, results.get(name))
-            value = next((v for v in decided if wanted.items() <= v.items()), None)
-            if value is None:
-                missing = "undecided: one training"
-                if name in results and results[name]["differences"]:
-                    missing = "not converged"
-                rows.append(replace(Finding.not_run(claim, *place), verdict=missing if name in results else "not run"))
-                continue
-            interval, trainings = Interval.of(value), value["trainings"]
-            measured = f"{interval.text()} points of accuracy"
-            on = f"{place[0]}, {trainings} trainings of each"
-            rows.append(Finding(claim, pages.verdict(interval, trainings, expected), measured, on, place[1]))
+        rows += [_finding(name, results.get(name), *claim) for claim in claims]
     return rows
+
+
+def _finding(name: str, run: dict[str, Any] | None, claim: str, wanted: dict[str, Any], expected: str) -> Finding:
+    """What one run says of a claim that the `wanted` difference decides."""
+    on, command = _TITLES[name].partition(",")[0].lower(), pages.command(__package__, name, run)
+    nothing = Finding.not_run(claim, on, command)
+    if run is None:
+        return nothing
+    if not run["differences"]:
+        return replace(nothing, verdict="undecided: one training")
+    value = next((v for v in run["differences"] if wanted.items() <= v.items()), None)
+    if value is None:
+        return nothing
+    if value not in converged(from_json(run["config"], Config), run["trials"], run["differences"])[1]:
+        return replace(nothing, verdict="not converged")
+    interval, trainings = Interval.of(value), value["trainings"]
+    verdict, measured = pages.verdict(interval, trainings, expected), f"{interval.text()} points of accuracy"
+    return Finding(claim, verdict, measured, f"{on}, {trainings} trainings of each", command)
 
 
 def converged(
@@ -217,16 +219,16 @@ def _paper_tables(results: dict[str, Any]) -> Iterator[str]:
     """Table 3.5 and the other sets, by the runs that there are; a sentence for the rest."""
     rows, missing = [], []
     for attribute, of_attribute in PAPER.items():
+        before = len(rows)
         for loss, title in LOSSES.items():
             names = [f"veri_wild_{task}_{loss}" for task in (attribute, "joint")]
             ours = [_cells(results[n]["trials"], attribute)[0] if n in results else None for n in names]
             if any(ours):
                 rows.append([attribute, title, of_attribute.get(loss), *ours])
-        missing.append(f"`veri_wild_{attribute}_…`")
+        missing += [f"`veri_wild_{attribute}_…`"] if len(rows) == before else []
     if rows:
         columns = ["attribute", "loss", "paper", "ours", "ours, jointly"]
         yield f"**Table 3.5: accuracy (%) on VERI-Wild**\n\n{tables.table(columns, rows)}"
-        missing = []
     others = []
     for task, listed in LISTED.items():
         done = [f"{task}_{loss}" for loss in LOSSES if f"{task}_{loss}" in results]

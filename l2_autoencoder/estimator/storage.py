@@ -64,10 +64,11 @@ def load(kind: type[BaseEstimator], path: Path) -> Any:
         raise ValueError(f"{path} is of version {version}, expected {VERSION}; fit the estimator again and save it.")
     try:
         head = json.loads(str(stored.pop("head")))
-    except (KeyError, ValueError) as error:
+        written = head["class"]
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{foreign} ({error!r}).") from error
-    if head.get("class") != kind.__name__:
-        raise ValueError(f"{path} has an {head.get('class')}, expected {kind.__name__}; load it with that class.")
+    if written != kind.__name__:
+        raise ValueError(f"{path} has an {written}, expected {kind.__name__}; load it with that class.")
     try:
         return _estimator(kind, head, stored)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -438,6 +438,8 @@ def test_images_of_another_size_are_refused(fitted):
         ({"format": "another program"}, "is not a file that AutoencoderClustering.save wrote"),
         ({"format": None}, "is not a file that AutoencoderClustering.save wrote"),
         ({"head": "{"}, "or it is damaged"),
+        ({"head": "[]"}, "or it is damaged"),
+        ({"head": "{}"}, "or it is damaged"),
         ({"head": None}, "or it is damaged"),
         ({"labels_": None}, "or it is damaged"),
         ({"labels_": np.array(["a"])}, "or it is damaged"),

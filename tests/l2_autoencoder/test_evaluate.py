@@ -10,8 +10,10 @@ import pytest
 
 from common.datasets import digits
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.config import to_json
 from common.experiments.entry import Results
 from common.experiments.run_folder import open_run
+from common.files import write_json
 from common.metrics import clustering_accuracy
 from common.report import plots as common_plots
 from l2_autoencoder import evaluate as evaluation
@@ -282,9 +284,13 @@ def test_normalizations_are_compared_over_images_and_seeds(tmp_path):
             folder.mkdir(parents=True)
             np.savez(folder / evaluation.OUTPUTS, embeddings=0, clusters=np.array(row), labels=labels)
     config = replace(PRESETS["usps_conv_l2"][1], name="usps_conv_l2", seeds=(0, 1))
+    other = replace(PRESETS["usps_conv_none"][1], name="usps_conv_none", data_dir=tmp_path)
+    write_json(tmp_path / "usps_conv_none/config.json", to_json(other))
     results = Results(tmp_path / "usps_conv_l2", config, None, 2, [], [], None)
     (value,) = evaluation.clustering_differences(results)
     # Three of four images are right without it in both trainings; with it four, then three.
     assert (value["first"], value["second"], value["value"]) == ("l2", "none", 0.125) and value["low"] < 0
     alone = replace(results, config=replace(config, name="other"))
     assert evaluation.clustering_differences(alone) == []
+    write_json(tmp_path / "usps_conv_none/config.json", to_json(replace(other, epochs=20)))
+    assert evaluation.clustering_differences(results) == []

@@ -1,3 +1,4 @@
+import inspect
 import signal
 from dataclasses import replace
 from itertools import islice
@@ -122,11 +123,13 @@ def test_same_name_with_another_config_is_refused(run):
 
 @pytest.fixture
 def given(monkeypatch):
-    """What a training would be: `fit`'s arguments, and the arrays of its first epochs."""
-    arguments = {}
+    """What a training would be: `fit`'s arguments, those that have a default included."""
+    arguments, signature = {}, inspect.signature(training.fit)
 
-    def fit(model, batches, **options):
-        arguments.update(options, model=model, batches=batches)
+    def fit(*values, **options):
+        bound = signature.bind(*values, **options)
+        bound.apply_defaults()
+        arguments.update(bound.arguments)
         raise SystemExit
 
     monkeypatch.setattr(training, "fit", fit)
@@ -145,9 +148,7 @@ def test_settings_reach_the_training(given):
     options = given(config, Trial("l2", 5, None))
     model, images = options["model"], digits.read_embedded().images * 2 - 1
     assert (options["epochs"], options["steps_per_epoch"], options["folder"]) == (7, 4, Path("folder"))
-    assert (
-        options.get("monitor", "loss") == "loss" and options.get("mode", "min") == "min"
-    )  # the best reconstructs best
+    assert (options["monitor"], options["mode"]) == ("loss", "min")  # the best reconstructs best
     assert type(model.optimizer).__name__ == "Adam" and float(model.optimizer.learning_rate) == float(np.float32(0.03))
     assert model.get_layer("embedding").units == 4
     for first in (0, 2):
@@ -200,7 +201,8 @@ def test_training_images_follow_the_protocol():
         ({"epochs": 0}, "epochs must be above zero, got 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be above zero, got nan"),
         ({"normalizations": ()}, "normalizations must be one or more different ones"),
-        ({"abnormal_digits": (10,)}, "abnormal_digits must be digits from 0 to 9"),
+        ({"abnormal_digits": (10,)}, "abnormal_digits must be different digits from 0 to 9"),
+        ({"abnormal_digits": (1, 1)}, r"abnormal_digits must be different digits .*, got \(1, 1\)"),
         ({"placement": "hidden"}, "placement hidden takes normalizations batch and layer, got"),
         ({"seeds": (-1,)}, "seeds must be one or more different integers from 0 to"),
     ],

@@ -198,6 +198,8 @@ def test_readme_has_each_run_in_its_place(page):
             for one in records:
                 one["make"] = {**one["type"], "accuracy": 0.25}
         tables.publish(entry.Results(page, config, None, 2, [], records, EvaluationArguments()))
+        if i == 0:  # types alone
+            assert "sets**: `veri_wild_make_…`, `compcars_type_…`" in (page / "RESULTS.md").read_text()
     config = replace(PRESETS["demo_open_set"][1], name="demo_open_set", losses=("cross_entropy",), added=(1, 5))
     open_set = [open_set_record("cross_entropy", 0, 0.4, 0.9)]
     tables.publish(entry.Results(page, config, None, 1, [], open_set, EvaluationArguments()))
@@ -241,5 +243,7 @@ def test_the_first_page_says_what_the_differences_decide(page):
     assert findings[0].measured == "+2.0 (+1.0 to +3.0) points of accuracy"
     moving = run | {"trials": [records[0], records[1] | {"converged": False}]}
     assert [finding.verdict for finding in tables.findings({"mobilenet": moving})][:2] == ["holds", "not converged"]
+    alone = run | {"differences": compared[:1]}  # the loss was not trained
+    assert [finding.verdict for finding in tables.findings({"mobilenet": alone})][:2] == ["holds", "not run"]
     demo = run | {"preset": "demo", "config": to_json(PRESETS["demo"][1]), "differences": []}
     assert [finding.verdict for finding in tables.findings({"demo": demo})][:2] == ["undecided: one training"] * 2

@@ -1,7 +1,7 @@
 """A gallery in memory and on the disk: exemplars are added, removed and queried, and nothing is trained."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Answers:
 class Gallery(OpenGallery):
     """The exemplars of a gallery file; one thread at a time.
 
-    Each call sees what other processes have written to the file. Features are stored at unit length, float32; memory
+    Each method sees what other processes have written to the file; so do the properties `paths` and `features`, and the
+    others, which memory has, after the next method or `refresh`. Features are stored at unit length, float32; memory
     holds copies in half precision, and the few exact ones that a query needs are read. Whatever is refused leaves file
     and memory as they were.
 
@@ -111,8 +112,7 @@ class Gallery(OpenGallery):
             raise ValueError(f"{'k' if k < 1 else 'voters'} must be one or more, got {min(k, voters)}.")
         if by not in WAYS:
             raise ValueError(f"by must be one of {', '.join(WAYS)}, got {by!r}.")
-        with storage.transaction(self._path) as connection:
-            self._refresh(connection, self._head.fingerprint)
+        with self._transaction() as connection:
             queries = validation.unit(features, self._head.dimensions)
             if not len(self):
                 raise ValueError(f"The gallery {self._path} has no exemplars; add some first.")
@@ -172,7 +172,7 @@ class Gallery(OpenGallery):
                 path or a picture is there already, or the file cannot be written.
         """
         features, labels, paths, digests = validation.exemplars(features, labels, paths, digests, self._head.dimensions)
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             known = self._pictures(connection)
             repeated = [path for path in paths if path in known]
             pictures = set(filter(None, known.values())) if any(digests) else set()
@@ -191,19 +191,19 @@ class Gallery(OpenGallery):
         self._head = head
         return len(paths)
 
-    def remove(self, *, label: str | None = None, path: str | Path | None = None) -> int:
-        """Removes the exemplars of a label, or that of an image; returns how many. A threshold is stale from then on.
+    def remove(self, *, label: str | None = None, path: str | Path | Collection[str] | None = None) -> int:
+        """Removes the exemplars of a label, or those of some images; returns how many. A threshold is stale afterwards.
 
         Raises:
             ValueError: there is none, or not one of both is given.
         """
         if (label is None) == (path is None):
             raise ValueError(f"remove takes a label or a path, got label={label!r} and path={path!r}; pass one.")
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             memory = self._memory
             if label is None:
-                places = [i for i, known in enumerate(self._pictures(connection)) if known == str(path)]
-                gone = np.isin(np.arange(len(self)), places)
+                paths = {str(path)} if isinstance(path, (str, Path)) else path or ()
+                gone = np.array([known in paths for known in self._pictures(connection)], bool)
             else:
                 gone = memory.codes == memory.numbers_of([label])[0]
             if not gone.any():
@@ -227,7 +227,7 @@ class Gallery(OpenGallery):
             ValueError: there is none, or two would be one.
         """
         old, new, count = str(old).rstrip("/"), str(new).rstrip("/"), 0
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             moved = {path: _moved(path, old, new) for path in self._pictures(connection)}
             if len(set(moved.values())) < len(moved):
                 raise ValueError(f"Images in {new} are in the gallery already; remove them first, or move to another.")
@@ -251,7 +251,7 @@ class Gallery(OpenGallery):
         was trained on closer to each other than new ones, so if such are the exemplars, the threshold comes out too
         low and rejects more than it should; so do exemplars that show the same twice. Features of pictures that were
         used neither in training nor as exemplars are better: with them, `accept` is guaranteed on average
-        (`search.threshold`).
+        (`thresholds.threshold`).
 
         Args:
             accept: between 0 and 1.
@@ -263,7 +263,7 @@ class Gallery(OpenGallery):
         """
         if (features is None) != (labels is None):
             raise ValueError("calibrate takes features with their labels, got one of both; pass both or neither.")
-        with self._writing() as connection:
+        with self._transaction(writing=True) as connection:
             given = None
             if features is not None:
                 queries = validation.unit(features, self._head.dimensions)
@@ -277,7 +277,7 @@ class Gallery(OpenGallery):
         self._head = head
         return limit
 
-    def no_such(self, label: str | None, path: str | Path | None) -> ValueError:
+    def no_such(self, label: str | None, path: object) -> ValueError:
         """The error to raise for a label, or else a path, that the gallery lacks."""
         if label is None:
             return ValueError(f"The gallery {self._path} has no image {path}; pass its path as query shows it.")

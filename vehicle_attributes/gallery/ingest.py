@@ -199,8 +199,7 @@ def building(path: Path, recognizer: "Recognizer", attribute: str, table: pd.Dat
         gallery = Gallery.build(part, np.empty((0, width)), [], [], **options)
     wanted = dict(zip(table["path"], zip(table["label"], table["digest"])))
     before = [one for block in gallery.blocks() for one in zip(block.paths, block.labels, block.digests)]
-    for known, *what in before:
-        if wanted.get(known) != tuple(what):
-            gallery.remove(path=known)
+    if unwanted := {known for known, *what in before if wanted.get(known) != tuple(what)}:
+        gallery.remove(path=unwanted)
     yield gallery
     storage.move(part, path)

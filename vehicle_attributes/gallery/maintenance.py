@@ -204,23 +204,43 @@ def _read_parquet(source: Path) -> tuple[Head, Iterator[_Part]]:
     files = sorted(source.glob("[!.]*.parquet")) if source.is_dir() else [source]
     if not files:
         raise ValueError(f"The folder {source} has no Parquet files; expected those that embed wrote.")
-    schema = pq.read_schema(files[0])
-    known = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    lacking = {"label", "path", "embedding"} - set(schema.names) | {"attribute", "fingerprint"} - known.keys()
-    if lacking:
-        raise ValueError(f"{files[0]} lacks {', '.join(sorted(lacking))}; expected a file of export or of embed.")
-    width = schema.field("embedding").type.list_size
-    names = [name for name in ("label", "path", "sha256") if name in schema.names]
+    heads = {file: _parquet_head(file) for file in files}
+    head = heads[files[0]]
+    if others := [file for file in files if heads[file] != head]:
+        raise ValueError(
+            f"{others[0]} has embeddings of another network, attribute or length than {files[0]}; push each into a "
+            "collection of its own."
+        )
 
     def parts() -> Iterator[_Part]:
         for file in files:
             for batch in pq.ParquetFile(file).iter_batches(1000):
-                columns = batch.select(names).to_pydict()
+                columns = batch.drop_columns(["embedding"]).to_pydict()
                 digests = [bytes.fromhex(text) for text in columns.get("sha256", [""] * batch.num_rows)]
-                features = batch.column("embedding").flatten().to_numpy().reshape(-1, width)
+                features = batch.column("embedding").flatten().to_numpy().reshape(-1, head.dimensions)
                 yield features, columns["label"], columns["path"], digests
 
-    return Head(known["attribute"], known["fingerprint"], width), parts()
+    return head, parts()
+
+
+def _parquet_head(file: Path) -> Head:
+    """What a file that export or embed wrote says of its exemplars."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(file)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file} cannot be read as Parquet ({reason}); expected a file of export or embed.") from error
+    known = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    lacking = {"label", "path", "embedding"} - set(schema.names) | {"attribute", "fingerprint"} - known.keys()
+    if lacking:
+        raise ValueError(f"{file} lacks {', '.join(sorted(lacking))}; expected a file of export or of embed.")
+    kind = schema.field("embedding").type
+    if not pa.types.is_fixed_size_list(kind):
+        raise ValueError(f"The embeddings of {file} must be lists of one length, got {kind}; write them by embed.")
+    return Head(known["attribute"], known["fingerprint"], kind.list_size)
 
 
 def _parts(gallery: Gallery | MilvusGallery) -> Iterator[tuple[dict[str, list], np.ndarray]]:

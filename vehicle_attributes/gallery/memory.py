@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,10 +63,6 @@ class Memory:
     def numbers_of(self, labels: Sequence[str]) -> np.ndarray:
         """(M,) the numbers of labels; -1 of one that there never was."""
         return np.array([self._numbers.get(label, -1) for label in labels], np.int64)
-
-    def features(self, exact: Callable[[np.ndarray], np.ndarray]) -> HalfFeatures:
-        """The copies, with the way to exact ones."""
-        return HalfFeatures(self.half, self.error, exact)
 
     def extend(self, features: np.ndarray, ids: np.ndarray, labels: Sequence[str], blocks: np.ndarray) -> None:
         """Adds n exemplars behind the last one."""
@@ -164,31 +160,35 @@ class OpenGallery:
         features.flags.writeable = False
         return features
 
-    def rows_of(self, label: str) -> np.ndarray:
-        """Places of the exemplars of a label, in order of adding; none if there is no such label."""
-        with storage.transaction(self._path) as connection:
-            self._refresh(connection, self._head.fingerprint)
-        return np.flatnonzero(self._memory.codes == self._memory.numbers_of([label])[0])
+    def refresh(self) -> None:
+        """Brings head, classes, labels and ids, which memory has, to the file's state."""
+        with self._transaction():
+            pass
 
-    def paths_of(self, rows: np.ndarray) -> list[str]:
-        """Paths of the exemplars at some places."""
-        with storage.transaction(self._path) as connection:
-            return self._paths_of(connection, rows).tolist()
+    def exemplars_of(self, label: str, start: int, count: int) -> list[tuple[int, str]]:
+        """Numbers and paths of `count` exemplars of a label at most, from `start` on in order of adding."""
+        with self._transaction() as connection:
+            rows = np.flatnonzero(self._memory.codes == self._memory.numbers_of([label])[0])[start : start + count]
+            return list(zip(self._memory.ids[rows].tolist(), self._paths_of(connection, rows)))
+
+    def path_of(self, number: int) -> str | None:
+        """The path of the exemplar of a number; None if there is none."""
+        with self._transaction() as connection:
+            rows = np.flatnonzero(self._memory.ids == number)
+            return self._paths_of(connection, rows)[0] if len(rows) else None
 
     def pictures(self) -> dict[str, bytes]:
         """Path -> digest of all exemplars, b"" where it is not known; not to be changed."""
-        with storage.transaction(self._path) as connection:
-            self._refresh(connection, self._head.fingerprint)
+        with self._transaction() as connection:
             return self._pictures(connection)
 
     def blocks(self) -> Iterator[storage.Block]:
         """All exemplars as they are in the file, some hundreds at a time; nobody can write until the last."""
-        with storage.transaction(self._path) as connection:
-            self._refresh(connection, self._head.fingerprint)
+        with self._transaction() as connection:
             yield from storage.read_blocks(self._path, connection, self._head.dimensions)
 
     def _pool(self, connection: sqlite3.Connection) -> HalfFeatures:
-        return self._memory.features(partial(self._exact, connection))
+        return HalfFeatures(self._memory.half, self._memory.error, partial(self._exact, connection))
 
     def _exact(self, connection: sqlite3.Connection, rows: np.ndarray) -> np.ndarray:
         """Features (R, D) float32 of increasing indices, from the file, of which the copies were made."""
@@ -224,9 +224,9 @@ class OpenGallery:
         return self._known
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, writing: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction that begins with memory as the file is."""
-        with storage.transaction(self._path, writing=True) as connection:
+        with storage.transaction(self._path, writing) as connection:
             self._refresh(connection, self._head.fingerprint)
             yield connection
 

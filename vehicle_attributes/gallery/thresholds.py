@@ -53,20 +53,14 @@ def distances_to_class(
 
     Args:
         queries: (Q, D) float32 as `validation.unit` returns them.
-        query_labels: (Q,) their classes.
+        query_labels: (Q,) their classes, each of which has an exemplar.
         features: (N, D) of the exemplars, or `HalfFeatures`.
         labels: (N,) of the exemplars.
-
-    Raises:
-        ValueError: a query's class has no exemplar.
     """
     pool = HalfFeatures.of(features) if isinstance(features, np.ndarray) else features
     distances = np.empty(len(queries), np.float32)
     for group in groups(query_labels):
-        name = query_labels[group[0]]
-        members = np.flatnonzero(labels == name)
-        if not len(members):
-            raise no_exemplar(str(name))
+        members = np.flatnonzero(labels == query_labels[group[0]])
         distances[group] = nearest(queries[group], pool.take(members), 1)[1][:, 0]
     return distances
 
@@ -116,12 +110,20 @@ def calibrated(
         features: (N, D) of the exemplars, as `validation.unit` returns them, or `HalfFeatures`.
         labels: (N,) of the exemplars.
         accept: share of pictures of known classes that is to be accepted.
-        given: features (Q, D) and labels (Q,) of pictures that are no exemplars.
+        given: as of `distances_to_class`, features (Q, D) and labels (Q,) of pictures that are no exemplars.
 
     Raises:
-        ValueError: as `distances_to_class` and `threshold`.
+        ValueError: as `threshold`.
     """
     if given is None:
         return threshold(distances_within(features, labels), accept)
-    distances = distances_to_class(*given, features, labels)
+    return threshold_of_given(distances_to_class(*given, features, labels), accept)
+
+
+def threshold_of_given(distances: np.ndarray, accept: float) -> float:
+    """`threshold` of pictures' distances to their own class, without those of pictures that are exemplars themselves.
+
+    Raises:
+        ValueError: as `threshold`.
+    """
     return threshold(distances[distances > _SAME], accept)

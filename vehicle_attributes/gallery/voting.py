@@ -56,7 +56,7 @@ def means_of(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
         for rows in groups(labels):
             total = features[rows].sum(axis=0, dtype=np.float64)  # of the mean's direction
             sums[labels[rows[0]]] = sums.get(labels[rows[0]], 0) + total
-    names = np.array(sorted(sums), dtype=getattr(labels, "dtype", object))
+    names = np.array(sorted(sums), object)
     return unit(np.stack([sums[name] for name in names]), names=[f"the mean of {str(name)!r}" for name in names]), names
 
 

@@ -5,11 +5,14 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.vehicle_attributes.gallery.small_gallery import MODEL, angles
 from vehicle_attributes.gallery import Gallery, cli
 from vehicle_attributes.gallery.engines import faiss_index, milvus
+from vehicle_attributes.gallery.maintenance import Push
 from vehicle_attributes.gallery.search import HalfFeatures, nearest, reranked
 from vehicle_attributes.gallery.storage import Head
 from vehicle_attributes.gallery.validation import unit
@@ -88,16 +91,19 @@ def test_a_gallery_in_milvus_answers_as_one_in_a_file(place, tmp_path, monkeypat
     assert answers.paths.tolist() == expected.paths.tolist() and answers.labels.tolist() == expected.labels.tolist()
     np.testing.assert_array_equal(answers.distances, expected.distances)
     assert answers.recognized.tolist() == expected.recognized.tolist()
+    for way in ("nearest", "votes"):
+        assert copy.query(queries[:0], 3, by=way).distances.shape == gallery.query(queries[:0], 3).distances.shape
     votes = [each.query(queries, 3, by="votes", voters=9) for each in (gallery, copy)]
     assert votes[0].recognized.tolist() == votes[1].recognized.tolist()
-    others, names = clusters(40, seed=2), [f"class {i % 8}" for i in range(40)]
+    others = np.concatenate([clusters(40, seed=2), clusters(300)[:40]])  # of which a half are exemplars
+    names = [f"class {i % 8}" for i in range(80)]
     assert copy.calibrate(0.9, others, names) == pytest.approx(gallery.calibrate(0.9, others, names))
     digests = [bytes([i] * 32) for i in range(3)]
     new = angles(0, 20, 40).repeat(12, axis=1)
-    assert copy.add(new, 'a "tram"', ["t0", "t1", "t2"], digests) == 3 and copy.head.is_stale
-    assert copy.add(new[:1], 'a "tram"', ["elsewhere"], digests[:1]) == 0  # the same picture
+    assert copy.add(new, 'a "trämš"', ["t0", "t1", "t2"], digests) == 3 and copy.head.is_stale
+    assert copy.add(new[:1], 'a "trämš"', ["elsewhere"], digests[:1]) == 0  # the same picture
     assert copy.query(new, 1, by="votes", voters=1).paths.tolist() == [["t0"], ["t1"], ["t2"]]
-    assert copy.remove(path="t1") == 1 and copy.remove(label='a "tram"') == 2 and len(copy) == 300
+    assert copy.remove(path="t1") == 1 and copy.remove(label='a "trämš"') == 2 and len(copy) == 300
     with pytest.raises(ValueError, match="#types has no image t1; list shows what it has"):
         copy.remove(path="t1")
     copy.close()
@@ -140,6 +146,35 @@ def test_commands_take_a_gallery_in_milvus_as_a_file(place, tmp_path, monkeypatc
         output("list", there, "--label", "class 3")
     with pytest.raises(ValueError, match="An index of faiss is one of a gallery file, and Milvus has its own; drop"):
         output("query", there, "a.png", "--training", tmp_path, "--index", "sq8")
+
+
+def test_tables_that_are_not_of_one_network_are_not_pushed(tmp_path):
+    """Nor are those of other programs; all before Milvus is called."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    rows = {"label": ["a"], "path": ["p"]}
+
+    def refused(kind, head=None):
+        vectors = pa.array([[1.0, 2.0]], kind)
+        table = pa.table(rows | {"embedding": vectors}).replace_schema_metadata(head)
+        pq.write_table(table, folder / "1.parquet")
+        with pytest.raises(ValueError) as error:
+            Push(folder, f"{tmp_path}/m.db").run()
+        return str(error.value)
+
+    pair = pa.list_(pa.float32(), 2)
+    head = {"attribute": "make", "fingerprint": MODEL}
+    write = pa.table(rows | {"embedding": pa.array([[3.0, 4.0]], pair)}).replace_schema_metadata(head)
+    pq.write_table(write, folder / "0.parquet")
+    assert "1.parquet has embeddings of another network, attribute or length than" in refused(
+        pair, head | {"fingerprint": "ab" * 32}
+    )
+    assert "1.parquet must be lists of one length, got list<" in refused(pa.list_(pa.float32()), head)
+    assert "1.parquet lacks attribute, fingerprint; expected a file of export or of embed" in refused(pair)
+    (folder / "2.parquet").write_text("no table")
+    (folder / "1.parquet").unlink()
+    with pytest.raises(ValueError, match=r"2.parquet cannot be read as Parquet \(.*\); expected a file of"):
+        Push(folder, f"{tmp_path}/m.db").run()
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(place):

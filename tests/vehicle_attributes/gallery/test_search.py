@@ -12,7 +12,7 @@ from vehicle_attributes.gallery import Gallery, search
 from vehicle_attributes.gallery.search import HalfFeatures, compressed, nearest
 from vehicle_attributes.gallery.thresholds import distances_within, threshold
 from vehicle_attributes.gallery.validation import unit
-from vehicle_attributes.gallery.voting import class_means, prior_corrected_vote
+from vehicle_attributes.gallery.voting import class_means, means_of, prior_corrected_vote
 from vehicle_attributes.recognition import majority
 
 
@@ -124,6 +124,13 @@ def test_class_means_of_many_exemplars_are_summed_in_float64():
     means, names = class_means(features, np.array(["a"] * 50_000))
     np.testing.assert_allclose(means, angles(30), atol=2e-7)
     assert names.tolist() == ["a"]
+
+
+def test_class_means_of_parts_are_those_of_the_whole():
+    """The last part has the shorter names."""
+    means, names = means_of([(angles(10, 50), np.array(["minibus", "car"])), (angles(30), np.array(["car"]))])
+    assert names.tolist() == ["car", "minibus"]
+    np.testing.assert_allclose(means, angles(40, 10), atol=1e-6)
 
 
 def test_votes_are_corrected_for_the_exemplars_of_each_class():

@@ -82,6 +82,30 @@ def test_classes_are_browsed(url, gallery, monkeypatch):
         assert word in page.text and "script-src 'self'" in page.headers["content-security-policy"]
 
 
+def test_changes_of_other_processes_are_shown(url, gallery, tmp_path):
+    """Exemplar 0 is removed elsewhere, by which the others move up; and a class is added."""
+    before = [requests.get(f"{url}/image?exemplar={number}", timeout=30).content for number in (3, 4)]
+    other = Gallery(tmp_path / "g")
+    other.remove(path=other.paths[0])
+    other.add(np.eye(3)[:1], "bus", ["b.png"])
+    after = [requests.get(f"{url}/image?exemplar={number}", timeout=30) for number in (3, 4, 0)]
+    assert [answer.content for answer in after[:2]] == before and before[0] != before[1]
+    assert after[2].status_code == 404
+    about = requests.get(f"{url}/gallery", timeout=30).json()
+    assert about["classes"] == {"bus": 1, "green": 9, "red": 10} and about["exemplars"] == 20 and about["is_stale"]
+    listed = requests.get(f"{url}/exemplars?label=green", timeout=30).json()
+    assert [one["exemplar"] for one in listed] == list(range(1, 10))
+
+
+def test_class_means_have_no_threshold(url, gallery, tmp_path):
+    """Nothing is unknown by them, so none is given and none is stale."""
+    (red,) = draw(tmp_path / "new", "red", 1, 50)
+    gallery.remove(path=gallery.paths[0])
+    for way, threshold, stale in (("nearest", gallery.threshold, True), ("class_means", None, False)):
+        answer = send(f"{url}/query", [red], by=way).json()
+        assert (answer["threshold"], answer["threshold_is_stale"]) == (threshold, stale)
+
+
 def test_what_is_refused(url, gallery, network, tmp_path):
     (red,) = draw(tmp_path / "new", "red", 1, 50)
     (tmp_path / "text.png").write_text("no picture")

@@ -102,7 +102,7 @@ def test_locked_and_read_only_files_are_reported(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="is in use by another process .*; try again when that is done"):
             gallery.add(angles(9), "van", ["v"])
     second = storage.transaction(path, writing=True)
-    with gallery._writing(), pytest.raises(ValueError, match="is in use by another process"):
+    with gallery._transaction(writing=True), pytest.raises(ValueError, match="is in use by another process"):
         second.__enter__()  # nothing changes between what the first one has read and what it writes
     monkeypatch.setattr(
         sqlite3, "connect", lambda address, *rest, **options: connect(address.replace("=rw", "=ro"), **options)

@@ -76,7 +76,7 @@ def build_index(gallery: Gallery, kind: Kind) -> Path:
     state = gallery.head.state
     if not index.is_trained:
         every = -(-number // _TRAINED)
-        index.train(np.concatenate([block.features[block.ids % every == 0] for block in gallery.blocks()] or [[]]))
+        index.train(np.concatenate([block.features[block.ids % every == 0] for block in gallery.blocks()]))
     for block in gallery.blocks():
         index.add(block.features)
     if gallery.head.state != state:

@@ -17,10 +17,10 @@ from .. import validation
 from ..index import Answers, Gallery
 from ..search import HalfFeatures, reranked
 from ..storage import Block, Head
-from ..thresholds import no_exemplar, threshold
+from ..thresholds import no_exemplar, threshold_of_given
 from ..validation import UNKNOWN
 from ..voting import VOTERS, prior_corrected_vote
-from .milvus_collections import create_collections, head_row
+from .milvus_collections import create_collections, head_row, quoted
 
 _ROWS = 1000  # of a request
 _FIELDS = ["label", "path", "embedding"]
@@ -160,7 +160,7 @@ class MilvusGallery:
         """Removes the exemplars of a label, or that of an image; returns how many."""
         if (label is None) == (path is None):
             raise ValueError(f"remove takes a label or a path, got label={label!r} and path={path!r}; pass one.")
-        condition = f"label == {json.dumps(label)}" if path is None else f"path == {json.dumps(path)}"
+        condition = f"label == {quoted(label)}" if path is None else f"path == {quoted(path)}"
         count = self._count(condition)
         if not count:
             raise self.no_such(label, path)
@@ -178,14 +178,14 @@ class MilvusGallery:
         answers = [self._nearest(query, max(k, voters) if by == "votes" else k, "") for query in queries]
         if not all(len(near[0]) for near in answers):
             raise ValueError(f"The gallery {self.place} has no exemplars; add some first.")
-        width = min((len(near[0]) for near in answers), default=0)
+        width = min((len(near[0]) for near in answers), default=k)
         ids, distances = (np.array([near[i][:width] for near in answers]).reshape(-1, width) for i in (0, 1))
         labels, paths = (np.array([near[i][:width] for near in answers], str).reshape(-1, width) for i in (2, 3))
         says = labels[:, 0].copy()
         if by == "votes":
             names, codes = np.unique(labels[:, :voters], return_inverse=True)
-            counts = [self._count(f"label == {json.dumps(str(name))}") for name in names]
-            codes = codes.reshape(len(labels), -1)
+            counts = [self._count(f"label == {quoted(str(name))}") for name in names]
+            codes = codes.reshape(labels[:, :voters].shape)
             says = names[prior_corrected_vote(codes, np.arange(len(names)), np.array(counts))]
         limit = np.inf if self.threshold is None else self.threshold
         says = np.where(distances[:, 0] > limit, UNKNOWN, says)
@@ -196,11 +196,11 @@ class MilvusGallery:
         queries = validation.unit(features, self.head.dimensions)
         distances = []
         for query, label in zip(queries, validation.label_list(labels, len(queries))):
-            near = self._nearest(query, 1, f"label == {json.dumps(label)}")
+            near = self._nearest(query, 1, f"label == {quoted(label)}")
             if not len(near[0]):
                 raise no_exemplar(label)
             distances.append(near[1][0])
-        limit = threshold(np.array(distances, np.float32), accept)
+        limit = threshold_of_given(np.array(distances, np.float32), accept)
         self.set_threshold(replace(self.head, threshold=limit, accept=accept, by_exemplars=False, is_stale=False))
         return limit
 

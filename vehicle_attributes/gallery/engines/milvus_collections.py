@@ -1,4 +1,4 @@
-"""The two collections of a gallery in Milvus: its exemplars, and its head as the only row of the other one."""
+"""The two collections of a gallery in Milvus, its exemplars and its head as the only row; and texts in conditions."""
 
 import json
 from dataclasses import asdict, replace
@@ -44,3 +44,8 @@ def create_collections(client: Any, kind: Any, name: str, head: Head, index: str
 def head_row(head: Head) -> dict[str, Any]:
     """The row of a head; every collection of Milvus has vectors."""
     return {"id": 0, "content": json.dumps(asdict(head)), "embedding": [1.0, 0.0]}
+
+
+def quoted(text: str | None) -> str:
+    """A text in a condition; Milvus does not know the escapes that JSON has for letters beyond ASCII."""
+    return json.dumps(text, ensure_ascii=False)

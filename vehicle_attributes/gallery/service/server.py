@@ -4,7 +4,7 @@
     GET  /gallery                  JSON: what describes the gallery, and its classes
     GET  /exemplars?label=NAME     JSON: number and image of each exemplar of a class, 60 from `start` on
     GET  /image?exemplar=NUMBER    the exemplar's picture, 160 pixels at most, as JPEG
-    POST /query                    a form: images, and optionally k and by -> JSON: answers as of `query --json`
+    POST /query                    a form: images, and optionally k and by -> JSON: label and nearest exemplars of each
     POST /add                      a form: images, and label -> JSON: what became of them; files are stored
 
 An error is JSON {"detail": one sentence}. Pages of other sites can neither read nor add: their origin is refused.
@@ -99,6 +99,7 @@ class _Server:
     async def gallery(self, request: Request) -> Response:
         def describe() -> dict[str, Any]:
             with self._lock:
+                self._gallery.refresh()
                 head, classes = self._gallery.head, self._gallery.classes
             names = ("attribute", "exemplars", "threshold", "is_stale")
             return {**{name: getattr(head, name) for name in names}, "classes": classes, "ways": list(WAYS)}
@@ -110,9 +111,8 @@ class _Server:
 
         def chosen() -> list[dict[str, Any]]:
             with self._lock:
-                rows = self._gallery.rows_of(label)[start : start + _PAGE]
-                numbers, paths = self._gallery.ids[rows], self._gallery.paths_of(rows)
-            return [{"exemplar": int(number), "image": path} for number, path in zip(numbers, paths)]
+                listed = self._gallery.exemplars_of(label, start, _PAGE)
+            return [{"exemplar": number, "image": path} for number, path in listed]
 
         return _json(await asyncio.to_thread(chosen))
 
@@ -121,10 +121,9 @@ class _Server:
 
         def picture() -> bytes:
             with self._lock:
-                rows = np.flatnonzero(self._gallery.ids == number)
-                if not len(rows):
-                    raise refused("There is no such exemplar.", 404)
-                (path,) = self._gallery.paths_of(rows)
+                path = self._gallery.path_of(number)
+            if path is None:
+                raise refused("There is no such exemplar.", 404)
             try:
                 image = read_image(path)
             except ValueError:
@@ -147,7 +146,8 @@ class _Server:
                     answers = self._gallery.query(features, int(fields["k"]), by=fields["by"])  # type: ignore[arg-type]
                 except ValueError as error:  # the gallery is empty, or its file is gone
                     raise refused(str(error), 409) from None
-                limit, stale = self._gallery.threshold, self._gallery.head.is_stale
+                head = self._gallery.head
+            limit = None if fields["by"] == "class_means" else head.threshold
             near = zip(answers.labels.tolist(), answers.distances.tolist(), answers.ids.tolist())
             images = [
                 {
@@ -157,6 +157,7 @@ class _Server:
                 }
                 for name, label, each in zip(names, answers.recognized, near)
             ]
+            stale = head.is_stale and limit is not None
             return {"threshold": limit, "threshold_is_stale": stale, "images": images}
 
         return _json(await self._run(request, files, work))
