@@ -55,6 +55,22 @@ class _Kill(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def trained(config: ReIDConfig, people: Path, folder: Path, **arguments: Any) -> tuple[Path, ReIDConfig]:
+    """Trains and evaluates a run of tiny networks on synthetic people; its folder, and its config.
+
+    Args:
+        config: of it, but for where its data and its folder lie.
+        people: where the synthetic sets lie.
+        folder: for the run.
+        arguments: of the evaluation.
+    """
+    project, config = type(config).__module__.split(".")[0], replace(config, data_dir=people, runs_dir=folder)
+    with tiny_backbones(project):
+        run = importlib.import_module(f"{project}.train").train(config)
+        importlib.import_module(f"{project}.evaluate").evaluate(run, **arguments)
+    return run, config
+
+
 def train_copy(run: Path, killed: bool = False, **changes: Any) -> ReIDConfig:
     """Trains a run of tiny networks, or goes on with it, where its folder lies; or is killed in it.
 
@@ -122,10 +138,20 @@ def assert_more_epochs_go_on(whole: Path, folder: Path, trial: str) -> None:
     assert_same_checkpoints(run, whole, trial)
 
 
-def assert_first_stage_was_frozen(initial: Any, folder: Path, learned: set[str]) -> None:
-    """The first stage of a training has left the backbone's blocks as they began, and moved the variables named."""
+def assert_first_stage_was_frozen(run: Path, config: ReIDConfig, trial: Any, learned: set[str]) -> None:
+    """The first stage of a training has left the backbone's blocks as they began, and moved the variables named.
+
+    Args:
+        run: of tiny networks, on the synthetic people of the preset `smoke`, of whom eight are trained on.
+        config: of it.
+        trial: of it.
+        learned: paths of variables.
+    """
+    project = run.parent.name
+    with tiny_backbones(project):
+        initial = importlib.import_module(f"{project}.model").build(config, trial, 8)
     variables = initial.training_model.variables
-    with np.load(folder / "frozen/checkpoint/state.npz") as state:
+    with np.load(run / trial.name / "frozen/checkpoint/state.npz") as state:
         moved = {id(v): not np.array_equal(v, state[f"arr_{i}"]) for i, v in enumerate(variables)}
     frozen = [id(v) for block in initial.frozen_blocks for v in block.variables]
     assert len(frozen) == 18 and not any(moved[variable] for variable in frozen)

@@ -14,16 +14,17 @@ from common.experiments.config import EvaluationArguments, ExportArguments
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
 from flipreid.config import PRESETS, Trial
-from flipreid.evaluate import FEATURES, evaluate, gap
+from flipreid.evaluate import FEATURES, gap
 from flipreid.export import export as exported
-from flipreid.model import build, restore
-from flipreid.train import augmentation, train
+from flipreid.model import restore
+from flipreid.train import augmentation
 from tests.common.tiny_trainings import (
     SIZE,
     assert_first_stage_was_frozen,
     assert_kill_changes_nothing,
     assert_more_epochs_go_on,
     tiny_backbones,
+    trained,
 )
 from tests.helpers import assert_figures, onnx_outputs, run_python, run_snippet
 
@@ -36,11 +37,7 @@ PAPER = PRESETS["market1501_resnet50"][1]
 
 @pytest.fixture(scope="module")
 def run(people, tmp_path_factory):
-    config = replace(SMOKE, data_dir=people, runs_dir=tmp_path_factory.mktemp("runs"))
-    with tiny_backbones(__package__.split(".")[-1]):
-        folder = train(config)
-        evaluate(folder)
-        return folder, config
+    return trained(SMOKE, people, tmp_path_factory.mktemp("runs"))
 
 
 def test_killed_in_the_second_stage_it_ends_with_the_same_weights(run, tmp_path):
@@ -52,11 +49,8 @@ def test_more_epochs_go_on_where_the_others_ended(run, tmp_path):
 
 
 def test_backbone_is_frozen_in_the_first_stage(run):
-    folder, config = run
-    with tiny_backbones(__package__.split(".")[-1]):
-        initial = build(config, Trial("aggregator", 0), 8)
     names = {"upper_reduced/kernel", "global_logits/kernel", "global_pooled/power", "global_scores/kernel"}
-    assert_first_stage_was_frozen(initial, folder / "aggregator-seed0", names)
+    assert_first_stage_was_frozen(*run, Trial("aggregator", 0), names)
 
 
 def test_only_the_baseline_mirrors_in_its_augmentation():
@@ -177,18 +171,3 @@ def test_exports_give_the_same_numbers_without_this_code(run, tmp_path):
     assert np.abs(outputs["single"] - outputs["double"]).max() > 1e-3
     (shown,) = run_snippet("flipreid", 0, {"people_embedder": paths[0]}, tf=tf, images=images)["shown"]
     np.testing.assert_allclose(shown, outputs["double"], rtol=1e-5, atol=1e-6)
-
-
-def test_bad_settings_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="identities_per_batch and images_per_identity must be two or more"):
-        replace(SMOKE, images_per_identity=1)
-    with pytest.raises(ValueError, match="methods must be one or more different ones"):
-        replace(SMOKE, methods=("baseline", "baseline"))
-    with pytest.raises(ValueError, match="padding must be a share of height and width below 1, got 20"):
-        replace(SMOKE, padding=20)
-    with pytest.raises(ValueError, match="l2_factor must be zero or more"):
-        replace(SMOKE, l2_factor=-1.0)
-    with pytest.raises(ValueError, match="image_size must be at least 32"):
-        replace(SMOKE, image_size=(16, 32))
-    with pytest.raises(ValueError, match="pass --data-dir"):
-        train(replace(SMOKE, dataset="duke", runs_dir=tmp_path))
