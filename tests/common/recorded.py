@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import itertools
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import ReIDConfig
 from tests.common import known_people
-from tests.common.tiny_trainings import tiny_backbones
+from tests.common.tiny_trainings import project_of, tiny_backbones
 
 
 @contextlib.contextmanager
@@ -40,16 +39,29 @@ def recorded() -> Iterator[list[SimpleNamespace]]:
 
 def calls_of(config: ReIDConfig, people: Path, folder: Path) -> list[SimpleNamespace]:
     """The calls of `fit` in a training of a project on a small set of people, with tiny backbones."""
-    project = _project_of(config)
+    project = project_of(config)
     config = replace(config, dataset="market1501", data_dir=people, runs_dir=folder)
-    with tiny_backbones(project), recorded() as calls, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*scores on it do not compare with published ones")
+    with tiny_backbones(project), known_people.few_people(), recorded() as calls:
         importlib.import_module(f"{project}.train").train(config)
     return calls
 
 
-def _project_of(config: ReIDConfig) -> str:
-    return type(config).__module__.split(".")[0]
+def calls_of_both_stages(config: ReIDConfig, people: Path, folder: Path) -> list[SimpleNamespace]:
+    """The calls of `fit` in trainings of one epoch and then of three, which have their folders and the published rates.
+
+    Args:
+        config: of a run with the default rates.
+        people: as of `calls_of`.
+        folder: as of `calls_of`.
+    """
+    calls, project = calls_of(replace(config, frozen_epochs=1, epochs=3), people, folder), project_of(config)
+    trials = importlib.import_module(f"{project}.config").trials(config)
+    trained = [folder / project / config.name / trial.name for trial in trials]
+    stages = [stage for last in trained for stage in ((last / "frozen", 1), (last, 3))]
+    assert [(call.folder, call.epochs) for call in calls] == stages
+    for call in calls[1::2]:
+        np.testing.assert_allclose(rates(call, 12)[8:], [1.78e-4, 2e-4, 2e-4, 2e-4], rtol=1e-5)
+    return calls
 
 
 def whole_and_mirrored(people: Path, call: SimpleNamespace) -> tuple[list[int], np.ndarray]:
@@ -63,7 +75,7 @@ def whole_and_mirrored(people: Path, call: SimpleNamespace) -> tuple[list[int], 
 
 def assert_initial_weights_are_of_the_seed(config: ReIDConfig, trial: Any) -> None:
     """A network that is built twice from a seed has the same weights, and from another seed others."""
-    project = _project_of(config)
+    project = project_of(config)
     build = importlib.import_module(f"{project}.model").build
     with tiny_backbones(project):
         networks = [build(config, replace(trial, seed=seed), 7) for seed in (3, 3, 4)]
@@ -80,7 +92,7 @@ def assert_backbone_is_of_the_settings(config: ReIDConfig, trial: Any, folder: P
         trial: of it.
         folder: to save weights in.
     """
-    project, config = _project_of(config), replace(config, weights="file.pth")
+    project, config = project_of(config), replace(config, weights="file.pth")
     module, wanted = importlib.import_module(f"{project}.model"), (config.backbone, config.image_size)
     with tiny_backbones(project) as arguments:
         trained = module.build(config, replace(trial, seed=3), 7).training_model

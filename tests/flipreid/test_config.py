@@ -10,6 +10,13 @@ from tests.helpers import differences
 CONFIGS = {name: config for name, (_, config) in PRESETS.items()}
 
 
+def test_smoke_takes_seconds():
+    """Two methods, three steps each with sixteen people, and no file of weights."""
+    smoke = CONFIGS["smoke"]
+    steps = (smoke.frozen_epochs + smoke.epochs) * smoke.steps_per_epoch
+    assert (len(trials(smoke)), steps, smoke.people, smoke.weights) == (2, 3, 16, "none")
+
+
 def test_small_scale_has_the_parts_of_the_published_one_and_the_aggregator():
     scale = {
         "backbone": "mobilenet_0.25",
@@ -53,13 +60,6 @@ def test_demo():
         "drop_epochs": [5, 7],
         "seeds": [0],
     }
-
-
-def test_smoke_takes_seconds():
-    """Two methods, three steps each with sixteen people, and no file of weights."""
-    smoke = CONFIGS["smoke"]
-    steps = (smoke.frozen_epochs + smoke.epochs) * smoke.steps_per_epoch
-    assert (len(trials(smoke)), steps, smoke.people, smoke.weights) == (2, 3, 16, "none")
 
 
 def test_data_of_reproduced_presets():
