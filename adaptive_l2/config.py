@@ -31,6 +31,8 @@ class Config(ReIDConfig):
         )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}.")
+        if self.padding % 2:
+            raise ValueError(f"padding must be even, as each side gets a half of it, got {self.padding}.")
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def test_data_of_reproduced_presets():
         ("amplitude", 1e-9, 0.0, "must be above zero"),
         ("constant_factor", 1e-9, 0.0, "must be above zero"),
         ("padding", 0, -1, "must be zero or more"),
+        ("padding", 2, 3, "must be even"),
         ("label_smoothing", 0.0, -0.01, "must be from 0 to below 1"),
         ("label_smoothing", 0.99, 1.0, "must be from 0 to below 1"),
         ("regularizations", ("none",), ("none", "none"), "must be one or more different ones"),
