@@ -31,6 +31,8 @@ class Config(ReIDConfig):
         )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}.")
+        if self.padding % 2:
+            raise ValueError(f"padding must be even, as each side gets a half of it, got {self.padding}.")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def on_cpu(config: Config) -> Config:
         # would be penalties of 59 and 294 beside a task loss of 20.
         constant_factor=1e-7,
         amplitude=1e-6,
-        # NOTE(paper): the learning rates add up to 4.3 here and to 1.57 in its schedule. With this bound the factors
+        # NOTE(paper): the learning rates add up to 4.4 here and to 1.57 in its schedule. With this bound the factors
         # end at the same share of their start as there, about a third.
         sigmoid_bound=7.0,
     )
@@ -188,3 +190,14 @@ class DigitsConfig(RunConfig):
     batch_size: int = 50  # images a step
     learning_rate: float = 1e-3  # of Adam
     publish: bool = False  # write the numbers to results.json and the table into the project's RESULTS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._validate(
+            above_zero=(
+                "train_images", "validation_images", "epochs", "batch_size", "learning_rate", "sigmoid_bound"
+            ),
+            unique=("grid",),
+        )  # fmt: skip
+        if min(self.grid) <= 0:
+            raise ValueError(f"grid must be factors above zero, got {self.grid}.")

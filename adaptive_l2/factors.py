@@ -46,8 +46,6 @@ class FactorLog(keras.callbacks.Callback):
         self.layer = layer
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is None:
-            return
         logs["penalty"] = float(self.layer.penalty())
         if isinstance(self.layer, (AdaptiveL2, SharedFactor)):
             logs |= {f"factor_{name}": float(np.median(values)) for name, values in by_category(self.layer).items()}

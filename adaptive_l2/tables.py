@@ -43,6 +43,8 @@ ROW_PAIRS = (
     *(("adaptive", "baseline"), ("adaptive", "shared"), ("shared", "baseline"), ("baseline", "clipping")),
     *(("clipping", "erasing"), ("erasing", "regional"), ("regional", "triplet"), ("triplet", "minimal")),
 )
+# Row -> its description, from the plainest network on, as Table III (pub) has them.
+_ROW_TEXTS = {row: text for row, (text, _) in reversed((ROWS | CONTROLS).items())}
 # What makes a training a row of the publication.
 _SWITCHES = ("backbone", "triplet", "regional_branches", "random_erasing", "clipping", "image_size")
 
@@ -111,7 +113,7 @@ def findings(results: dict[str, Any]) -> list[Finding]:
         if all(records and all(record["converged"] for record in records) for records in each):
             claims.append(finding(claim, *each, *place))
         else:
-            claims.append(Finding.not_run(claim, *place))
+            claims.append(Finding(claim, "undecided: not converged" if all(each) else "not run", "–", *place))
     return claims
 
 
@@ -155,26 +157,32 @@ def _paper_tables(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _cpu_tables(results: dict[str, Any]) -> Iterator[str]:
-    """The ablation at a CPU's scale, for each network: trainings that have converged, and what their rows gain."""
-    rows_of = {row: text for row, (text, _) in reversed((ROWS | CONTROLS).items())}
+    """The ablation at a CPU's scale, for each network: of trainings that have converged."""
     for prefix, network in (("mobilenet", "MobileNet 0.25"), ("lite0", "EfficientNet-Lite0")):
         title = f"**The same ablation on Market-1501 with {network}, 128×64 pixels**"
-        runs = {row: results[f"{prefix}_{row}"] for row in rows_of if f"{prefix}_{row}" in results}
-        records = {row: run["trials"] for row, run in runs.items()}
-        shown = {row: each for row, each in records.items() if all(record["converged"] for record in each)}
-        if not shown:
-            if prefix == "mobilenet":
-                yield f"{title}: not run."
-            continue
-        untrained = next(iter(runs.values()))["untrained"]
-        table = [[None, UNTRAINED_NAME, *score_cells([untrained]), None, None]]
-        for row, each in shown.items():
-            seeds = " ".join(f"{100 * record['mAP']:.1f}" for record in each)
-            part = rows_of[row].rpartition(": ")[2].partition(", ")[0]
-            table.append([f"`{prefix}_{row}`", part, *score_cells(each), seeds, curve_cell(each)])
-        columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "mAP by epoch"]
-        yield f"{title}\n\n{tables.table(columns, table)}"
-        if differences := difference_table(shown, ROW_PAIRS, {row: f"`{prefix}_{row}`" for row in shown}):
-            yield differences
-        if missing := [f"`{prefix}_{row}`" for row in records if row not in shown]:
-            yield f"Run but not converged, so not shown: {', '.join(missing)}."
+        runs = {row: results[f"{prefix}_{row}"] for row in _ROW_TEXTS if f"{prefix}_{row}" in results}
+        shown = {row: run for row, run in runs.items() if all(record["converged"] for record in run["trials"])}
+        missing = ", ".join(f"`{prefix}_{row}`" for row in runs if row not in shown)
+        if shown:
+            yield from _ablation(prefix, title, shown)
+            if missing:
+                yield f"Run but not converged, so not shown: {missing}."
+        elif missing:
+            yield f"{title}: run but not converged, so not shown: {missing}."
+        elif prefix == "mobilenet":
+            yield f"{title}: not run."
+
+
+def _ablation(prefix: str, title: str, runs: dict[str, Any]) -> Iterator[str]:
+    """The scores of the runs of a network, and what their rows gain."""
+    records = {row: run["trials"] for row, run in runs.items()}
+    untrained = next(iter(runs.values()))["untrained"]
+    table = [[None, UNTRAINED_NAME, *score_cells([untrained]), None, None]]
+    for row, each in records.items():
+        seeds = " ".join(f"{100 * record['mAP']:.1f}" for record in each)
+        part = _ROW_TEXTS[row].rpartition(": ")[2].partition(", ")[0]
+        table.append([f"`{prefix}_{row}`", part, *score_cells(each), seeds, curve_cell(each)])
+    columns = ["preset", "row", *SCORE_COLUMNS, "mAP of each seed", "mAP by epoch"]
+    yield f"{title}\n\n{tables.table(columns, table)}"
+    if differences := difference_table(records, ROW_PAIRS, {row: f"`{prefix}_{row}`" for row in records}):
+        yield differences

@@ -28,6 +28,9 @@ class Config(ReIDConfig):
         self._validate(zero_or_more=("l2_factor", "padding"), unique=("methods",))
         if self.padding >= 1:
             raise ValueError(f"padding must be a share of height and width below 1, got {self.padding}.")
+        for name in ("gray_patch", "erasing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability from 0 to 1, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ MOBILENET = replace(
     methods=("baseline", "flipreid", "flipping_loss", "aggregator"),
     l2_factor=1e-7,  # as in adaptive_l2, by a grid on held-out people
 )
-# The two other methods see each image and its mirror in a step: the baseline with as many images, not as many steps.
+# The other methods see each image and its mirror in a step: the baseline with as many images, not as many steps.
 MOBILENET_IMAGES = replace(MOBILENET, methods=("baseline",), warmup_epochs=6, epochs=120, drop_epochs=(72, 102))
 
 # Identities of your own, or any classes: a fifth of them is held out of the training and is the test.

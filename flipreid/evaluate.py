@@ -58,12 +58,12 @@ def evaluate_trial(
         }
         for inference, file in FEATURES.items():
             query, gallery = queries[inference], galleries[inference]
+            protocol = protocol_of(query)
             save_embeddings(folder / file, query, gallery)
-            record |= score_record(score(query, gallery, protocol=protocol_of(query)), query, f"{inference}_")
+            record |= score_record(score(query, gallery, protocol=protocol), query, f"{inference}_")
             # Row 3.3: training with the flipping loss, inference with double images.
             enough = len(query) + len(gallery) > K1  # or re-ranking has not the neighbors that it looks at
             if enough and inference == "double" and trial.method in ("flipping_loss", "aggregator"):
-                protocol = protocol_of(query)
                 distances = rerank(query, gallery, k1=K1, protocol=protocol)
                 scores = score(query, gallery, protocol=protocol, distances=distances)
                 record |= score_record(scores, query, "reranked_")

@@ -138,8 +138,11 @@ def findings(results: dict[str, Any]) -> list[Finding]:
         for claim, first, second, expected in claims:
             if first in by_row and second in by_row:
                 rows.append(finding(claim, by_row[first], by_row[second], data, how, expected))
-        if not by_row:
-            rows.append(Finding.not_run("the same on photographs", data, how))
+            elif run == "demo":
+                rows.append(Finding.not_run(claim, data, how))
+        if run != "demo" and not by_row:
+            verdict = "undecided: not converged" if records else "not run"
+            rows.append(Finding("the same on photographs", verdict, "–", data, how))
     return rows
 
 

@@ -47,6 +47,12 @@ def read(config: Config) -> Parts:
         raise ValueError(
             f"The local set must have {needed} images or more, got {len(local)}; lower --reconstruction-batch."
         )
+    learns = config.choose_best_on == "validation" and not set(config.attacks) <= set(RECONSTRUCTIONS)
+    if learns and is_validation(local, config.validation_share).all():
+        raise ValueError(
+            f"All {local.identity.nunique()} people of the local set are held out to choose the best epoch by; lower "
+            "--validation-share or --victim-share."
+        )
     return Parts(victim, local, users)
 
 

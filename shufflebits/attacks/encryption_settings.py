@@ -54,7 +54,7 @@ def stolen(local: np.ndarray, users: np.ndarray, seed: int) -> dict[str, np.ndar
 
 
 def on_words(local: np.ndarray, users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Local and users' features, each encrypted with their party's one key, as numbers in [0, 1).
+    """Local and users' features, each encrypted with their party's one key, as numbers in [0, 1].
 
     They are all that is left to an adversary who trains on encrypted features.
     """

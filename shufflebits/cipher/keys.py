@@ -61,10 +61,6 @@ class Key:
         below = _below(_stream(stream_key))
         return cls([shuffled(32, below) for _ in range(num_elements)])
 
-    def inverse(self) -> "Key":
-        """The key that undoes this one (Eq. 2.11)."""
-        return Key(inverse_key(self._positions))
-
     def swap_masks(self, inverse: bool = False) -> np.ndarray:
         """Masks that apply the key or its inverse, see `common.bit_permutation.swap_masks`; computed once."""
         if inverse not in self._masks:

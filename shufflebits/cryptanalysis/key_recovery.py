@@ -203,7 +203,7 @@ def _climb(words, rows, heads, linear, places):
         different = ((plain >> np.uint32(a)) ^ (plain >> np.uint32(b))) & np.uint32(1)
         plain ^= (different << np.uint32(a)) | (different << np.uint32(b))
     of_heads = float(heads[rows, plain >> np.uint32(MANTISSA)].sum(dtype=np.float64))
-    return places, of_heads + float(np.trace(now)), of_heads
+    return places, of_heads + float(np.trace(linear[:, places])), of_heads
 
 
 @compiled(nogil=True)

@@ -35,9 +35,9 @@ class Embed:
     insecure_http: bool = False  # http:// beyond this machine, where others can read images, keys and features
 
     def run(self) -> str:
+        key = load_key(self.key_file) if self.key_file.exists() else create_key(self.key_file)
         client = Client(self.url, self.cipher, tls_ca=self.tls_ca, insecure_http=self.insecure_http)
         features = client.embed(self.images)
-        key = load_key(self.key_file) if self.key_file.exists() else create_key(self.key_file)
         content = io.BytesIO()
         np.savez(content, paths=[str(path) for path in self.images], features=features)
         write_private(self.out, seal(content.getvalue(), key, _CONTEXT))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adaptive_l2.config import CONTROLS, DATA, EVALUATION_ARGUMENTS, PRESETS, ROWS
+from adaptive_l2.config import CONTROLS, DATA, EVALUATION_ARGUMENTS, PRESETS, ROWS, DigitsConfig, trials
 from common.schedules import WarmUpAndDrops
 from tests.helpers import differences
 
@@ -77,24 +77,11 @@ def test_demo():
     }
 
 
-def test_smoke():
-    assert differences(CONFIGS["smoke"], CONFIGS["demo"]) == {
-        "people": 16,
-        "backbone": "small_resnet",
-        "weights": "none",
-        "image_size": [64, 32],
-        "regional_branches": False,
-        "identities_per_batch": 4,
-        "frozen_epochs": 1,
-        "epochs": 1,
-        "steps_per_epoch": 4,
-        "evaluate_every": 1,
-        "learning_rate": 2e-3,
-        "warmup_epochs": 2,
-        "amplitude": 0.005,
-        "constant_factor": 0.0005,
-        "sigmoid_bound": 2.5,
-    }
+def test_smoke_takes_seconds():
+    """Two kinds of factors, two stages each of four steps with sixteen people, and no file of weights."""
+    smoke = CONFIGS["smoke"]
+    steps = (smoke.frozen_epochs + smoke.epochs) * smoke.steps_per_epoch
+    assert (len(trials(smoke)), steps, smoke.people, smoke.weights) == (2, 8, 16, "none")
 
 
 def test_data_of_reproduced_presets():
@@ -116,20 +103,30 @@ def test_data_of_reproduced_presets():
         ("amplitude", 1e-9, 0.0, "must be above zero"),
         ("constant_factor", 1e-9, 0.0, "must be above zero"),
         ("padding", 0, -1, "must be zero or more"),
+        ("padding", 2, 3, "must be even"),
         ("label_smoothing", 0.0, -0.01, "must be from 0 to below 1"),
         ("label_smoothing", 0.99, 1.0, "must be from 0 to below 1"),
         ("regularizations", ("none",), ("none", "none"), "must be one or more different ones"),
-        ("image_size", (32, 32), (31, 64), "must be at least 32"),
-        ("seeds", (0, 7), (-1,), "must be one or more different integers from 0 to"),
-        ("evaluate_every", 0, -1, "must be zero or more"),
-        ("held_out", 0, -1, "must be zero or more"),
-        ("frozen_epochs", 0, -1, "must be zero or more"),
-        ("steps_per_epoch", 1, 0, "must be above zero"),
-        ("images_per_identity", 2, 1, "must be two or more"),
-        ("identities_per_batch", 2, 1, "must be two or more"),
+        ("sigmoid_bound", 1e-9, 0.0, "must be above zero"),
     ],
 )
 def test_bounds_of_settings(name, allowed, refused, rule):
     assert getattr(replace(CONFIGS["demo"], **{name: allowed}), name) == allowed
     with pytest.raises(ValueError, match=f"{name}.* {rule}"):
         replace(CONFIGS["demo"], **{name: refused})
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused", "rule"),
+    [
+        *((name, 1, 0, "must be above zero") for name in ("train_images", "validation_images", "epochs", "batch_size")),
+        *((name, 1e-9, 0.0, "must be above zero") for name in ("learning_rate", "sigmoid_bound")),
+        ("grid", (0.1,), (), "must be one or more different ones"),
+        ("grid", (0.1, 0.2), (0.1, 0.1), "must be one or more different ones"),
+        ("grid", (1e-9,), (0.1, 0.0), "must be factors above zero"),
+    ],
+)
+def test_bounds_of_settings_of_the_digit_classifier(name, allowed, refused, rule):
+    assert getattr(DigitsConfig(**{name: allowed}), name) == allowed
+    with pytest.raises(ValueError, match=f"{name} {rule}"):
+        DigitsConfig(**{name: refused})

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,16 +10,10 @@ import pandas as pd
 import pytest
 
 from adaptive_l2 import evaluate as evaluation
-from adaptive_l2 import model as model_module
-from adaptive_l2.config import Config, Trial, trials
-from adaptive_l2.model import build
-from common.experiments.identity import identity_of
-from common.experiments.reid import study
-from common.experiments.run_folder import open_run
+from adaptive_l2.config import Config, Trial
 from tests.common import known_people
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
-
+PROJECT = __package__.split(".")[-1]
 CONFIG = Config(
     name="run", dataset="market1501", backbone="known", weights="none", image_size=known_people.SIZE,
     regularizations=("constant", "adaptive"), constant_factor=0.003, amplitude=0.04, epochs=2, steps_per_epoch=7,
@@ -31,12 +24,7 @@ MEDIANS = {"conv_kernel": [0.02, 0.01], "conv_bias": [0.02, 0.015]}
 
 def known_features(model):
     """The function of one image that a network is: the mean of its features and of those of its mirror."""
-    layers = {
-        "mix": model.frozen_blocks[0].get_layer("mix"),
-        "neighbors": model.frozen_blocks[1].get_layer("neighbors"),
-        "regional": model.frozen_blocks[2].get_layer("neighbors"),
-    }
-    layers |= {name: model.inference_model.get_layer(name) for name in ("upper_reduced", "lower_reduced")}
+    layers = known_people.layers_of(model, model.inference_model)
 
     def pool(branch, maps):
         return maps.mean(axis=(0, 1))
@@ -51,16 +39,9 @@ def known_features(model):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     """A run of known weights, what its evaluation returned and drew, and what both rankings should score."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
-    figures, expected = {}, {}
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (model_module, study):
-            patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
-        run = open_run(config, __package__.split(".")[-1], identity_of(config, evaluation.read(config)))
-        networks = known_people.write_trainings(
-            run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
-        )
+    folder, figures, expected = tmp_path_factory.mktemp("evaluated"), {}, {}
+    with known_people.known_networks(PROJECT), pytest.MonkeyPatch.context() as patch:
+        run, networks = known_people.write_trainings(CONFIG, PROJECT, folder)
         for trial, model in networks:
             columns = {f"factor_{category}": medians for category, medians in MEDIANS.items()}
             factors = [f"factor_{name}" for name in ("bn_beta", "bn_gamma", "dense_kernel")]
@@ -68,7 +49,7 @@ def evaluated(tmp_path_factory):
             columns |= {"epoch": [1, 2], "loss": [2.0, 1.0], **looks, **dict.fromkeys(factors, 0.02)}
             pd.DataFrame(columns).to_csv(run / trial.name / "log.csv", index=False)
             query, gallery = (
-                known_people.embedded(config.data_dir, split, known_features(model))
+                known_people.embedded(folder / "people", split, known_features(model))
                 for split in ("query", "bounding_box_test")
             )
             again = known_people.scores(query, gallery, known_people.reranked(query, gallery))
@@ -111,9 +92,7 @@ def test_another_data_set_has_numbers_of_its_own(evaluated, tmp_path):
             shutil.copy(path, duke)
     before = {path: path.read_bytes() for path in evaluated.run.rglob("*.json")}
     run = shutil.copytree(evaluated.run, tmp_path / "moved")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (model_module, study):
-            patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
+    with known_people.known_networks(PROJECT):
         records = evaluation.evaluate(run, dataset="duke", data_dir=tmp_path / "duke")
     for record, other in zip(records, evaluated.records):
         assert record["mAP"] == pytest.approx(other["mAP"]) and record["rank1"] == other["rank1"]

@@ -3,7 +3,12 @@
 What a project's `evaluate` says of such people can be derived without any code of the library.
 """
 
+import contextlib
+import importlib
+import warnings
+from dataclasses import replace
 from types import SimpleNamespace
+from unittest import mock
 
 import keras
 import numpy as np
@@ -14,6 +19,10 @@ from sklearn.metrics import average_precision_score
 
 from common.backbones import Backbone
 from common.experiments.checkpoint import BEST_WEIGHTS
+from common.experiments.identity import identity_of
+from common.experiments.reid import study
+from common.experiments.reid.data import read
+from common.experiments.run_folder import open_run
 from tests.common.retrieval import test_metrics, test_reranking
 
 SIZE = (32, 32)  # that images are resized to; on disk they are twice as large
@@ -44,20 +53,56 @@ def set_weights(model, seed):
             variable.assign(rng.normal(0.05, 0.4, variable.shape))
 
 
-def write_trainings(run, trials, build):
-    """Writes trainings of known weights into a run folder; yields each trial and its network.
+@contextlib.contextmanager
+def few_people():
+    """Inside, a set of fewer people than were published is read without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*scores on it do not compare with published ones")
+        yield
+
+
+@contextlib.contextmanager
+def known_networks(project):
+    """Inside, the networks of a project have `backbone`, and data sets may be as small as these."""
+    model = importlib.import_module(f"{project}.model")
+    with (
+        mock.patch.object(model, "build_backbone", lambda *_: backbone()),
+        mock.patch.object(study, "build_backbone", lambda *_: backbone()),
+        few_people(),
+    ):
+        yield
+
+
+def write_trainings(config, project, folder):
+    """Draws people into a folder, and writes a run of trainings of known weights next to them; in `known_networks`.
 
     Args:
-        run: folder.
-        trials: of the run.
-        build: trial -> network.
+        config: of the run, but for where its data and its folder lie.
+        project: name of its package.
+        folder: for both.
+
+    Returns:
+        The run folder, and each trial and its network.
     """
-    for seed, trial in enumerate(trials):
-        model = build(trial)
+    build, trials = (
+        getattr(importlib.import_module(f"{project}.{module}"), name)
+        for module, name in (("model", "build"), ("config", "trials"))
+    )
+    config = replace(config, data_dir=draw(folder / "people"), runs_dir=folder)
+    run = open_run(config, project, identity_of(config, read(config)))
+    networks = [(trial, build(config, trial, TRAINED)) for trial in trials(config)]
+    for seed, (trial, model) in enumerate(networks):
         set_weights(model.training_model, seed)
         (run / trial.name).mkdir()
         model.training_model.save_weights(run / trial.name / BEST_WEIGHTS)
-        yield trial, model
+    return run, networks
+
+
+def layers_of(model, graph):
+    """Name as of `embedding` -> the layer, of a network whose `graph` has the reductions of the regional branches."""
+    names = (("mix", "mix"), ("neighbors", "neighbors"), ("regional", "neighbors"))
+    layers = {name: block.get_layer(own) for block, (name, own) in zip(model.frozen_blocks, names, strict=True)}
+    return layers | {f"{region}_reduced": graph.get_layer(f"{region}_reduced") for region in REGIONS}
 
 
 def convolved(maps, layer):

@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import ReIDConfig
 from tests.common import known_people
-from tests.common.tiny_trainings import tiny_backbones
+from tests.common.tiny_trainings import project_of, tiny_backbones
 
 
 @contextlib.contextmanager
@@ -39,10 +39,28 @@ def recorded() -> Iterator[list[SimpleNamespace]]:
 
 def calls_of(config: ReIDConfig, people: Path, folder: Path) -> list[SimpleNamespace]:
     """The calls of `fit` in a training of a project on a small set of people, with tiny backbones."""
-    project = type(config).__module__.split(".")[0]
+    project = project_of(config)
     config = replace(config, dataset="market1501", data_dir=people, runs_dir=folder)
-    with tiny_backbones(project), recorded() as calls:
+    with tiny_backbones(project), known_people.few_people(), recorded() as calls:
         importlib.import_module(f"{project}.train").train(config)
+    return calls
+
+
+def calls_of_both_stages(config: ReIDConfig, people: Path, folder: Path) -> list[SimpleNamespace]:
+    """The calls of `fit` in trainings of one epoch and then of three, which have their folders and the published rates.
+
+    Args:
+        config: of a run with the default rates.
+        people: as of `calls_of`.
+        folder: as of `calls_of`.
+    """
+    calls, project = calls_of(replace(config, frozen_epochs=1, epochs=3), people, folder), project_of(config)
+    trials = importlib.import_module(f"{project}.config").trials(config)
+    trained = [folder / project / config.name / trial.name for trial in trials]
+    stages = [stage for last in trained for stage in ((last / "frozen", 1), (last, 3))]
+    assert [(call.folder, call.epochs) for call in calls] == stages
+    for call in calls[1::2]:
+        np.testing.assert_allclose(rates(call, 12)[8:], [1.78e-4, 2e-4, 2e-4, 2e-4], rtol=1e-5)
     return calls
 
 
@@ -55,19 +73,48 @@ def whole_and_mirrored(people: Path, call: SimpleNamespace) -> tuple[list[int], 
     return [sum(image.tobytes() in whole for image in part) for part in (images, mirrored)], images
 
 
-def assert_weights_are_of_the_seed(build: Callable[[int], Any]) -> None:
+def assert_initial_weights_are_of_the_seed(config: ReIDConfig, trial: Any) -> None:
     """A network that is built twice from a seed has the same weights, and from another seed others."""
-    first, again, other = (build(seed).training_model.get_weights() for seed in (3, 3, 4))
+    project = project_of(config)
+    build = importlib.import_module(f"{project}.model").build
+    with tiny_backbones(project):
+        networks = [build(config, replace(trial, seed=seed), 7) for seed in (3, 3, 4)]
+    first, again, other = (network.training_model.get_weights() for network in networks)
     assert all(np.array_equal(a, b) for a, b in zip(first, again))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other))
 
 
-def assert_trained_weights_are_restored(model: Any, restore: Callable[[], Any], folder: Path) -> None:
-    """What is restored from the folder of a training has the weights that were saved there."""
-    model.training_model.save_weights(folder / BEST_WEIGHTS)
-    weights, others = (each.training_model.get_weights() for each in (restore(), model))
-    for weight, other in zip(weights, others, strict=True):
+def assert_backbone_is_of_the_settings(config: ReIDConfig, trial: Any, folder: Path) -> None:
+    """A network is built with the pretrained weights of a file; restored, it needs none and has what was saved.
+
+    Args:
+        config: of a run.
+        trial: of it.
+        folder: to save weights in.
+    """
+    project, config = project_of(config), replace(config, weights="file.pth")
+    module, wanted = importlib.import_module(f"{project}.model"), (config.backbone, config.image_size)
+    with tiny_backbones(project) as arguments:
+        trained = module.build(config, replace(trial, seed=3), 7).training_model
+        assert arguments == [(*wanted, "file.pth")]
+        trained.save_weights(folder / BEST_WEIGHTS)
+        restored = module.restore(config, trial, 7, folder).training_model
+    assert arguments[1:] == [(*wanted, None)]
+    for weight, other in zip(restored.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, other)
+
+
+def assert_seeds_have_batches_of_their_own(config: ReIDConfig, people: Path, folder: Path) -> None:
+    """Two seeds draw other images, from the first batches on.
+
+    Args:
+        config: of a run with one kind of training.
+        people: as of `calls_of`.
+        folder: as of `calls_of`.
+    """
+    _, first, _, other = calls_of(replace(config, seeds=(0, 1)), people, folder)
+    images, others = (np.stack([images for images, _ in batches_of(call, 5)]) for call in (first, other))
+    assert (images != others).any()
 
 
 def batches_of(call: SimpleNamespace, count: int, first_epoch: int = 0) -> list[tuple[np.ndarray, dict[str, Any]]]:

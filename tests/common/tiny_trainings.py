@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import os
 import shutil
 import signal
@@ -13,18 +14,25 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import pytest
 
 from common.experiments import training
 from common.experiments.config import ReIDConfig, to_json
 from common.experiments.identity import IDENTITY
 from common.experiments.run_folder import load_config
 from common.files import write_json
+from common.retrieval import load_embeddings
 from tests.common.project_trainings import backbone
 from tests.helpers import run_python
 from tests.resuming import assert_same_checkpoints
 
 SIZE = (32, 32)  # of its images
 WIDTHS = {"global": 16, "upper": 8, "lower": 8}  # of its features
+
+
+def project_of(config: ReIDConfig) -> str:
+    """The package of a project, by its config."""
+    return type(config).__module__.split(".")[0]
 
 
 @contextlib.contextmanager
@@ -44,15 +52,39 @@ def tiny_backbones(project: str) -> Iterator[list[tuple]]:
         module.build_backbone = build_backbone
 
 
-class _Kill(keras.callbacks.Callback):
-    """Ends the process in the third step of the second epoch, as a machine that fails."""
+class Kill(keras.callbacks.Callback):
+    """Ends the process in a step of the second epoch, as a machine that fails.
+
+    Args:
+        step: of the epoch, counted from 0.
+    """
+
+    def __init__(self, step: int):
+        super().__init__()
+        self.step = step
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == (1, 2):
+        if (self.epoch, batch) == (1, self.step):
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def trained(config: ReIDConfig, people: Path, folder: Path, **arguments: Any) -> tuple[Path, ReIDConfig]:
+    """Trains and evaluates a run of tiny networks on synthetic people; its folder, and its config.
+
+    Args:
+        config: of it, but for where its data and its folder lie.
+        people: where the synthetic sets lie.
+        folder: for the run.
+        arguments: of the evaluation.
+    """
+    project, config = project_of(config), replace(config, data_dir=people, runs_dir=folder)
+    with tiny_backbones(project):
+        run = importlib.import_module(f"{project}.train").train(config)
+        importlib.import_module(f"{project}.evaluate").evaluate(run, **arguments)
+    return run, config
 
 
 def train_copy(run: Path, killed: bool = False, **changes: Any) -> ReIDConfig:
@@ -69,7 +101,7 @@ def train_copy(run: Path, killed: bool = False, **changes: Any) -> ReIDConfig:
     fit = training.fit
 
     def fit_until_killed(model, batches, *, callbacks, **options):
-        return fit(model, batches, callbacks=[*callbacks, *([_Kill()] if killed else [])], **options)
+        return fit(model, batches, callbacks=[*callbacks, *([Kill(2)] if killed else [])], **options)
 
     training.fit = fit_until_killed
     try:
@@ -122,10 +154,50 @@ def assert_more_epochs_go_on(whole: Path, folder: Path, trial: str) -> None:
     assert_same_checkpoints(run, whole, trial)
 
 
-def assert_first_stage_was_frozen(initial: Any, folder: Path, learned: set[str]) -> None:
-    """The first stage of a training has left the backbone's blocks as they began, and moved the variables named."""
+def assert_first_losses(folder: Path, expected: dict[str, dict[str, float]]) -> None:
+    """Both stages of a training have had these losses in their first epoch.
+
+    Args:
+        folder: of the training.
+        expected: backend -> folder of the stage -> loss.
+    """
+    losses = {stage: pd.read_csv(folder / stage / "log.csv")["loss"][0] for stage in ("frozen", ".")}
+    assert losses == pytest.approx(expected[keras.backend.backend()], rel=2e-3)
+
+
+def assert_looks_are_of_the_embeddings(folder: Path, score: str, features: str, branch: str) -> None:
+    """The last look at the test images has the evaluation's score, and what the clip does to features of the gallery.
+
+    Args:
+        folder: of the training.
+        score: name in the record of the evaluation.
+        features: file of the embeddings that were looked at.
+        branch: whose features are compared.
+    """
+    log, record = pd.read_csv(folder / "log.csv").iloc[-1], json.loads((folder / "metrics.json").read_text())
+    assert log["test_mAP"] == pytest.approx(record[score], rel=1e-6)
+    _, gallery = load_embeddings(folder / features)
+    parts = np.split(gallery.features, np.cumsum(list(WIDTHS.values()))[:-1], axis=1)
+    part = dict(zip(WIDTHS, parts))[branch]
+    assert log[f"{branch}_saturated"] == pytest.approx((part == 1).mean(), abs=1e-6)
+    assert log[f"{branch}_dead"] == pytest.approx((part <= 1e-5).mean(), abs=1e-6)
+    assert "test_mAP" in pd.read_csv(folder / "frozen/log.csv")
+
+
+def assert_first_stage_was_frozen(run: Path, config: ReIDConfig, trial: Any, learned: set[str]) -> None:
+    """The first stage of a training has left the backbone's blocks as they began, and moved the variables named.
+
+    Args:
+        run: of tiny networks, on the synthetic people of the preset `smoke`, of whom eight are trained on.
+        config: of it.
+        trial: of it.
+        learned: paths of variables.
+    """
+    project = project_of(config)
+    with tiny_backbones(project):
+        initial = importlib.import_module(f"{project}.model").build(config, trial, 8)
     variables = initial.training_model.variables
-    with np.load(folder / "frozen/checkpoint/state.npz") as state:
+    with np.load(run / trial.name / "frozen/checkpoint/state.npz") as state:
         moved = {id(v): not np.array_equal(v, state[f"arr_{i}"]) for i, v in enumerate(variables)}
     frozen = [id(v) for block in initial.frozen_blocks for v in block.variables]
     assert len(frozen) == 18 and not any(moved[variable] for variable in frozen)

@@ -1,7 +1,6 @@
 """Every number of an evaluation, from image files and weights on disk, against NumPy, SciPy and textbooks."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,18 +8,13 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from common.experiments.identity import identity_of
-from common.experiments.reid import report, study
-from common.experiments.run_folder import open_run
+from common.experiments.reid import report
 from common.retrieval import load_embeddings
 from flipreid import evaluate as evaluation
-from flipreid import model as model_module
-from flipreid.config import Config, trials
-from flipreid.model import build
+from flipreid.config import Config
 from tests.common import known_people
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
-
+PROJECT = __package__.split(".")[-1]
 METHODS = ("flipreid", "flipping_loss", "aggregator")
 CONFIG = Config(
     name="run", dataset="market1501", backbone="known", weights="none", image_size=known_people.SIZE, methods=METHODS,
@@ -32,12 +26,7 @@ ROWS = {"flipreid": ["2.1", "2.2"], "flipping_loss": ["3.1", "3.2", "3.3"], "agg
 def known_features(model, method):
     """The function of one image that a network is: its single and its double features."""
     extractor = model.single.get_layer("extractor")
-    layers = {
-        "mix": model.frozen_blocks[0].get_layer("mix"),
-        "neighbors": model.frozen_blocks[1].get_layer("neighbors"),
-        "regional": model.frozen_blocks[2].get_layer("neighbors"),
-    }
-    layers |= {name: extractor.get_layer(name) for name in ("upper_reduced", "lower_reduced")}
+    layers = known_people.layers_of(model, extractor)
 
     def pool(branch, maps):
         power = float(extractor.get_layer(f"{branch}_pooled").trained_power)
@@ -70,22 +59,16 @@ def known_features(model, method):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     """A run of known weights, what its evaluation returned and drew, and what its rankings should score."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    config = replace(CONFIG, data_dir=known_people.draw(folder / "people"), runs_dir=folder)
-    figures, expected = {}, {}
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (model_module, study):
-            patch.setattr(module, "build_backbone", lambda *_: known_people.backbone())
-        run = open_run(config, __package__.split(".")[-1], identity_of(config, evaluation.read(config)))
-        networks = known_people.write_trainings(
-            run, trials(config), lambda trial: build(config, trial, known_people.TRAINED)
-        )
+    folder, figures, expected = tmp_path_factory.mktemp("evaluated"), {}, {}
+    with known_people.known_networks(PROJECT), pytest.MonkeyPatch.context() as patch:
+        run, networks = known_people.write_trainings(CONFIG, PROJECT, folder)
         for trial, model in networks:
             pd.DataFrame({"epoch": [1], "loss": [1.0]}).to_csv(run / trial.name / "log.csv", index=False)
             images = {}
             for inference, function in known_features(model, trial.method).items():
                 images[inference] = [
-                    known_people.embedded(config.data_dir, split, function) for split in ("query", "bounding_box_test")
+                    known_people.embedded(folder / "people", split, function)
+                    for split in ("query", "bounding_box_test")
                 ]
             double = images["double"]
             expected[trial.method] = SimpleNamespace(

@@ -8,19 +8,10 @@ import pytest
 
 from common.experiments.reid.periodic_evaluation import PeriodicEvaluation
 from flipreid.config import Config, Trial, trials
-from flipreid.model import build, flipping_loss, restore
-from tests.common import known_people
-from tests.common.recorded import (
-    assert_trained_weights_are_restored,
-    assert_weights_are_of_the_seed,
-    batches_of,
-    calls_of,
-    rates,
-    whole_and_mirrored,
-)
+from flipreid.model import build, flipping_loss
+from tests.common import known_people, recorded
 from tests.common.tiny_trainings import SIZE, WIDTHS, tiny_backbones
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*scores on it do not compare with published ones")
 CONFIG = Config(
     name="run", backbone="of the test", weights="none", image_size=SIZE, identities_per_batch=3, images_per_identity=2,
     steps_per_epoch=5, padding=0.0, gray_patch=0.0, erasing=0.0, l2_factor=0.003,
@@ -28,23 +19,17 @@ CONFIG = Config(
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype="uint8")
 
 
-def built(method="flipping_loss", seed=0, **changes):
-    with tiny_backbones(__package__.split(".")[-1]) as arguments:
-        return build(replace(CONFIG, **changes), Trial(method, seed), 7), arguments
+def built(method="flipping_loss", **changes):
+    with tiny_backbones(__package__.split(".")[-1]):
+        return build(replace(CONFIG, **changes), Trial(method, 0), 7)
 
 
 def test_backbone_and_weights_are_those_of_the_settings(tmp_path):
-    """A trained network needs no file of pretrained weights: its own are restored."""
-    model, arguments = built(seed=3, weights="file.pth")
-    assert arguments == [("of the test", SIZE, "file.pth")]
-    config, trial = replace(CONFIG, weights="file.pth"), Trial("flipping_loss", 0)
-    with tiny_backbones(__package__.split(".")[-1]) as arguments:
-        assert_trained_weights_are_restored(model, lambda: restore(config, trial, 7, tmp_path), tmp_path)
-    assert arguments == [("of the test", SIZE, None)]
+    recorded.assert_backbone_is_of_the_settings(CONFIG, Trial("flipping_loss", 0), tmp_path)
 
 
 def test_initial_weights_are_a_function_of_the_seed():
-    assert_weights_are_of_the_seed(lambda seed: built(seed=seed)[0])
+    recorded.assert_initial_weights_are_of_the_seed(CONFIG, Trial("flipping_loss", 0))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +37,7 @@ def test_initial_weights_are_a_function_of_the_seed():
     [*((tuple(WIDTHS), method) for method in ("baseline", "flipreid", "flipping_loss")), (("global",), "aggregator")],
 )
 def test_branches_and_methods_decide_the_outputs_of_the_training(branches, method):
-    model, _ = built(method, regional_branches=len(branches) > 1)
+    model = built(method, regional_branches=len(branches) > 1)
     kinds = ("embedding", "difference") if method in ("flipping_loss", "aggregator") else ("embedding",)
     expected = {f"{b}_logits": 7 for b in branches} | {f"{b}_{kind}": WIDTHS[b] for b in branches for kind in kinds}
     assert {name: output.shape[1] for name, output in model.training_model.output.items()} == expected
@@ -68,7 +53,7 @@ def test_branches_and_methods_decide_the_outputs_of_the_training(branches, metho
 
 
 def test_l2_factor_is_constant_and_of_all_weights_but_the_powers():
-    regularizer = built()[0].training_model.get_layer("regularizer")
+    regularizer = built().training_model.get_layer("regularizer")
     np.testing.assert_allclose(regularizer.factors(), np.full(25, 0.003), rtol=1e-6)
     assert not [v for v in regularizer.trainable_variables if "theta" in v.path]
 
@@ -76,14 +61,14 @@ def test_l2_factor_is_constant_and_of_all_weights_but_the_powers():
 @pytest.mark.parametrize("views", ["separate", "concatenated"])
 def test_views(views):
     """Whether images and mirrors become one batch; test_model.py has what that changes."""
-    network = built(views=views)[0].training_model.get_layer("regularizer").network
+    network = built(views=views).training_model.get_layer("regularizer").network
     operations = {type(operation).__name__ for operation in network.operations}
     assert "Flip" in operations and ("Concatenate" in operations) == (views == "concatenated")
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_precision_is_that_of_the_convolutions(policy):
-    model, _ = built(precision=policy)
+    model = built(precision=policy)
     extractor = model.single.get_layer("extractor")
     assert extractor.get_layer("upper_reduced").dtype_policy.name == policy
     assert {extractor.get_layer(f"{branch}_pooled").compute_dtype for branch in WIDTHS} == {"float32"}
@@ -91,7 +76,7 @@ def test_precision_is_that_of_the_convolutions(policy):
 
 
 def test_pooling_begins_as_the_mean_with_a_power_for_each_branch():
-    extractor = built()[0].single.get_layer("extractor")
+    extractor = built().single.get_layer("extractor")
     poolings = [extractor.get_layer(f"{branch}_pooled") for branch in WIDTHS]
     assert [float(pooling.trained_power) for pooling in poolings] == [1, 1, 1] and poolings[0].epsilon == 1e-6
 
@@ -107,12 +92,7 @@ def people(tmp_path_factory):
 
 
 def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
-    calls = calls_of(
-        replace(CONFIG, methods=("baseline", "flipping_loss"), frozen_epochs=1, epochs=3), people, tmp_path
-    )
-    run = tmp_path / "flipreid/run"
-    names = ["baseline-seed0/frozen", "baseline-seed0", "flipping_loss-seed0/frozen", "flipping_loss-seed0"]
-    assert [(call.folder, call.epochs) for call in calls] == list(zip([run / name for name in names], [1, 3, 1, 3]))
+    calls = recorded.calls_of_both_stages(replace(CONFIG, methods=("baseline", "flipping_loss")), people, tmp_path)
     for call in calls:
         kinds = {"logits", "embedding"} | ({"difference"} if "flipping" in str(call.folder) else set())
         assert set(call.loss) == {f"{branch}_{kind}" for branch in WIDTHS for kind in kinds}
@@ -123,7 +103,7 @@ def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
                 assert loss is flipping_loss
             else:  # no label smoothing: -log of the share of class 0, of logits 2 and six of 0
                 np.testing.assert_allclose(loss(np.zeros(1), 2 * np.eye(7)[:1]), np.log(np.exp(2) + 6) - 2, rtol=1e-6)
-        ((_, targets),) = batches_of(call, 1)
+        ((_, targets),) = recorded.batches_of(call, 1)
         assert targets.keys() == set(call.loss) and all(value.shape == (6,) for value in targets.values())
         assert len({value.tobytes() for value in targets.values()}) == 1 and len(set(targets["upper_logits"])) == 3
         (evaluation,) = call.callbacks
@@ -131,18 +111,15 @@ def test_a_training_has_its_losses_targets_and_callbacks(people, tmp_path):
         # Single images, in which the mirror is seen.
         single, double = (np.asarray(evaluation.embedder(images)) for images in (IMAGES, IMAGES[:, :, ::-1]))
         assert evaluation.embedder.name == "single" and np.abs(single - double).max() > 1e-5
-    np.testing.assert_allclose(rates(calls[1], 12)[8:], [1.78e-4, 2e-4, 2e-4, 2e-4], rtol=1e-5)
 
 
 def test_seeds_have_batches_of_their_own(people, tmp_path):
-    calls = calls_of(replace(CONFIG, seeds=(0, 1), methods=("flipreid",)), people, tmp_path)
-    first, other = (np.stack([images for images, _ in batches_of(call, 5)]) for call in (calls[1], calls[3]))
-    assert (first != other).any()
+    recorded.assert_seeds_have_batches_of_their_own(replace(CONFIG, methods=("flipreid",)), people, tmp_path)
 
 
 def changed(people, folder, method="flipreid", **changes):
-    _, call = calls_of(replace(CONFIG, methods=(method,), **changes), people, folder)
-    return whole_and_mirrored(people, call)
+    _, call = recorded.calls_of(replace(CONFIG, methods=(method,), **changes), people, folder)
+    return recorded.whole_and_mirrored(people, call)
 
 
 @pytest.mark.parametrize("method", ["baseline", "aggregator"])

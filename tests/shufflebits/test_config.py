@@ -24,6 +24,10 @@ def test_bad_settings():
         replace(smoke, features=Path("f.npz"))
     with pytest.raises(ValueError, match="attacks must be one or more different ones"):
         replace(smoke, attacks=("pixel", "pixel"))
+    for name in ("identities_per_batch", "images_per_identity"):
+        assert getattr(replace(smoke, **{name: 2}), name) == 2
+        with pytest.raises(ValueError, match="and images_per_identity must be two or more: the triplet loss"):
+            replace(smoke, **{name: 1})
     with pytest.raises(ValueError, match="reconstruction_batch must be two or more, got 1"):
         replace(smoke, reconstruction_batch=1)
 

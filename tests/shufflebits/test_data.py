@@ -75,3 +75,14 @@ def test_batches_that_the_local_set_cannot_fill(config):
     read(replace(config, reconstruction_batch=54))
     read(replace(config, reconstruction_batch=108, attacks=("attributes", "pixel")))
     read(replace(config, reconstruction_batch=500, attacks=("attributes",)))
+
+
+def test_people_to_learn_from_are_left(config):
+    """Of six people, a share of 0.92 is 5.52, so all; only classifiers that choose by them hold people out."""
+    config = replace(config, attacks=("attributes", "pixel"))
+    read(replace(config, validation_share=0.91))
+    config = replace(config, validation_share=0.92)
+    with pytest.raises(ValueError, match="All 6 people of the local set are held out .*; lower --validation-share or"):
+        read(config)
+    read(replace(config, choose_best_on="test"))
+    read(replace(config, attacks=("pixel",)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.bit_permutation import swap_masks
+from common.bit_permutation import inverse_key, swap_masks
 from shufflebits.cipher.keys import Key, shuffled
 from tests.common.shuffle_oracle import derived_keys
 
@@ -65,15 +65,9 @@ def test_derived_keys_depend_on_secret_and_context_alone():
     np.testing.assert_array_equal(Key.derive(bytes(16), 2), derived_keys(bytes(16), 2))  # the shortest secret
 
 
-def test_inverse_undoes():
-    for key in (Key.generate(), Key.derive(SECRET, 3)):
-        undone = np.take_along_axis(np.asarray(key.inverse()), np.asarray(key), -1)
-        np.testing.assert_array_equal(undone, np.broadcast_to(np.arange(32), undone.shape))
-
-
 def test_masks_are_computed_once():
     key = Key.generate()
-    for inverse, expected in ((False, key), (True, key.inverse())):
+    for inverse, expected in ((False, key), (True, inverse_key(key))):
         np.testing.assert_array_equal(key.swap_masks(inverse), swap_masks(expected))
         assert key.swap_masks(inverse) is key.swap_masks(inverse)
         assert not key.swap_masks(inverse).flags.writeable

@@ -232,6 +232,16 @@ def test_climb_ends_where_no_exchange_helps(few):
             assert likelihood(other)[0] < whole + 1e-3
 
 
+def test_climb_that_is_cut_short_has_the_likelihood_of_its_last_exchange(few, monkeypatch):
+    statistics, words = few
+    monkeypatch.setattr(module, "_MOST_EXCHANGES", 1)
+    rows, words = np.arange(words.size) % 6, words.ravel()
+    linear, start = np.random.default_rng(0).normal(size=(32, 32)), np.random.default_rng(1).permutation(32)
+    places, whole, _ = module._climb(words, rows, statistics.heads, linear, start)
+    heads = statistics.heads[rows, decrypt(words, places).view(np.uint32) >> 23].sum(dtype=float)
+    assert np.count_nonzero(places != start) == 2 and whole == pytest.approx(heads + linear[range(32), places].sum())
+
+
 def test_fit_is_the_mean_over_numbers(few):
     statistics, words = few
     each = [statistics.heads[d, word >> 23] for row in words.tolist() for d, word in enumerate(row)]

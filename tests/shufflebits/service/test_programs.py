@@ -160,6 +160,12 @@ def test_tls_takes_two_files(tmp_path):
         Arguments(tls_cert=tmp_path / "a", tls_key=tmp_path / "b")
 
 
+def test_a_file_that_is_no_key_is_refused_before_anything_is_sent(tmp_path, monkeypatch):
+    write_private(tmp_path / "key", b"none")
+    with pytest.raises(ValueError, match="key is no key file; it must hold 64 hex digits"):
+        run_client(monkeypatch, "embed", "http://127.0.0.1:9", "one.png", "--key-file", tmp_path / "key")
+
+
 def test_keys_are_rotated(tmp_path, monkeypatch, capsys):
     """In one step for each file; a second run finishes what the first one began, and the old key opens nothing."""
     monkeypatch.chdir(tmp_path)
