@@ -3,7 +3,16 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from common.experiments.config import REID_FOLDERS, REID_ON_CPU, ReIDArguments, ReIDConfig, RunConfig, SeededTrial
+from common.experiments.config import (
+    REID_DEMO,
+    REID_FOLDERS,
+    REID_ON_CPU,
+    REID_SMOKE,
+    ReIDArguments,
+    ReIDConfig,
+    RunConfig,
+    SeededTrial,
+)
 
 Regularization = Literal["none", "constant", "shared", "adaptive"]
 
@@ -93,19 +102,13 @@ def on_cpu(config: Config) -> Config:
 
 DEMO = replace(
     on_cpu(ADAPTIVE),
-    dataset="synthetic",
+    **REID_DEMO,
     regularizations=("constant", "adaptive"),
-    image_size=(96, 48),
     padding=4,
-    frozen_epochs=2,
-    evaluate_every=4,
-    warmup_epochs=1,
     epochs=10,
     steps_per_epoch=50,
-    learning_rate=1e-3,
     drop_epochs=(7, 9),
     sigmoid_bound=0.5,  # the rates add up to 0.31
-    seeds=(0,),
 )
 
 PRESETS: dict[str, tuple[str, Config]] = {
@@ -114,18 +117,9 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "tests: two epochs of four steps on a few synthetic people",
         replace(
             DEMO,
-            people=16,
-            backbone="small_resnet",
-            weights="none",
-            image_size=(64, 32),
-            regional_branches=False,
-            identities_per_batch=4,
+            **REID_SMOKE,
             frozen_epochs=1,
-            epochs=1,
             steps_per_epoch=4,
-            evaluate_every=1,
-            learning_rate=2e-3,
-            warmup_epochs=2,
             amplitude=0.005,
             constant_factor=0.0005,
             sigmoid_bound=2.5,

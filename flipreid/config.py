@@ -6,7 +6,15 @@ from typing import Literal
 
 import tyro
 
-from common.experiments.config import REID_FOLDERS, REID_ON_CPU, EmbeddingArguments, ReIDConfig, SeededTrial
+from common.experiments.config import (
+    REID_DEMO,
+    REID_FOLDERS,
+    REID_ON_CPU,
+    REID_SMOKE,
+    EmbeddingArguments,
+    ReIDConfig,
+    SeededTrial,
+)
 
 Method = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
 
@@ -81,17 +89,11 @@ OWN_DATA = replace(
 
 DEMO = replace(
     MOBILENET,
-    dataset="synthetic",
-    image_size=(96, 48),
+    **REID_DEMO,
     methods=("baseline", "flipreid", "flipping_loss"),
-    frozen_epochs=2,
-    evaluate_every=4,
-    warmup_epochs=1,
     epochs=8,
     steps_per_epoch=40,
-    learning_rate=1e-3,
     drop_epochs=(5, 7),
-    seeds=(0,),
 )
 
 PRESETS: dict[str, tuple[str, Config]] = {
@@ -100,19 +102,10 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "tests: three steps on a few synthetic people, rows 1 and 3",
         replace(
             DEMO,
-            people=16,
-            backbone="small_resnet",
-            weights="none",
-            image_size=(64, 32),
-            regional_branches=False,
+            **REID_SMOKE,
             methods=("baseline", "flipping_loss"),
-            identities_per_batch=4,
             frozen_epochs=0,
-            epochs=1,
             steps_per_epoch=3,
-            evaluate_every=1,
-            learning_rate=2e-3,
-            warmup_epochs=2,
             l2_factor=0.0005,
         ),
     ),

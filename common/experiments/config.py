@@ -161,6 +161,28 @@ REID_ON_CPU: dict[str, Any] = {
     "drop_epochs": (36, 51),
     "seeds": (0, 1, 2),
 }
+# On synthetic people: the demos of both projects take minutes, and their smoke runs seconds.
+REID_DEMO: dict[str, Any] = {
+    "dataset": "synthetic",
+    "image_size": (96, 48),
+    "frozen_epochs": 2,
+    "evaluate_every": 4,
+    "warmup_epochs": 1,
+    "learning_rate": 1e-3,
+    "seeds": (0,),
+}
+REID_SMOKE: dict[str, Any] = {
+    "people": 16,
+    "backbone": "small_resnet",
+    "weights": "none",
+    "image_size": (64, 32),
+    "regional_branches": False,
+    "identities_per_batch": 4,
+    "epochs": 1,
+    "evaluate_every": 1,
+    "learning_rate": 2e-3,
+    "warmup_epochs": 2,
+}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Finding:
 
     Attributes:
         claim: in a few words.
-        verdict: holds, does not hold, undecided, or not run.
+        verdict: holds, does not hold or undecided, not converged where trainings have not, or not run.
         measured: the number with its interval, and what it is compared with.
         on: data set, and trainings of each method.
         command: makes the numbers, in Markdown.

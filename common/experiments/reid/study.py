@@ -76,7 +76,7 @@ def difference_table(
     pairs: Sequence[tuple[str, str]],
     names: Mapping[str, str],
 ) -> str:
-    """The Markdown table of the differences between those pairs of methods that both have records.
+    """The Markdown table of the differences between those pairs of methods that have records of common seeds.
 
     One training of each decides nothing: the next one may come out otherwise.
 
@@ -87,9 +87,8 @@ def difference_table(
     """
     rows = []
     for first, second in pairs:
-        if records.get(first) and records.get(second):
+        if seeds := _common_seeds(records.get(first, ()), records.get(second, ())):
             interval = difference(records[first], records[second])
-            seeds = _common_seeds(records[first], records[second])
             verdict = interval.verdict if len(seeds) > 1 else "undecided: one training"
             rows.append([f"{names[first]} against {names[second]}", interval.text(), len(seeds), verdict])
     return tables.table(DIFFERENCE_COLUMNS, rows) if rows else ""
@@ -103,7 +102,7 @@ def finding(
     command: str,
     expected: str = "higher",
 ) -> pages.Finding:
-    """What trainings of two methods say of a claim about their mAP.
+    """What trainings of two methods say of a claim about their mAP, by the seeds that both have.
 
     Args:
         claim: in a few words, of the `first` method against the `second`.
@@ -113,12 +112,15 @@ def finding(
         command: makes the numbers, in Markdown.
         expected: as of `pages.verdict`.
     """
+    seeds = _common_seeds(first, second)
+    if not seeds:
+        return pages.Finding.not_run(claim, data, command)
     interval = difference(first, second)
-    trainings = len(_common_seeds(first, second))
-    means = [tables.mean_std([100 * record["mAP"] for record in records], 1) for records in (first, second)]
+    paired = [[record for record in records if record["seed"] in seeds] for records in (first, second)]
+    means = [tables.mean_std([100 * record["mAP"] for record in records], 1) for records in paired]
     measured = f"{interval.text()} points of mAP: {means[0]} against {means[1]} %"
-    on = f"{data}, {trainings} training{'s' if trainings > 1 else ''} of each"
-    verdict = pages.verdict(interval, trainings, expected)
-    if not all(record["converged"] for record in (*first, *second)):
+    on = f"{data}, {len(seeds)} training{'s' if len(seeds) > 1 else ''} of each"
+    verdict = pages.verdict(interval, len(seeds), expected)
+    if not all(record["converged"] for records in paired for record in records):
         verdict = f"{verdict}, not converged"
     return pages.Finding(claim, verdict, measured, on, command)

@@ -46,6 +46,20 @@ def test_one_training_decides_nothing():
     assert study.difference_table({"a": better, "b": []}, [("a", "b")], {}) == ""
 
 
+def test_trainings_without_a_common_seed_decide_nothing_and_others_do_not_count():
+    """Of seeds 0, 1 and 2, and of 1 and 7, only 1 is in pairs: 80 against 30 %."""
+
+    def trained(seed, share):
+        return {**record(seed, [share] * 3), "mAP": share, "converged": True}
+
+    first = [trained(seed, share) for seed, share in enumerate((0.1, 0.8, 0.2))]
+    pair = study.finding("better", first, [trained(1, 0.3), trained(7, 0.9)], "people", "`make`")
+    assert pair.measured.endswith("points of mAP: 80.0 against 30.0 %") and pair.on == "people, 1 training of each"
+    other = [trained(7, 0.9)]
+    assert study.difference_table({"a": first, "b": other}, [("a", "b")], {}) == ""
+    assert study.finding("better", first, other, "people", "`make`").verdict == "not run"
+
+
 def test_the_control_is_the_backbone_that_trainings_begin_with(tmp_path, monkeypatch):
     """Pooled maps of its last block, by cosine; the query and gallery images are those of a run."""
     folder = known_people.draw(tmp_path / "people")
