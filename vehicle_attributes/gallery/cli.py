@@ -27,6 +27,7 @@ from .index import Answers, Gallery
 from .ingest import building, embedded, ingest, load, pictures, readable, with_boxes
 from .maintenance import Calibrate, Export, Index, Info, List, Push, Relocate, Remove
 from .service.command import Serve
+from .thresholds import check_accept
 from .validation import label_list
 from .voting import Way
 
@@ -53,14 +54,18 @@ class Build:
     def run(self) -> None:
         if self.gallery.exists() and not self.overwrite:  # before the network is loaded, which takes a while
             raise ValueError(f"{self.gallery} exists; pass --overwrite to replace it, or choose another path.")
+        check_accept(self.accept)
         listed = read_table(self.images)
         label_list(listed["label"].tolist(), len(listed))
+        known = None if self.calibration is None else read_table(self.calibration)
+        if known is not None and (others := sorted(set(known["label"]) - set(listed["label"]))):
+            raise ValueError(f"{self.calibration} has pictures of {', '.join(others)}, but {self.images} has none.")
         recognizer = load(self.training)
         attribute = self.attribute or _only(list(recognizer.classes))
         good, outcome = readable(with_boxes(listed, recognizer, self.whole_images), self.skip_damaged)
         given = None
-        if self.calibration is not None:
-            given = embedded(recognizer, read_table(self.calibration), self.whole_images, self.skip_damaged)
+        if known is not None:
+            given = embedded(recognizer, known, self.whole_images, self.skip_damaged)
         with building(self.gallery, recognizer, attribute, good) as gallery:
             ingest(gallery, recognizer, good, outcome, self.skip_damaged)
             try:

@@ -21,6 +21,7 @@ from .engines.milvus import MilvusGallery, is_milvus, opened
 from .index import Gallery
 from .ingest import embedded, load
 from .storage import Head
+from .thresholds import check_accept
 
 _ROWS = 2**14  # exemplars in memory while they are exported
 
@@ -83,6 +84,7 @@ class Calibrate:
     def run(self) -> None:
         if (self.images is None) != (self.training is None):
             raise ValueError("Pictures to calibrate by need their training, got one of both; pass both or neither.")
+        check_accept(self.accept)
         gallery, given = Gallery(self.gallery), ()
         if self.images is not None and self.training is not None:
             listed = read_table(self.images)

@@ -72,6 +72,12 @@ def no_exemplar(label: str) -> ValueError:
     )
 
 
+def check_accept(accept: float) -> None:
+    """Raises ValueError for a share of pictures of known classes that is not between 0 and 1."""
+    if not 0 < accept < 1:
+        raise ValueError(f"accept must be between 0 and 1, got {accept}; choose 0.95, for example.")
+
+
 def threshold(distances: np.ndarray, accept: float) -> float:
     """The distance that a further picture of a known class does not exceed with probability `accept` or more.
 
@@ -83,8 +89,7 @@ def threshold(distances: np.ndarray, accept: float) -> float:
     Raises:
         ValueError: `accept` is not between 0 and 1, or there are too few distances for it.
     """
-    if not 0 < accept < 1:
-        raise ValueError(f"accept must be between 0 and 1, got {accept}; choose 0.95, for example.")
+    check_accept(accept)
     rank = math.ceil(round((len(distances) + 1) * accept, 9))  # 0.95 · 60 is 57, and not the next float
     if rank > len(distances):
         least = math.ceil(round(accept / (1 - accept), 9))

@@ -125,6 +125,13 @@ def test_command_line_refuses(training, tmp_path, monkeypatch):
 
     path, model = tmp_path / "g", ("--training", training)
     (red,) = draw(tmp_path / "images/red", "red", 1)
+    images = ("--images", tmp_path / "images")
+    assert "accept must be between 0 and 1, got 1.5" in refused("build", path, *model, *images, "--accept", "1.5")
+    assert "accept must be between 0 and 1, got 0.0" in refused("calibrate", path, "--accept", "0")
+    draw(tmp_path / "others/blue", "blue", 1)
+    calibration = ("--calibration", tmp_path / "others")
+    assert "others has pictures of blue, but" in refused("build", path, *model, *images, *calibration)
+    assert not path.exists()
     (tmp_path / "empty/class").mkdir(parents=True)
     assert "missing; expected a folder with a folder per class" in refused(
         "build", path, *model, "--images", tmp_path / "missing"

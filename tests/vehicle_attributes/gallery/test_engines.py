@@ -68,6 +68,9 @@ def test_faiss_indexes_name_the_nearest(tmp_path):
     (tmp_path / "g.ivf").write_bytes(b"no index")
     with pytest.raises(ValueError, match=r"g.ivf cannot be read as an index of the gallery; make it with index"):
         faiss_index.FaissIndex(gallery, "ivf")
+    (tmp_path / "g.ivf.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"g.ivf cannot be read as an index of the gallery; make it with index"):
+        faiss_index.FaissIndex(gallery, "ivf")
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ class FaissIndex:
         try:
             state = json.loads(_state_of(file).read_text(encoding="utf-8"))["state"]
             index = faiss.read_index(str(file))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"{file} cannot be read as an index of the gallery; make it with index.") from error
         if state != gallery.head.state or index.ntotal != len(gallery):
             raise ValueError(f"The gallery has changed since {file} was made; make it again with index.")
