@@ -5,10 +5,10 @@ that its own folder and PYTHONPATH lead to.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import runpy
-import signal
 import subprocess
 import sys
 import threading
@@ -60,9 +60,6 @@ class Child:
     def _read(self, name: str) -> None:
         self._texts[name] = getattr(self, name).read()
 
-    def poll(self) -> int | None:
-        return self.returncode
-
     def wait(self, timeout: float | None = None) -> int | None:
         self._process.join(timeout)
         return self.returncode
@@ -70,15 +67,13 @@ class Child:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
     def kill(self) -> None:
         self._process.kill()
 
 
 def _run(arguments: tuple[str, ...], cwd: str, environment: dict[str, str], out, err) -> None:
     """Does in a child what `python ARGUMENTS` does: -c CODE, -m MODULE or a file."""
+    gc.freeze()  # or each collection of garbage looks through all that the server has imported, and copies it
     for stream, number in ((out, 1), (err, 2)):
         os.dup2(stream.fileno(), number)
         stream.close()

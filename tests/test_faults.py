@@ -16,7 +16,7 @@ from PIL import Image
 
 from common.experiments.run_folder import LOCK
 from tests.helpers import start_python
-from tests.test_repository import PROJECTS
+from tests.children import PROJECTS
 
 pytestmark = pytest.mark.slow
 KILLS = 10

@@ -8,8 +8,8 @@ import tomllib
 import pytest
 from packaging.requirements import Requirement
 
-from tests.helpers import ROOT, run_python
-from tests.test_repository import PROJECTS
+from tests.children import PROJECTS, ROOT
+from tests.helpers import run_python
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("common", *PROJECTS)
