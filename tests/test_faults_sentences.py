@@ -15,8 +15,8 @@ from common.datasets.batches import endless
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import run_command
 from common.files import temporary_name, write_json
-from tests.common.experiments.test_training import STEPS, batches, compiled_model, fit, weights
 from tests.children import ROOT
+from tests.common.experiments.test_training import STEPS, batches, compiled_model, fit, weights
 
 # Mounts are those of a new namespace: they need no rights outside of it, and are gone with the process.
 NAMESPACE = ("unshare", "--mount", "--map-root-user")
