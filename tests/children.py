@@ -21,6 +21,19 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(LIBRARIES)
 
 
+def leave_graphs_unoptimized() -> None:
+    """Tests, and what they run in processes of their own, train tiny networks: most of the time goes into their graphs.
+
+    So TensorFlow does not optimize graphs there. The smoke run of every project does, and so do the benchmarks.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 class Child:
     """A process with the part of `subprocess.Popen` that the tests use; `stdout` and `stderr` are text streams."""
 
@@ -83,6 +96,7 @@ def _run(arguments: tuple[str, ...], cwd: str, environment: dict[str, str], out,
     own = {str(ROOT), ""}
     path = [entry for entry in environment["PYTHONPATH"].split(os.pathsep) if entry]
     sys.path[:] = [cwd, *path, *(entry for entry in sys.path if entry not in own)]
+    leave_graphs_unoptimized()
     # What the parent's own start has imported of the repository here: the child's copy may be another.
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "") or "").startswith(f"{ROOT}{os.sep}") and ".venv" not in module.__file__:

@@ -21,6 +21,10 @@ from hypothesis import settings
 
 from common.experiments.training import release_graphs
 from tests.browser import browser  # noqa: F401  a fixture
+from tests.children import leave_graphs_unoptimized
+
+leave_graphs_unoptimized()
+gc.disable()  # until all tests are imported, which leaves nearly no garbage
 
 # The first call of an operation compiles it on some backends, however long that takes. In continuous integration the
 # examples are the same every time, so that a failure there is of the change.
@@ -92,6 +96,7 @@ def pytest_collection_finish():
     A training ends with two of them.
     """
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

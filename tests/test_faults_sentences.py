@@ -24,8 +24,10 @@ CONTINUES = "What was finished is saved, and the same command continues from it 
 ON_A_SMALL_DISK = """
 import pathlib, subprocess, sys
 from common.experiments.config import run_command
+from tests.children import leave_graphs_unoptimized
 from tests.common.experiments.test_training import fit
 
+leave_graphs_unoptimized()  # as in the test's process, whose numbers are compared
 disk, size, copy = sys.argv[1:]
 for mount in (f"-t tmpfs -o size={size} none", "-o remount,ro", "-o remount,rw,size=9m"):
     subprocess.run(["mount", *mount.split(), disk], check=True)
