@@ -83,6 +83,7 @@ _LONG = (
     "neural_compression/test_train.py",
     "shufflebits/test_train.py",
     "flipreid/test_train.py",
+    "neural_compression/test_any_image.py",
     "common/tools/test_reproduce.py",
     "vehicle_attributes/test_train.py",
     "adaptive_l2/test_train.py",
