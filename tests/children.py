@@ -5,10 +5,10 @@ that its own folder and PYTHONPATH lead to.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import runpy
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +19,19 @@ PROJECTS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
 LIBRARIES = ["keras", "cv2", "pandas", "scipy.io", "sklearn.cluster", "sklearn.manifold", "matplotlib.figure", "tyro"]
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(LIBRARIES)
+
+
+def leave_graphs_unoptimized() -> None:
+    """Tests, and what they run in processes of their own, train tiny networks: most of the time goes into their graphs.
+
+    So TensorFlow does not optimize graphs there. The smoke run of every project does, and so do the benchmarks.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 class Child:
@@ -60,9 +73,6 @@ class Child:
     def _read(self, name: str) -> None:
         self._texts[name] = getattr(self, name).read()
 
-    def poll(self) -> int | None:
-        return self.returncode
-
     def wait(self, timeout: float | None = None) -> int | None:
         self._process.join(timeout)
         return self.returncode
@@ -70,15 +80,13 @@ class Child:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
     def kill(self) -> None:
         self._process.kill()
 
 
 def _run(arguments: tuple[str, ...], cwd: str, environment: dict[str, str], out, err) -> None:
     """Does in a child what `python ARGUMENTS` does: -c CODE, -m MODULE or a file."""
+    gc.freeze()  # or each collection of garbage looks through all that the server has imported, and copies it
     for stream, number in ((out, 1), (err, 2)):
         os.dup2(stream.fileno(), number)
         stream.close()
@@ -88,6 +96,7 @@ def _run(arguments: tuple[str, ...], cwd: str, environment: dict[str, str], out,
     own = {str(ROOT), ""}
     path = [entry for entry in environment["PYTHONPATH"].split(os.pathsep) if entry]
     sys.path[:] = [cwd, *path, *(entry for entry in sys.path if entry not in own)]
+    leave_graphs_unoptimized()
     # What the parent's own start has imported of the repository here: the child's copy may be another.
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "") or "").startswith(f"{ROOT}{os.sep}") and ".venv" not in module.__file__:

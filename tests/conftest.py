@@ -21,6 +21,10 @@ from hypothesis import settings
 
 from common.experiments.training import release_graphs
 from tests.browser import browser  # noqa: F401  a fixture
+from tests.children import leave_graphs_unoptimized
+
+leave_graphs_unoptimized()
+gc.disable()  # until all tests are imported, which leaves nearly no garbage
 
 # The first call of an operation compiles it on some backends, however long that takes. In continuous integration the
 # examples are the same every time, so that a failure there is of the change.
@@ -49,7 +53,7 @@ def _memory_is_freed(request):
     yield
     for value in vars(request.module).values():
         getattr(value, "cache_clear", int)()
-    if not before or _resident_mib() - before > 100:  # to collect takes half a second
+    if not before or _resident_mib() - before > 100:  # JAX compiles again what it forgets
         keras.utils.clear_session(free_memory=False)
         release_graphs()
         if keras.backend.backend() == "jax":
@@ -79,11 +83,21 @@ _LONG = (
     "neural_compression/test_train.py",
     "shufflebits/test_train.py",
     "flipreid/test_train.py",
+    "neural_compression/test_any_image.py",
     "common/tools/test_reproduce.py",
     "vehicle_attributes/test_train.py",
     "adaptive_l2/test_train.py",
     "l2_autoencoder/test_train.py",
 )
+
+
+def pytest_collection_finish():
+    """What has been imported stays: to look through it takes a third of a second in each collection of garbage.
+
+    A training ends with two of them.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.benchmarks import summary
 from tests.benchmarks.test_input_stall import input_stall_table
+from tests.helpers import run_python
 
 
 @pytest.fixture
@@ -54,6 +55,12 @@ def test_rows_are_renewed_alone_and_keep_their_order(page):
 def test_first_page_shows_the_rows_that_were_measured():
     text = summary.PAGE.read_text(encoding="utf-8")
     assert f"<!-- bench:begin -->\n{summary.table()}\n<!-- bench:end -->" in text
+
+
+def test_contenders_begin_without_a_framework():
+    """Whose memory and settings would be theirs."""
+    program = "import sys, tests.benchmarks.contenders.measures; print({'keras', 'tensorflow'} & set(sys.modules))"
+    assert run_python("-c", program, fresh=True)[0] == "set()\n"
 
 
 def test_input_stall_is_what_a_step_takes_longer_than_from_memory():

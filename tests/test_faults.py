@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from common.experiments.run_folder import LOCK
+from tests.children import PROJECTS
 from tests.helpers import start_python
-from tests.test_repository import PROJECTS
 
 pytestmark = pytest.mark.slow
 KILLS = 10

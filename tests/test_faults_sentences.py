@@ -15,8 +15,8 @@ from common.datasets.batches import endless
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.config import run_command
 from common.files import temporary_name, write_json
+from tests.children import ROOT
 from tests.common.experiments.test_training import STEPS, batches, compiled_model, fit, weights
-from tests.helpers import ROOT
 
 # Mounts are those of a new namespace: they need no rights outside of it, and are gone with the process.
 NAMESPACE = ("unshare", "--mount", "--map-root-user")
@@ -24,8 +24,10 @@ CONTINUES = "What was finished is saved, and the same command continues from it 
 ON_A_SMALL_DISK = """
 import pathlib, subprocess, sys
 from common.experiments.config import run_command
+from tests.children import leave_graphs_unoptimized
 from tests.common.experiments.test_training import fit
 
+leave_graphs_unoptimized()  # as in the test's process, whose numbers are compared
 disk, size, copy = sys.argv[1:]
 for mount in (f"-t tmpfs -o size={size} none", "-o remount,ro", "-o remount,rw,size=9m"):
     subprocess.run(["mount", *mount.split(), disk], check=True)

@@ -8,8 +8,8 @@ import tomllib
 import pytest
 from packaging.requirements import Requirement
 
-from tests.helpers import ROOT, run_python
-from tests.test_repository import PROJECTS
+from tests.children import PROJECTS, ROOT
+from tests.helpers import run_python
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("common", *PROJECTS)
@@ -53,8 +53,7 @@ def test_every_module_and_data_file_is_installed(installed):
 
 def test_installed_packages_run_in_another_folder(installed, tmp_path):
     environment = {"cwd": tmp_path, "PYTHONPATH": str(installed)}
-    program = "from common.layers import AdaptiveL2; print(__import__('inspect').getfile(AdaptiveL2))"
-    out, _ = run_python("-c", program, fresh=True, **environment)
+    out, _ = run_python("-c", "from common.layers import adaptive_l2; print(adaptive_l2.__file__)", **environment)
     assert out.strip() == str(installed / "common/layers/adaptive_l2.py")
     # Of one abnormal digit: the figures of clustering take longer than all else.
     options = ("--epochs", "1", "--abnormal-digits", "0")

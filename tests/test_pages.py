@@ -21,12 +21,9 @@ from l2_autoencoder.tables import differences_table, run_table
 from tests.children import PROJECTS, ROOT
 from tests.vocabulary import BRITISH, IN_SENTENCES, OLD_WORDS
 
-PAGES = sorted(
-    path
-    for path in ROOT.rglob("*.md")
-    # Trainings leave reports below runs.
-    if not any(part.startswith(".") or part == "runs" for part in path.relative_to(ROOT).parts)
-)
+# Not those of environments, and of reports of trainings.
+_FOLDERS = [path for path in ROOT.glob("[!.]*") if path.is_dir() and path.name != "runs"]
+PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in _FOLDERS for path in folder.rglob("*.md"))])
 # What renders a part of a page: module, name of the part.
 RENDERED = [(f"{project}.tables", "results") for project in PROJECTS]
 RENDERED.append(("adaptive_l2.digit_classifier", "classification"))

@@ -213,7 +213,7 @@ def test_copied_projects_stand_alone(tmp_path):
     run_python("-c", program, cwd=tmp_path, PYTHONPATH="")
 
 
-@pytest.mark.slow  # tests/common/test_reproduce.py trains a copy of l2_autoencoder each time
+@pytest.mark.slow  # tests/common/tools/test_reproduce.py trains a copy of l2_autoencoder each time
 @pytest.mark.parametrize("project", PROJECTS)
 def test_copied_project_trains(project, tmp_path):
     copied_project(project, "my_idea", tmp_path)

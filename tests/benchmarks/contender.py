@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from common.report.tables import update_between
-from tests.helpers import ROOT, start_python
+from tests.children import ROOT
+from tests.helpers import start_python
 
 PACKAGES = {"PyTorch": "torch", "faiss": "faiss"}  # word in the name of a contender -> the package that it needs
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.files import write_json
 from common.report import tables
-from tests.helpers import ROOT
+from tests.children import ROOT
 
 PAGE, MEASURED = ROOT / "docs/benchmarks.md", Path(__file__).with_name("summary.json")
 COLUMNS = ("what", "ours", "straightforward", "peer", "ours / best other", "peak memory of ours (GiB)")

@@ -5,7 +5,7 @@ import pytest
 from common.report import tables
 from tests.benchmarks import contender
 from tests.benchmarks.contenders.input_stall import PRESET
-from tests.test_repository import PROJECTS
+from tests.children import PROJECTS
 
 COLUMNS = ("project", "preset", "ms per step", "ms per step from memory", "input stall (%)", "what bounds it")
 

@@ -8,7 +8,8 @@ import pytest
 from keras import ops
 
 from common.losses import BatchHardTriplet, LiftedStructured
-from tests.helpers import ROOT, float64_allowed, value_and_gradients
+from tests.children import ROOT
+from tests.helpers import float64_allowed, value_and_gradients
 
 GOLDEN = np.load(ROOT / "tests/golden/tfa_losses.npz")
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files})

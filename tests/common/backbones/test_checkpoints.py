@@ -10,8 +10,8 @@ import pytest
 
 from common.backbones import build_backbone, checkpoints, torch_files
 from common.backbones.checkpoints import NETWORKS, arrays_of
+from tests.children import ROOT
 from tests.golden.backbone_arrays import IMAGES, array, sample
-from tests.helpers import ROOT
 
 SIZE = IMAGES.shape[1:3]
 GOLDEN = ROOT / "tests/golden"

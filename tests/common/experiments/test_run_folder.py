@@ -18,7 +18,7 @@ from common.experiments.environment import read_environment, source_files, start
 from common.experiments.identity import IDENTITY, cached_json, stamp_of
 from common.experiments.run_folder import chosen_trial, finished_trials, load_config, newest_run, open_run
 from common.files import write_json
-from tests.helpers import ROOT
+from tests.children import ROOT
 
 
 @dataclass(frozen=True)

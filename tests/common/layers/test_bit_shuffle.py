@@ -1,7 +1,5 @@
 """ShuffleBits bit by bit, in every way that a graph is run."""
 
-import importlib.util
-
 import keras
 import numpy as np
 import pytest
@@ -155,33 +153,6 @@ def test_exported_model_alone(tmp_path):
     }
     np.savez(tmp_path / "data.npz", words=WORDS, keys=rows, **expected)
     assert "equal" in run_python("-c", LOADED, cwd=tmp_path, PYTHONPATH="")[0]
-
-
-ON_PYTORCH = """
-import keras, numpy as np
-from common.layers import ChaCha20, ShuffleBits
-from tests.common.shuffle_oracle import patterns, random_keys, shuffled
-words, keys = patterns()[::8], random_keys(64).astype("int32")
-features = words.view(np.float32)
-rng = np.random.default_rng(0)
-stream = [rng.integers(0, 2**32, size, dtype=np.uint32) for size in ((8,), (3,), ())]
-for inputs, expected, options in (
-    (lambda x: x, shuffled(words, keys[0]), {"key": keys[0]}),
-    (lambda x: [x, keys], shuffled(words, keys[:, None]), {}),
-):
-    output = ShuffleBits(**options)(inputs(features))
-    np.testing.assert_array_equal(output, expected)
-    output = ShuffleBits(inverse=True, **options)(inputs(output))
-    np.testing.assert_array_equal(output.numpy().view(np.uint32), words)
-output = ChaCha20()([features, *stream])
-np.testing.assert_array_equal(ChaCha20(inverse=True)([output, *stream]).numpy().view(np.uint32), words)
-print("equal")
-"""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
-def test_other_backend():
-    assert "equal" in run_python("-c", ON_PYTORCH, KERAS_BACKEND="torch")[0]
 
 
 @pytest.mark.parametrize(

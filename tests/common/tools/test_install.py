@@ -6,7 +6,7 @@ import time
 import pytest
 
 from common.tools.install import install
-from tests.helpers import ROOT
+from tests.children import ROOT
 
 
 @pytest.fixture
