@@ -23,9 +23,9 @@ def quality_for(session: EncodeSession, selection: Selection, psnr: float | None
     """The quality with which `choose` comes up to the target, or as near as it can; arguments as for `encode`."""
     expect: Callable[[np.ndarray], float]
     if psnr is not None:
-        target, expect = Target(psnr, PSNR_TOLERANCE, "a PSNR of {:.2f} dB", at_most=False), session.expected_psnr
+        target, expect = Target(psnr, PSNR_TOLERANCE, at_most=False), session.expected_psnr
     elif bpp is not None:
-        target, expect = Target(bpp, RATE_TOLERANCE * bpp, "{:.4f} bits per pixel", at_most=True), session.expected
+        target, expect = Target(bpp, RATE_TOLERANCE * bpp, at_most=True), session.expected
     else:
         raise ValueError("A target is needed: pass psnr or bpp.")
 
@@ -45,7 +45,7 @@ def quality_for(session: EncodeSession, selection: Selection, psnr: float | None
     neighbor, margin = worse * (ends[1] - ends[0]) / 2**STEPS, -worse * target.tolerance / 4
     near = replace(target, tolerance=target.tolerance / 2)  # as a file takes a little more
     for _ in range(_AIMS):
-        quality = bisect(choose, expect, ends, near, may_miss=True)
+        quality = bisect(choose, expect, ends, near)
         networks = choose(quality)
         value = measure(networks)
         if target.holds(value) or quality == ends[int(value < target.value)]:  # nothing smaller, or nothing larger
@@ -55,7 +55,7 @@ def quality_for(session: EncodeSession, selection: Selection, psnr: float | None
         near = replace(near, value=target.value + margin - (value - expect(networks)))
         if not 0 < near.value < np.inf:
             break
-    return bisect(choose, measure, ends, target, may_miss=True)
+    return bisect(choose, measure, ends, target)
 
 
 def networks_for(session: EncodeSession, selection: Selection, psnr: float | None, bpp: float | None) -> np.ndarray:
@@ -90,13 +90,11 @@ class Target:
     Attributes:
         value: bits per pixel, or dB.
         tolerance: as near is near enough, on the right side.
-        format: of a value in a sentence.
         at_most: a rate, which is not to be more; a PSNR is not to be less.
     """
 
     value: float
     tolerance: float
-    format: str
     at_most: bool
 
     def admits(self, value: float) -> bool:
@@ -114,19 +112,14 @@ def bisect(
     measure: Callable[[Networks], float],
     ends: tuple[float, float],
     target: Target,
-    may_miss: bool = False,
 ) -> float:
-    """The quality whose choice of networks comes up to the target.
+    """The quality whose choice of networks comes up to the target; the nearer end for one out of reach.
 
     Args:
         choose: quality -> (R, C) networks, or a list of such.
         measure: networks -> rate or PSNR; not called twice for the same choice.
         ends: of the quality, from the lowest rate and PSNR to the highest.
         target: what is wanted.
-        may_miss: give the nearer end for a target out of reach.
-
-    Raises:
-        ValueError: the target is out of reach; the sentence names the nearest value.
     """
     known: dict[bytes, float] = {}
 
@@ -139,11 +132,6 @@ def bisect(
 
     low, high = ends
     for end, beyond in ((low, at(low) - target.value), (high, target.value - at(high))):
-        if beyond > 0 and not may_miss:
-            nearest, wanted = (target.format.format(value) for value in (at(end), target.value))
-            raise ValueError(
-                f"The nearest that this image can have is {nearest}, got the target {wanted}; pass that one."
-            )
         if beyond >= 0:
             return end
     for _ in range(STEPS):
