@@ -8,6 +8,8 @@ import tyro
 
 from common.experiments.config import EvaluationArguments, RunConfig, SeededTrial
 
+from .bitstream.container import MOST_BITS
+
 MODEL = Path(__file__).with_name("weights") / "shipped.npz"  # the codec that ships
 Selection = Literal["lagrangian", "publication"]
 Optimize = Literal["off", "code", "encoder"]
@@ -67,6 +69,8 @@ class Config(RunConfig):
             raise ValueError("epochs must be above zero, got 0; networks that begin in closed form need none.")
         if list(self.code_lengths) != sorted(self.code_lengths) or min(self.code_lengths) < 1:
             raise ValueError(f"code_lengths must be above zero and increase, got {self.code_lengths}.")
+        if self.code_lengths[-1] > MOST_BITS:
+            raise ValueError(f"A code has up to {MOST_BITS} bits, got code_lengths {self.code_lengths}.")
 
 
 @dataclass(frozen=True)

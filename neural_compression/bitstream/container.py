@@ -25,6 +25,7 @@ import numpy as np
 
 MAGIC, VERSION, MODES = b"NBC", 2, ("publication", "context")
 BLOCK = 32  # pixels, height and width of a block
+MOST_BITS = 4096  # of a code; sums of products of the bit model then stay far below 2^31
 MOST_PIXELS = 2**28  # of whole blocks; a decoder takes some ten bytes of memory for each
 _HEAD, _CHECKSUM = struct.Struct("<3sB8sBHH"), struct.Struct("<I")
 _LARGEST_SIDE = 65535

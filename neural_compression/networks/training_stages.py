@@ -185,8 +185,7 @@ def fit_bit_models(
         length = model.encoder.output_shape[-1]
         # Products of short codes are so small that threads of BLAS would wait for each other.
         with threadpool_limits(1 if length < 512 else None, "blas"):
-            bits, _ = bit_model.fit(codes, maps, number, length, neighbor_bits=neighbor_bits)
-        bit_models.append(bits)
+            bit_models.append(bit_model.fit(codes, maps, number, length, neighbor_bits=neighbor_bits))
     return bit_models
 
 

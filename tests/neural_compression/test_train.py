@@ -220,6 +220,9 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
         load(tmp_path / "foreign.npz")
 
 
+ZERO_OR_MORE = ("epochs", "entropy_weight", "rate_weight", "expert_epochs", "decoder_epochs", "deblocking_epochs")
+
+
 @pytest.mark.parametrize(
     "changes, sentence",
     [
@@ -232,22 +235,13 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
         ({"code_lengths": (16, 8)}, r"code_lengths must be above zero and increase, got \(16, 8\)"),
         ({"code_lengths": (0, 8)}, r"code_lengths must be above zero and increase, got \(0, 8\)"),
         ({"code_lengths": (8, 8)}, "code_lengths must be one or more different ones"),
+        ({"code_lengths": (8, 4097)}, r"A code has up to 4096 bits, got code_lengths \(8, 4097\)"),
         *(
             ({name: 0}, f"{name} must be above zero, got 0")
             for name in ("width", "batch_size", "learning_rate", "deblocking_width")
         ),
         ({"epochs": 0}, "epochs must be above zero, got 0; networks that begin in closed form need none"),
-        *(
-            ({name: -1}, f"{name} must be zero or more, got -1")
-            for name in (
-                "epochs",
-                "entropy_weight",
-                "rate_weight",
-                "expert_epochs",
-                "decoder_epochs",
-                "deblocking_epochs",
-            )
-        ),
+        *(({name: -1}, f"{name} must be zero or more, got -1") for name in ZERO_OR_MORE),
     ],
 )
 def test_bad_settings_are_named(changes, sentence):
