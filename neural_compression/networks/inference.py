@@ -31,16 +31,14 @@ class Network:
 
     Attributes:
         layers: float32 arrays to float32 arrays.
-        input_shape: of a batch, None where any size will do.
-        output_shape: likewise.
+        output_shape: of a batch, None where any size will do.
     """
 
     layers: tuple[Layer, ...]
-    input_shape: tuple[Any, ...]
     output_shape: tuple[Any, ...]
 
     def predict_on_batch(self, batch: np.ndarray) -> np.ndarray:
-        """Batch of `input_shape` -> (B, …) float32 of `output_shape`."""
+        """A batch -> (B, …) float32 of `output_shape`."""
         values = np.asarray(batch, np.float32)
         with one_thread():
             for layer in self.layers:

@@ -45,8 +45,7 @@ def test_autoencoders_are_those_of_keras(tmp_path, normalization, growing):
     codes[3] = 0  # no direction
     check(parts[0], codec.encoders[0], blocks)
     check(parts[1], codec.decoders[0], codes)
-    assert codec.encoders[0].output_shape == codec.decoders[0].input_shape == parts[0].output_shape
-    assert codec.encoders[0].input_shape == codec.decoders[0].output_shape == parts[1].output_shape
+    assert [codec.encoders[0].output_shape, codec.decoders[0].output_shape] == [part.output_shape for part in parts]
     check(codec.in_keras.encoders[0], codec.encoders[0], blocks)
     check(codec.in_keras.decoders[0], codec.decoders[0], codes)
 
