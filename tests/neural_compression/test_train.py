@@ -140,6 +140,8 @@ class Stages:
         return record
 
 
+CLOSED_FORM = {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3}
+CLOSED_FORM |= {"expert_epochs": 0, "decoder_epochs": 0}
 PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype="uint8")], [])
 
 
@@ -149,8 +151,8 @@ PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3)
         {},
         {"half_overlapping": False, "precision": "mixed_bfloat16"},
         {"deblocking_epochs": 0},
-        {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3},
-        {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3, "epochs": 0},
+        CLOSED_FORM,
+        {**CLOSED_FORM, "epochs": 0},
     ],
 )
 def test_settings_of_a_training(monkeypatch, tmp_path, changes):
@@ -232,6 +234,8 @@ ZERO_OR_MORE = ("epochs", "entropy_weight", "rate_weight", "expert_epochs", "dec
             {"closed_form": True, "code_lengths": (8, 9, 10)},
             "equal shares of a batch, got a batch_size of 128; make it",
         ),
+        ({"closed_form": True, "decoder_epochs": 0}, "got expert_epochs 1 and decoder_epochs 0; leave both at 0"),
+        ({"closed_form": True, "expert_epochs": 0}, "got expert_epochs 0 and decoder_epochs 1; leave both at 0"),
         ({"code_lengths": (16, 8)}, r"code_lengths must be above zero and increase, got \(16, 8\)"),
         ({"code_lengths": (0, 8)}, r"code_lengths must be above zero and increase, got \(0, 8\)"),
         ({"code_lengths": (8, 8)}, "code_lengths must be one or more different ones"),
