@@ -8,6 +8,8 @@ import tyro
 
 from common.experiments.config import EvaluationArguments, RunConfig, SeededTrial
 
+from .bitstream.container import MOST_BITS
+
 MODEL = Path(__file__).with_name("weights") / "shipped.npz"  # the codec that ships
 Selection = Literal["lagrangian", "publication"]
 Optimize = Literal["off", "code", "encoder"]
@@ -39,8 +41,8 @@ class Config(RunConfig):
     deblocking_width: int = 8  # channels of its first level
     target_psnr: float = 27.0  # dB that a block's network is to reach, section 2.2 (pub)
     batch_size: int = 256  # blocks a step, section 3.1 (pub)
-    learning_rate: float = 1e-3  # of Adam, section 3.1 (pub); falls to zero on a cosine where decay is set
-    decay: bool = False  # whether the rate of the joint passes falls
+    learning_rate: float = 1e-3  # of Adam, section 3.1 (pub)
+    decay: bool = False  # whether it falls to zero on a cosine in each stage; after a closed form it always does
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,10 +65,17 @@ class Config(RunConfig):
                 f"Networks of {len(self.code_lengths)} code lengths learn from equal shares of a batch, got a "
                 f"batch_size of {self.batch_size}; make it a multiple."
             )
+        if self.closed_form and (self.expert_epochs or self.decoder_epochs):
+            raise ValueError(
+                "Networks that begin in closed form have no passes of experts and decoders, got "
+                f"expert_epochs {self.expert_epochs} and decoder_epochs {self.decoder_epochs}; leave both at 0."
+            )
         if not (self.epochs or self.closed_form):
             raise ValueError("epochs must be above zero, got 0; networks that begin in closed form need none.")
         if list(self.code_lengths) != sorted(self.code_lengths) or min(self.code_lengths) < 1:
             raise ValueError(f"code_lengths must be above zero and increase, got {self.code_lengths}.")
+        if self.code_lengths[-1] > MOST_BITS:
+            raise ValueError(f"A code has up to {MOST_BITS} bits, got code_lengths {self.code_lengths}.")
 
 
 @dataclass(frozen=True)

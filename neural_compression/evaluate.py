@@ -40,7 +40,7 @@ from .evaluation.compare import (
 from .evaluation.rate_distortion import Point
 from .networks.codec_file import CODEC, load
 from .paper_results import BASELINE_BPP, TARGET_BPP
-from .tables import comparison_table, equal_rate_table, publish, run_table
+from .tables import publish, rate_tables, run_table
 
 METRICS = "metrics.json"
 
@@ -95,11 +95,8 @@ def report(results: entry.Results) -> tables.Report:
     figures, sliders = draw_codec(results, others)
     return tables.Report(
         f"{config.name}: {kind}, {config.code_lengths} bits",
-        {
-            f"{results.heading}, {len(images)} photographs": run_table(config, results.records),
-            f"At {TARGET_BPP} bits per pixel": comparison_table(results.records, others),
-            f"At {TARGET_BPP} bits per pixel for each photograph": equal_rate_table(results.records[0], equal),
-        },
+        {f"{results.heading}, {len(images)} photographs": run_table(config, results.records)}
+        | rate_tables(results.records, others, equal),
         draw_losses(results) | figures,
         {"classical": others, "classical_equal_rate": equal},
         sliders,
@@ -107,11 +104,11 @@ def report(results: entry.Results) -> tables.Report:
 
 
 def draw_losses(results: entry.Results) -> dict[str, str]:
-    """The losses of all networks; none where all are fitted in closed form. Returns the captions."""
+    """The losses of all stages of all networks; none where all are fitted in closed form. Returns the captions."""
     logs = {
-        f"{log.parent.name}, {trial.name}": pd.read_csv(log)["loss"]
+        f"{log.parent.relative_to(results.run / trial.name)}, {trial.name}": pd.read_csv(log)["loss"]
         for trial in results.trials
-        for log in sorted((results.run / trial.name).glob("*/log.csv"))
+        for log in sorted((results.run / trial.name).rglob("log.csv"))
     }
     if not logs:
         return {}

@@ -31,6 +31,10 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 _SRGB = "sRGB"  # in the description of a profile that needs no conversion
 
 
+class UnsupportedImageError(ValueError):
+    """An image that is read, but holds what a file of the codec cannot."""
+
+
 def read_bytes(path: Path) -> bytes:
     """A whole file; stdin for «-».
 
@@ -62,9 +66,11 @@ def read_pixels(path: Path) -> tuple[np.ndarray, list[str]]:
                 _check(image, name)
                 image.load()
                 return _converted(image, name)
+    except UnsupportedImageError:
+        raise
     except Image.DecompressionBombError:
         raise ValueError(f"The image {name} has more pixels than Pillow reads; cut it.") from None
-    except (OSError, SyntaxError, EOFError, OverflowError, MemoryError, KeyError, IndexError, TypeError) as error:
+    except Exception as error:  # each of Pillow's readers has its own for a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"The image {name} cannot be read ({reason}); it is of no known format, or damaged. Fetch it again."
@@ -103,14 +109,16 @@ def _check(image: Image.Image, name: str) -> None:
     """What must not be dropped in silence; before anything is decoded."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a photograph of a camera, with others for other uses behind it
-        raise ValueError(f"{name} holds {frames} images; a file takes one: save the one that you mean by itself.")
+        raise UnsupportedImageError(
+            f"{name} holds {frames} images; a file takes one: save the one that you mean by itself."
+        )
     # Pillow gives RGB of 16 bits as RGB of 8; how the file has it stands in the arguments of its decoder.
     arguments = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in getattr(image, "tile", ())]
     deep = any(isinstance(value, str) and re.search(";16[BLN]", value) for values in arguments for value in values)
     if image.format == "PPM":  # the largest number that its header allows
         deep = any(isinstance(value, int) and value > 255 for values in arguments for value in values)
     if deep or image.mode.startswith(("I", "F")):
-        raise ValueError(f"Images of 8 bits a sample are coded, {name} has more; convert it to 8 bits.")
+        raise UnsupportedImageError(f"Images of 8 bits a sample are coded, {name} has more; convert it to 8 bits.")
 
 
 def _converted(image: Image.Image, name: str) -> tuple[np.ndarray, list[str]]:
@@ -119,7 +127,7 @@ def _converted(image: Image.Image, name: str) -> tuple[np.ndarray, list[str]]:
     if kind in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         alpha = image.convert("RGBA").getchannel("A")
         if np.asarray(alpha).min() < 255:
-            raise ValueError(
+            raise UnsupportedImageError(
                 f"Images without transparency are coded, {name} has transparent pixels; flatten it onto a color."
             )
         image = image.convert("L" if kind in ("L", "LA", "La") else "RGB")
@@ -135,7 +143,9 @@ def _converted(image: Image.Image, name: str) -> tuple[np.ndarray, list[str]]:
         try:
             image = image.convert("RGB")
         except ValueError:
-            raise ValueError(f"Images in RGB or gray are coded, {name} is in {kind}; convert it to RGB.") from None
+            raise UnsupportedImageError(
+                f"Images in RGB or gray are coded, {name} is in {kind}; convert it to RGB."
+            ) from None
     return np.asarray(ImageOps.exif_transpose(image)), notes
 
 

@@ -15,6 +15,7 @@ from .bitstream.container import BLOCK
 from .config import Config, Trial
 
 LEVELS = 5  # of either part: as often is a block halved
+_HALVINGS = 3  # of an image by the deblocking network
 # Which rows of a 3×3 kernel add up to each row of the 4×4 one of `GrowingConv2D`.
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
@@ -117,7 +118,7 @@ def build(config: Config, trial: Trial, code_length: int, initial: Autoencoder |
         config: of the run.
         trial: gives the seed.
         code_length: K.
-        initial: network whose weights it begins with, as far as shapes agree.
+        initial: network of the same shapes whose weights it begins with.
     """
     with seeded(trial.seed), precision(config.precision):
         model = build_autoencoder(
@@ -129,9 +130,9 @@ def build(config: Config, trial: Trial, code_length: int, initial: Autoencoder |
             entropy_weight=config.entropy_weight,
             seed=trial.seed,
         )
-    for old, new in zip(initial.training_model.weights if initial else (), model.training_model.weights):
-        if old.shape == new.shape:
-            new.assign(keras.ops.convert_to_numpy(old).copy())  # JAX gives a network's arrays away when it trains
+    if initial is not None:
+        # Copies, as JAX gives a network's arrays away when it trains.
+        model.training_model.set_weights([weight.copy() for weight in initial.training_model.get_weights()])
     return model
 
 
@@ -246,15 +247,14 @@ def _decoder(code_length: int, width: int, normalization: str, growing: str) -> 
     return keras.Model(code, pixels, name="decoder")
 
 
-def build_deblocking(width: int = 8, levels: int = 3) -> keras.Model:
+def build_deblocking(width: int = 8) -> keras.Model:
     """The deblocking network: images (B, H, W, 3) in [0, 1] -> the same without visible borders of blocks.
 
     A U-Net (Ronneberger et al. 2015) whose output is added to its input; it begins as the identity. H and W must be
-    multiples of 2^levels.
+    multiples of 8.
 
     Args:
         width: channels of the first level; each lower one doubles them.
-        levels: how often height and width are halved.
     """
 
     def twice(x, channels: int, name: str):
@@ -265,12 +265,12 @@ def build_deblocking(width: int = 8, levels: int = 3) -> keras.Model:
 
     image = keras.Input((None, None, 3), name="image")
     x, skipped = image, []
-    for level in range(levels):
+    for level in range(_HALVINGS):
         x = twice(x, width * 2**level, f"down{level}")
         skipped.append(x)
         x = layers.MaxPooling2D(2, name=f"pool{level}")(x)
-    x = twice(x, width * 2**levels, "bottom")
-    for level in reversed(range(levels)):
+    x = twice(x, width * 2**_HALVINGS, "bottom")
+    for level in reversed(range(_HALVINGS)):
         x = layers.UpSampling2D(2, name=f"grow{level}")(x)
         x = twice(layers.Concatenate(name=f"joined{level}")([x, skipped[level]]), width * 2**level, f"up{level}")
     change = layers.Conv2D(3, 1, kernel_initializer="zeros", dtype="float32", name="change")(x)

@@ -56,12 +56,11 @@ def train_trial(config: Config, trial: Trial, data: Photographs, strategy: distr
             deblocking = build_deblocking(config.deblocking_width)
         pairs = deblocking_pairs(networks, data.training, None if config.closed_form else config.target_psnr)
         fit(config, trial, deblocking, pairs, folder / "deblocking", config.deblocking_epochs)
-    if distribution.is_chief(strategy):
-        settings = {name: getattr(config, name) for name in codec_file.SETTINGS}
-        parts = [(network.encoder, network.decoder) for network in networks]
-        bits = fit_bit_models(networks, data.training, pyramid.NEIGHBOR_BITS if config.closed_form else None)
-        folder.mkdir(exist_ok=True)  # no stage has made it where nothing needs passes
-        codec_file.save(folder / CODEC, settings, parts, bits, deblocking)
+    settings = {name: getattr(config, name) for name in codec_file.SETTINGS}
+    parts = [(network.encoder, network.decoder) for network in networks]
+    bits = fit_bit_models(networks, data.training, pyramid.NEIGHBOR_BITS if config.closed_form else None)
+    folder.mkdir(exist_ok=True)  # no stage has made it where nothing needs passes
+    codec_file.save(folder / CODEC, settings, parts, bits, deblocking)
 
 
 train = entry.Training(__package__, trials, read, describe, train_trial, check)

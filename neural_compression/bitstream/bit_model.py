@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from .container import MOST_BITS
 from .regression import logistic_regression
 
 UNIT = 64  # a weight of 64 is a logit of 1
 PRECISION = 4096  # probabilities are multiples of 1 / 4096
 LARGEST = 511  # further from zero, the nearest probability is 1 / 4096 or 4095 / 4096 anyway
 _AT_ONCE = 1024  # blocks
-_MOST_BITS = 4096  # of a code; sums of products then stay far below 2^31
 _NAMES = ("weights", "left", "up", "bias")
 
 
@@ -61,9 +61,9 @@ class BitModel:
 
     def __post_init__(self) -> None:
         length = np.shape(self.bias)[0] if np.ndim(self.bias) == 1 else 0
-        if not 1 <= length <= _MOST_BITS:
+        if not 1 <= length <= MOST_BITS:
             raise ValueError(
-                f"bias must be (K,), K from 1 to {_MOST_BITS}, got shape {np.shape(self.bias)}; fit a model."
+                f"bias must be (K,), K from 1 to {MOST_BITS}, got shape {np.shape(self.bias)}; fit a model."
             )
         count = min(length, np.shape(self.left)[1] if np.ndim(self.left) == 2 else length)
         shapes = ((length, length), (length, count), (length, count), (length,))
@@ -166,23 +166,6 @@ def signs(codes: np.ndarray, networks: np.ndarray, network: int, length: int) ->
     return padded[1:, 1:][used], padded[1:, :-1][used], padded[:-1, 1:][used]
 
 
-@dataclass(frozen=True)
-class FitReport:
-    """How good a model is on grids that it was not fitted to.
-
-    Attributes:
-        float_bits: per code bit, before rounding.
-        integer_bits: per code bit, with rounded weights and probabilities.
-        epochs: passes until the best one.
-        blocks: how many were fitted to.
-    """
-
-    float_bits: float
-    integer_bits: float
-    epochs: int
-    blocks: int
-
-
 def fit(
     codes: Sequence[np.ndarray],
     networks: Sequence[np.ndarray],
@@ -190,11 +173,11 @@ def fit(
     length: int,
     *,
     neighbor_bits: int | None = None,
-    held_out: float = 0.1,
-    seed: int = 0,
     **options: Any,
-) -> tuple[BitModel, FitReport]:
-    """Logistic regression of all K bits at once, then rounding.
+) -> BitModel:
+    """Logistic regression of all K bits at once, then rounding; the same on the same machine.
+
+    A tenth of the grids, one at least, decides when to stop.
 
     Args:
         codes: grids (R, C, Kmax) uint8, of any sizes.
@@ -202,27 +185,23 @@ def fit(
         network: whose blocks the model is for.
         length: K, the bits of that network.
         neighbor_bits: M, how many bits of a neighbor are looked at; None: all.
-        held_out: share of the grids that decide when to stop, at least one.
-        seed: of the order and the held-out grids; the same seed on the same machine gives the same model.
         options: of `regression.logistic_regression`, such as `epochs`.
 
     Raises:
         ValueError: fewer than two grids hold blocks of this network.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     grids = [signs(c, n, network, length) for c, n in zip(codes, networks) if np.any(n == network)]
     if len(grids) < 2:
         raise ValueError(
             f"Network {network} must be used in two grids or more, got {len(grids)}; one is held out: add images."
         )
     order = generator.permutation(len(grids))
-    split = max(1, round(held_out * len(grids)))
+    split = max(1, round(len(grids) / 10))
     count = length if neighbor_bits is None else min(neighbor_bits, length)
     checked, fitted = (_features([grids[i] for i in part], count) for part in (order[:split], order[split:]))
-    weights, loss, epoch = logistic_regression(fitted, checked, length, generator, **options)
-    model = _rounded(weights, length)
-    parts = np.split(checked, [length, length + count, length + 2 * count], 1)[:3]
-    return model, FitReport(loss, float(model.costs(*parts).mean()) / length, epoch, len(fitted))
+    weights, *_ = logistic_regression(fitted, checked, length, generator, **options)
+    return _rounded(weights, length)
 
 
 def _features(grids: Sequence[tuple[np.ndarray, ...]], count: int) -> np.ndarray:

@@ -25,6 +25,7 @@ import numpy as np
 
 MAGIC, VERSION, MODES = b"NBC", 2, ("publication", "context")
 BLOCK = 32  # pixels, height and width of a block
+MOST_BITS = 4096  # of a code; sums of products of the bit model then stay far below 2^31
 MOST_PIXELS = 2**28  # of whole blocks; a decoder takes some ten bytes of memory for each
 _HEAD, _CHECKSUM = struct.Struct("<3sB8sBHH"), struct.Struct("<I")
 _LARGEST_SIDE = 65535
@@ -87,17 +88,13 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> bytes:
     return digest.digest()[:8]
 
 
-def pack(container: Container, max_pixels: int = MOST_PIXELS) -> bytes:
-    """The bytes of a file.
-
-    Args:
-        container: what it is to hold.
-        max_pixels: as for `unpack`, which would refuse a larger image.
+def pack(container: Container) -> bytes:
+    """The bytes of a file that holds this.
 
     Raises:
-        ValueError: the image or its indicator vector is too large.
+        ValueError: the image, its indicator vector or its escape blocks are too large.
     """
-    _check_pixels(container, max_pixels)
+    _check_pixels(container, MOST_PIXELS, "cut it")
     size, escape = len(container.indicators), container.escape
     if size >= 1 << 7 * _SIZE_BYTES[0]:
         raise ValueError(f"An indicator vector must have less than 2 MiB, got {size} bytes; code it with `entropy`.")
@@ -123,22 +120,7 @@ def unpack(data: bytes, expected: bytes | None = None, max_pixels: int = MOST_PI
     Raises:
         ValueError: empty, foreign or cut short, of another version or model, damaged, or of an impossible size.
     """
-    if not data:
-        raise ValueError("The file is empty; write it again.")
-    if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
-        raise ValueError(
-            f"This is no .nbc file, it starts with {bytes(data[: len(MAGIC)])!r}; pass one that pack wrote."
-        )
-    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
-        raise ValueError(
-            f"Files of version {VERSION} are read, got version {data[len(MAGIC)]}; decode it with the package of that "
-            "version, or encode the image again."
-        )
-    if len(data) < _HEAD.size + 1 + _CHECKSUM.size:
-        raise ValueError(f"The file ends within its header, after {len(data)} bytes; fetch it whole.")
-    content = memoryview(data)[: -_CHECKSUM.size]
-    if _CHECKSUM.unpack_from(data, len(content))[0] != zlib.crc32(content):
-        raise ValueError("The file is damaged or cut short, its checksum does not fit; fetch it again.")
+    content = _intact(data)
     *_, fingerprint, flags, height, width = _HEAD.unpack_from(content)
     if expected is not None and fingerprint != _check_fingerprint(expected):
         raise ValueError(
@@ -160,8 +142,29 @@ def unpack(data: bytes, expected: bytes | None = None, max_pixels: int = MOST_PI
     escape = bytes(content[start + size : start + end]) if flags & _ESCAPE else None
     gray = bool(flags & _GRAY)
     container = Container(fingerprint, MODES[flags & _CONTEXT], height, width, gray, *parts, escape, step)
-    _check_pixels(container, max_pixels)
+    _check_pixels(container, max_pixels, "allow more with max_pixels")
     return container
+
+
+def _intact(data: bytes) -> memoryview:
+    """All of a file before its checksum, which fits; of this format and version."""
+    if not data:
+        raise ValueError("The file is empty; write it again.")
+    if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
+        raise ValueError(
+            f"This is no .nbc file, it starts with {bytes(data[: len(MAGIC)])!r}; pass one that pack wrote."
+        )
+    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+        raise ValueError(
+            f"Files of version {VERSION} are read, got version {data[len(MAGIC)]}; decode it with the package of that "
+            "version, or encode the image again."
+        )
+    if len(data) < _HEAD.size + 1 + _CHECKSUM.size:
+        raise ValueError(f"The file ends within its header, after {len(data)} bytes; fetch it whole.")
+    content = memoryview(data)[: -_CHECKSUM.size]
+    if _CHECKSUM.unpack_from(data, len(content))[0] != zlib.crc32(content):
+        raise ValueError("The file is damaged or cut short, its checksum does not fit; fetch it again.")
+    return content
 
 
 def _packed_size(size: int) -> bytes:
@@ -190,11 +193,8 @@ def _check_fingerprint(value: bytes) -> bytes:
     return value
 
 
-def _check_pixels(container: Container, max_pixels: int) -> None:
+def _check_pixels(container: Container, max_pixels: int, remedy: str) -> None:
     rows, columns = container.grid
     pixels = rows * columns * BLOCK**2
     if pixels > max_pixels:
-        raise ValueError(
-            f"The image must have up to {max_pixels} pixels, got {pixels} in whole blocks; "
-            "cut it, or allow more with max_pixels."
-        )
+        raise ValueError(f"The image must have up to {max_pixels} pixels, got {pixels} in whole blocks; {remedy}.")

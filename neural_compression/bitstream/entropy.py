@@ -4,7 +4,6 @@ Two ways for codes: the publication's, differences of neighboring bits with adap
 4.2.2), and the learned context of `bit_model.BitModel`. Both are integers up to the coder, see `range_coder`.
 """
 
-import lzma
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -15,7 +14,6 @@ from .range_coder import Decoder, concatenated, separated
 
 _RUN = 64  # symbols between two updates of the adaptive counts: a call of the coder for each would take longest
 _TABLE = range_coder.fractions(PROBABILITIES)
-_LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 
 
 def encode_codes(models: Sequence[BitModel], networks: np.ndarray, codes: np.ndarray) -> bytes:
@@ -171,28 +169,6 @@ def decode_networks(data: bytes, shape: tuple[int, int], num_networks: int) -> n
         decoder.finish()
     _check_networks(networks, num_networks)
     return networks
-
-
-def compare(
-    models: Sequence[BitModel], networks: Sequence[np.ndarray], codes: Sequence[np.ndarray]
-) -> dict[str, float]:
-    """Bits per code bit over all images together, each image a stream: raw, lzma of differences, and both ways here.
-
-    Args:
-        models: one per network.
-        networks: (R, C) uint8 of each image.
-        codes: (R, C, Kmax) uint8 of each image.
-    """
-    totals, count = dict.fromkeys(("raw", "lzma", "publication", "context"), 0), 0
-    for grid, code in zip(networks, codes):
-        bits = concatenated(code, grid, _lengths(models, grid))
-        differences = np.packbits(_changes(bits)).tobytes()
-        count += len(bits)
-        totals["raw"] += len(differences)
-        totals["lzma"] += len(lzma.compress(differences, lzma.FORMAT_RAW, filters=_LZMA))
-        totals["publication"] += len(encode_difference(bits))
-        totals["context"] += len(encode_codes(models, grid, code))
-    return {name: 8 * total / count for name, total in totals.items()}
 
 
 def _changes(bits: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 from common.jit import compiled
 
 
-@compiled(nogil=True)
+@compiled()
 def products(bits_as_signs, columns):
     """(n, J or more) int8 · (J, K) int16 -> (n, K) int32, exactly.
 
@@ -29,7 +29,7 @@ def products(bits_as_signs, columns):
     return units
 
 
-@compiled(nogil=True)
+@compiled()
 def advance(k, ones, units, columns, table, probabilities):
     """Adds the bits (0 or 1) of position k - 1 to the logits, and looks up the probabilities for position k."""
     largest = np.int32(len(table) // 2)

@@ -35,7 +35,7 @@ def logistic_regression(
     """
     weights, mask = _start(fitted, length), visible_features(length, fitted.shape[1])
     best = weights, math.inf, 0
-    adam = _Adam(weights, learning_rate, epochs * -(-len(fitted) // batch_size))
+    adam = Adam(weights, learning_rate, epochs * -(-len(fitted) // batch_size))
     for epoch in range(1, epochs + 1):
         order = generator.permutation(len(fitted))
         for start in range(0, len(fitted), batch_size):
@@ -77,7 +77,7 @@ def loss_of(weights: np.ndarray, features: np.ndarray, length: int) -> float:
     return total / math.log(2) / (len(features) * length)
 
 
-class _Adam:
+class Adam:
     """Adam whose rate falls to zero as a cosine; changes `weights` in place."""
 
     def __init__(self, weights: np.ndarray, rate: float, total: int) -> None:

@@ -47,7 +47,10 @@ class BlockVersions:
     def optimized(
         self, codec: TrainedCodec, height: int, width: int, *, weight: float, how: str, networks: Sequence[int]
     ) -> "BlockVersions":
-        """The same with optimized codes, see `code_optimization`.
+        """The same with optimized codes, see `bit_search` and `code_optimization`.
+
+        Pixels beyond the image, which repeat its edge, count as much as those within, so what `errors` has of a block
+        at the edge may rise.
 
         Args:
             codec: of these versions.

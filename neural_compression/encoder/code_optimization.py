@@ -3,7 +3,6 @@
 The decoder is frozen, and the objective is the squared error. `bit_search` is many times faster, and counts bits.
 """
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -16,7 +15,6 @@ from common import distribution
 from common.experiments.training import precision
 from common.random_state import seeded
 
-from ..bitstream.container import BLOCK
 from ..model import Binarization
 from ..networks.codec_file import TrainedCodec
 
@@ -99,11 +97,7 @@ def optimize_by_encoder(
 
     Returns:
         (N, K) uint8 bits and (N,) float32 squared errors of the decoded blocks, summed over the samples of a block.
-
-    Raises:
-        ValueError: the input does not fit.
     """
-    _check(codec, network, blocks, steps, learning_rate)
     encoder, decoder = codec.encoders[network], codec.decoders[network]
     search = _search(encoder, decoder)
     search.decoder.set_weights(decoder.get_weights())
@@ -114,19 +108,3 @@ def optimize_by_encoder(
             search.encoder.set_weights(weights)
             codes[i : i + 1], errors[i : i + 1] = search.best(block[None], steps, learning_rate, bar.update)
     return codes, errors
-
-
-def _check(codec: TrainedCodec, network: int, blocks: np.ndarray, steps: int, learning_rate: float) -> None:
-    if not 0 <= network < len(codec.code_lengths):
-        raise ValueError(
-            f"network must be from 0 to {len(codec.code_lengths) - 1}, as the codec has them, got {network}."
-        )
-    if blocks.dtype != np.float32 or blocks.ndim != 4 or blocks.shape[1:] != (BLOCK, BLOCK, 3):
-        raise ValueError(
-            f"blocks must be (N, {BLOCK}, {BLOCK}, 3) float32, got {blocks.shape} {blocks.dtype}; cut images with "
-            "blocks.to_blocks and divide by 255."
-        )
-    if len(blocks) and not (blocks.min() >= 0 and blocks.max() <= 1):  # also true of NaN
-        raise ValueError(f"blocks must be in [0, 1], got {blocks.min()} to {blocks.max()}; divide by 255.")
-    if steps < 0 or not 0 < learning_rate < math.inf:
-        raise ValueError(f"steps must be from 0 on and learning_rate above 0, got {steps} and {learning_rate}.")

@@ -123,11 +123,11 @@ class EscapeSearch:
         if np.mean(block[:, 1:] == block[:, :-1]) < _FLAT:
             return []
         if (row, column) not in self._palettes:
-            self._palettes[row, column] = list(_palettes(block))
+            self._palettes[row, column] = list(block_palettes(block))
         return self._palettes[row, column]
 
 
-def _palettes(block: np.ndarray) -> Iterator[Palette]:
+def block_palettes(block: np.ndarray) -> Iterator[Palette]:
     """Of a block (32, 32) of packed colors: of `_SIZES` colors, up to all that it has."""
     colors, inverse, counts = np.unique(block, return_inverse=True, return_counts=True)
     if len(colors) > _MOST_COLORS:

@@ -58,7 +58,7 @@ def bits(networks: np.ndarray, costs: np.ndarray) -> float:
     return float(costs[networks, (left == networks) * 1, (up == networks) * 1, rows, columns].sum())
 
 
-@compiled(nogil=True)
+@compiled()
 def _improve(networks, errors, costs):
     """Gives one block after the other the network that is best while all others stay, until none changes."""
     rows, columns = networks.shape

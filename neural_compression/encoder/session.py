@@ -64,6 +64,7 @@ class EncodeSession:
         size = self.image.shape[:2]
         self.versions = self.versions.optimized(self._codec, *size, weight=weight, how=how, networks=used.tolist())
         self._costs = self.versions.costs(self._codec.bit_models, self._mode)
+        self.__dict__.pop("_deblocked", None)  # which was of the codes before
 
     def choose(self, selection: Selection, quality: float) -> np.ndarray:
         """(R, C) uint8 networks; the quality is log λ, or the PSNR of blocks in dB."""

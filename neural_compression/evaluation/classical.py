@@ -89,12 +89,6 @@ def installed() -> tuple[dict[str, Codec], list[str]]:
     return {codec.name: codec for codec in codecs}, missing
 
 
-def at_setting(codec: Codec, images: Sequence[np.ndarray], setting: int) -> Point:
-    """One setting for all images, (H, W, 3) uint8 RGB of any sizes; errors as for `at_rate`."""
-    _check(images)
-    return _measured(codec, images, setting, _encoded(codec, images, setting))
-
-
 def at_rate(codec: Codec, images: Sequence[np.ndarray], bits_per_pixel: float) -> Bracket:
     """The two neighboring settings around a rate over all images, by bisection, and the point between them.
 

@@ -28,9 +28,9 @@ from ..encoder.rate_control import BLOCK_PSNRS, Target, bisect, networks_for
 from ..encoder.session import LOG_WEIGHTS, EncodeSession
 from ..networks.codec_file import TrainedCodec, load
 from ..paper_results import TARGET_BPP
-from ..tables import FIGURES, comparison_table, equal_rate_table
+from ..tables import FIGURES, rate_tables
 from . import classical, plots
-from .rate_distortion import Point, dataset_psnr, point, squared_error
+from .rate_distortion import Point, point
 
 _POINTS = 8  # of our curve
 _LEAST_ESCAPED = 3.0  # log λ, far beyond the rates of interest: with less, escape blocks take many bits, and long
@@ -91,9 +91,9 @@ def _nearest(
     rate: Callable[[EncodeSession, np.ndarray], float],
 ) -> Point:
     """With the quality, the same for all images, whose rate comes nearest to one from below."""
-    target = Target(bits_per_pixel, 0.0, "{:.4f} bits per pixel", at_most=True)
+    target = Target(bits_per_pixel, 0.0, at_most=True)
     choose, measure = partial(chosen, sessions, selection=selection), partial(_mean_rate, sessions, rate)
-    quality = bisect(choose, measure, ends, target, may_miss=True)
+    quality = bisect(choose, measure, ends, target)
     return measured(sessions, choose(quality), quality)
 
 
@@ -211,7 +211,7 @@ def versions(codec: TrainedCodec, image: np.ndarray, quality: float) -> tuple[di
     session = EncodeSession(codec, image, "context")
     networks = session.choose("lagrangian", quality)
     rate, decoded = session.bits_per_pixel(session.file(networks)), session.decoded(networks)
-    columns = {"original": image, plots.caption("ours", rate, _psnr(image, decoded)): decoded}
+    columns = {"original": image, plots.caption("ours", rate, session.psnr(decoded)): decoded}
     for name, other in classical.installed()[0].items():
         if name not in _SHOWN:
             continue
@@ -222,12 +222,8 @@ def versions(codec: TrainedCodec, image: np.ndarray, quality: float) -> tuple[di
         file = other.encode(image, setting)
         bits = 8 * (len(file) - other.container(file)) / image[..., 0].size
         theirs = other.decode(file)
-        columns[plots.caption(name, bits, _psnr(image, theirs))] = theirs
+        columns[plots.caption(name, bits, session.psnr(theirs))] = theirs
     return columns, networks
-
-
-def _psnr(image: np.ndarray, decoded: np.ndarray) -> float:
-    return dataset_psnr([squared_error(image, decoded)], [image.size])
 
 
 def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimize) -> dict[str, Any]:
@@ -243,10 +239,7 @@ def compare(path: Path, images: Sequence[np.ndarray], folder: Path, how: Optimiz
     figures, sliders = draw(folder, codec, images, quality, curves_of(record, "ours"), others)
     report = tables.Report(
         f"{path.name} on {len(images)} photographs",
-        {
-            f"At {TARGET_BPP} bits per pixel": comparison_table([record], others),
-            f"At {TARGET_BPP} bits per pixel for each photograph": equal_rate_table(record, equal),
-        },
+        rate_tables([record], others, equal),
         figures,
         parts=sliders,
     )

@@ -12,18 +12,15 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from common.report.plots import MARKERS, label_lines, panels, save, style
 
 from ..bitstream.container import BLOCK
-from .rate_distortion import Metric, Point
-
-_NAMES = {"dataset_psnr": "PSNR of the whole set (dB)", "mean_psnr": "mean PSNR (dB)"}
+from .rate_distortion import Point
 
 
-def rate_distortion(path: Path, curves: Mapping[str, Sequence[Point]], metric: Metric = "dataset_psnr") -> None:
-    """Quality against rate on a logarithmic axis, each curve named at its end.
+def rate_distortion(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
+    """Dataset PSNR against rate on a logarithmic axis, each curve named at its end.
 
     Args:
         path: PNG to write.
         curves: codec's name -> its points; those of names that begin with "ours" are thick.
-        metric: which of the two PSNRs.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
@@ -33,14 +30,14 @@ def rate_distortion(path: Path, curves: Mapping[str, Sequence[Point]], metric: M
         ordered = sorted(points, key=lambda p: p.bits_per_pixel)
         (lines[name],) = axis.plot(
             [p.bits_per_pixel for p in ordered],
-            [getattr(p, metric) for p in ordered],
+            [p.dataset_psnr for p in ordered],
             label=name,
             linewidth=2.5 if name.startswith("ours") else 1.2,
             marker=MARKERS[number % len(MARKERS)],
             markersize=4,
             **style(number),
         )
-    axis.set(xscale="log", xlabel="bits per pixel", ylabel=_NAMES[metric])
+    axis.set(xscale="log", xlabel="bits per pixel", ylabel="PSNR of the whole set (dB)")
     # Powers of ten alone would leave the decade of interest, 0.1 to 1, without a number inside.
     rates = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5]
     lowest, highest = axis.get_xlim()

@@ -6,13 +6,10 @@ to 8 bits. Two PSNRs are in use, which differ by 0.2 to 1.7 dB at low rates; eve
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from .ms_ssim import ms_ssim
-
-Metric = Literal["dataset_psnr", "mean_psnr"]
 
 # Fewer shared values than this share of the shorter curve's range say more about where the curves end than about them.
 _LEAST_OVERLAP = 0.5
@@ -137,28 +134,28 @@ def interpolated(points: Sequence[Point], bits_per_pixel: float) -> Point:
     return Point(None, bits_per_pixel, *psnrs, similarity)
 
 
-def bd_rate(reference: Sequence[Point], test: Sequence[Point], metric: Metric = "dataset_psnr") -> float:
-    """Bjøntegaard's rate difference: how much more rate `test` needs on average for the quality of `reference`.
+def bd_rate(reference: Sequence[Point], test: Sequence[Point]) -> float:
+    """Bjøntegaard's rate difference: how much more rate `test` needs on average for the dataset PSNR of `reference`.
 
-    The logarithm of the rate as a function of the quality is interpolated by a monotone piecewise cubic (PCHIP), as in
+    The logarithm of the rate as a function of the PSNR is interpolated by a monotone piecewise cubic (PCHIP), as in
     the common test conditions of JCT-VC and JVET; Bjøntegaard's own single cubic (VCEG-M33) may overshoot. The mean
-    difference is taken over the qualities that both curves reach.
+    difference is taken over the PSNRs that both curves reach.
 
     Returns:
         Percent of the reference's rate; −20 is a fifth less.
 
     Raises:
-        ValueError: a curve has fewer than four points, rate and quality do not rise together, or the curves share
-            less than half of the shorter one's range of qualities.
+        ValueError: a curve has fewer than four points, rate and PSNR do not rise together, or the curves share less
+            than half of the shorter one's range of PSNRs.
     """
-    curves = [_curve(points, metric) for points in (reference, test)]
+    curves = [_curve(points) for points in (reference, test)]
     return 100 * float(np.expm1(_mean_difference(curves)))
 
 
-def _curve(points: Sequence[Point], metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) qualities in ascending order and (N,) logarithms of the rates."""
+def _curve(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) dataset PSNRs in ascending order and (N,) logarithms of the rates."""
     ordered = sorted(points, key=lambda p: p.bits_per_pixel)
-    rates, quality = (np.array([getattr(p, name) for p in ordered]) for name in ("bits_per_pixel", metric))
+    rates, quality = (np.array([getattr(p, name) for p in ordered]) for name in ("bits_per_pixel", "dataset_psnr"))
     if len(points) < 4:
         raise ValueError(
             f"Bjøntegaard's measures expect at least 4 points on a curve, got {len(points)}; add settings."
@@ -167,7 +164,7 @@ def _curve(points: Sequence[Point], metric: Metric) -> tuple[np.ndarray, np.ndar
         rates[0] > 0 and np.isfinite(quality).all() and (np.diff(rates) > 0).all() and (np.diff(quality) > 0).all()
     ):
         raise ValueError(
-            f"Expected {metric} to rise with the rate from point to point, got "
+            "Expected dataset_psnr to rise with the rate from point to point, got "
             f"{', '.join(f'{q:.2f} dB at {r:.4f}' for r, q in zip(rates, quality))}; leave out the points that do not."
         )
     return quality, np.log(rates)

@@ -210,8 +210,7 @@ def _of_convolutions(
 def _pair(
     length: int, encoder: tuple[inference.Layer, ...], decoder: tuple[inference.Layer, ...]
 ) -> tuple[inference.Network, inference.Network]:
-    block, code = (None, BLOCK, BLOCK, 3), (None, length)
-    return inference.Network(encoder, block, code), inference.Network(decoder, code, block)
+    return inference.Network(encoder, (None, length)), inference.Network(decoder, (None, BLOCK, BLOCK, 3))
 
 
 def _below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

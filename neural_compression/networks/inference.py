@@ -31,16 +31,14 @@ class Network:
 
     Attributes:
         layers: float32 arrays to float32 arrays.
-        input_shape: of a batch, None where any size will do.
-        output_shape: likewise.
+        output_shape: of a batch, None where any size will do.
     """
 
     layers: tuple[Layer, ...]
-    input_shape: tuple[Any, ...]
     output_shape: tuple[Any, ...]
 
     def predict_on_batch(self, batch: np.ndarray) -> np.ndarray:
-        """Batch of `input_shape` -> (B, …) float32 of `output_shape`."""
+        """A batch -> (B, …) float32 of `output_shape`."""
         values = np.asarray(batch, np.float32)
         with one_thread():
             for layer in self.layers:
@@ -132,7 +130,7 @@ class Growing:
 
 
 class Deblocking:
-    """The U-Net of `model.build_deblocking`: (B, H, W, 3 or more) -> (B, H, W, 3); more channels than RGB are maps.
+    """The U-Net of `model.build_deblocking`: images (B, H, W, 3) -> (B, H, W, 3).
 
     Args:
         weights: in Keras' order: kernel, bias and slope of each convolution, then kernel and bias of the last one.
@@ -149,8 +147,6 @@ class Deblocking:
             grown = Growing(kernel[:, :, :below], np.zeros_like(bias))
             self.up.append((grown, Convolution(kernel[:, :, below:], bias, slope), Convolution(*second)))
         self.change = Dense(*weights[-2:])
-        self.input_shape = None, None, None, convolutions[0][0].shape[2]
-        self.output_shape = None, None, None, 3
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """H and W must be multiples of 2^levels; numbers in [0, 1] give such as are about there."""
@@ -168,7 +164,7 @@ class Deblocking:
         for grown, joined, convolution in self.up:
             values = convolution(joined(skipped.pop(), onto=grown(values)))
         change = self.change(values)
-        change += images[..., :3]
+        change += images
         return change
 
     __call__ = predict_on_batch
@@ -198,11 +194,6 @@ def flatten(values: np.ndarray) -> np.ndarray:
 def one_pixel(codes: np.ndarray) -> np.ndarray:
     """(B, K) -> (B, 1, 1, K)."""
     return codes[:, None, None]
-
-
-def added(constant: np.ndarray) -> Layer:
-    """Adds a constant, such as the mean color or its negative."""
-    return lambda values: values + constant
 
 
 def normalized_by_length(codes: np.ndarray) -> np.ndarray:

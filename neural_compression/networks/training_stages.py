@@ -185,8 +185,7 @@ def fit_bit_models(
         length = model.encoder.output_shape[-1]
         # Products of short codes are so small that threads of BLAS would wait for each other.
         with threadpool_limits(1 if length < 512 else None, "blas"):
-            bits, _ = bit_model.fit(codes, maps, number, length, neighbor_bits=neighbor_bits)
-        bit_models.append(bits)
+            bit_models.append(bit_model.fit(codes, maps, number, length, neighbor_bits=neighbor_bits))
     return bit_models
 
 
@@ -198,35 +197,36 @@ def deblocking_pairs(
     Each block is coded by the shortest network that reaches the target PSNR, or else by the longest. Without a target,
     all blocks of an image are coded by one network, and once more by another one, of all networks by chance.
     """
-    random = np.random.default_rng(0)
-    pairs: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-
-    def cut(grid: np.ndarray, decoded: np.ndarray) -> None:
-        rows, columns = grid.shape[:2]
-        decoded_image = to_image(decoded.reshape(grid.shape), rows * BLOCK, columns * BLOCK)
-        original = to_image(grid, rows * BLOCK, columns * BLOCK)
-        for top in range(0, (rows - _CROP + 1) * BLOCK, _CROP * BLOCK):
-            for start in range(0, (columns - _CROP + 1) * BLOCK, _CROP * BLOCK):
-                place = slice(top, top + _CROP * BLOCK), slice(start, start + _CROP * BLOCK)
-                pairs[0].append(decoded_image[place])
-                pairs[1].append(original[place])
-
-    for image in images:
-        grid = to_blocks(image)
+    random, decoded, originals = np.random.default_rng(0), [], []
+    for grid in map(to_blocks, images):
         blocks = grid.reshape(-1, BLOCK, BLOCK, 3)
         if target_psnr is None:
-            for number in random.permutation(len(models))[:2]:
-                cut(grid, _decoded(models[number], blocks))
-            continue
-        versions = np.stack([_decoded(model, blocks) for model in models])
-        errors = np.square(np.int32(versions) - blocks).sum(axis=(2, 3, 4))  # (networks, blocks)
-        chosen = by_quality(errors, np.full(len(blocks), blocks[0].size), target_psnr)
-        cut(grid, versions[chosen, np.arange(len(blocks))])
-    if not pairs[0]:
+            versions = [_decoded(models[number], blocks) for number in random.permutation(len(models))[:2]]
+        else:
+            versions = [_by_quality(models, blocks, target_psnr)]
+        for version in versions:
+            decoded += _crops(version.reshape(grid.shape))
+            originals += _crops(grid)
+    if not decoded:
         raise ValueError(
             f"No photograph has {_CROP} × {_CROP} blocks to train the deblocking network on. Add larger ones."
         )
-    return np.stack(pairs[0]), np.stack(pairs[1])
+    return np.stack(decoded), np.stack(originals)
+
+
+def _by_quality(models: Sequence[Autoencoder], blocks: np.ndarray, target_psnr: float) -> np.ndarray:
+    """(N, 32, 32, 3) uint8 blocks, each after the shortest network that reaches the target PSNR, or the longest."""
+    versions = np.stack([_decoded(model, blocks) for model in models])
+    errors = np.square(np.int32(versions) - blocks).sum(axis=(2, 3, 4))  # (networks, blocks)
+    chosen = by_quality(errors, np.full(len(blocks), blocks[0].size), target_psnr)
+    return versions[chosen, np.arange(len(blocks))]
+
+
+def _crops(grid: np.ndarray) -> list[np.ndarray]:
+    """The crops (128, 128, 3) of an image in blocks (R, C, 32, 32, 3), side by side; what is left over is in none."""
+    rows, columns = grid.shape[:2]
+    corners = ((r, c) for r in range(0, rows - _CROP + 1, _CROP) for c in range(0, columns - _CROP + 1, _CROP))
+    return [to_image(grid[r : r + _CROP, c : c + _CROP], _CROP * BLOCK, _CROP * BLOCK) for r, c in corners]
 
 
 def _decoded(model: Autoencoder, blocks: np.ndarray) -> np.ndarray:

@@ -105,12 +105,12 @@ def test_a_file_is_written_whatever_the_target(codec):
     assert check(codec, image, target_psnr=1.0)[1].missed == check(codec, image, network=1)[1].missed == ""
 
 
-def test_optimized_codes_are_no_worse(plain, monkeypatch):
+def test_optimized_codes_are_better(plain, monkeypatch):
     monkeypatch.setattr(block_versions, "STEPS", 5)
-    image = picture(64, 50)
+    image = picture(64, 64)
     before = check(plain, image, network=1)[1].psnr
     for how in ("code", "encoder"):
-        assert check(plain, image, network=1, optimize=how)[1].psnr >= before - 0.05
+        assert check(plain, image, network=1, optimize=how)[1].psnr > before
 
 
 @pytest.mark.parametrize("mode", ["context", "publication"])

@@ -24,6 +24,7 @@ IMAGES = [photograph(61, 90, 1), photograph(64, 96, 2)]
 ORACLES = [Expected(image) for image in IMAGES]
 RATE = 0.06  # of the choices by quality
 STEP = 30 / 4096  # of the bisection over log λ
+STAGES = ("deblocking", "bits8", "bits8/expert", "bits16")
 
 
 def flat_codec():
@@ -58,7 +59,7 @@ def evaluated(tmp_path_factory):
         seeds=(0, 1),  # the second is not trained yet
     )
     run, figures = open_run(config, "neural_compression"), {}
-    for place in ("deblocking", "bits8", "bits16", "adapted"):
+    for place in STAGES:
         (run / "seed0" / place).mkdir(parents=True)
         (run / "seed0" / place / "log.csv").write_text(f"epoch,loss\n1,0.5\n2,{0.01 * len(place)}\n")
     mean_codec.save_codec(run / "seed0" / CODEC)
@@ -274,7 +275,7 @@ def test_figures_show_these_numbers(evaluated):
     (axis,) = figures["loss.png"].axes
     lines = [(line.get_label(), *line.get_ydata()) for line in axis.lines]
     assert lines == [
-        (f"{place}, seed0", 0.5, 0.01 * len(place)) for place in ("adapted", "bits16", "bits8", "deblocking")
+        (f"{place}, seed0", 0.5, 0.01 * len(place)) for place in ("bits16", "bits8/expert", "bits8", "deblocking")
     ]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("pass", "loss")
     (axis,) = figures["rate_distortion.png"].axes

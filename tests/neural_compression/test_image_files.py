@@ -5,7 +5,7 @@ import io
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from neural_compression.image_files import check_format, png, read_pixels, write_pixels
 from tests.neural_compression.small_codec import picture
@@ -138,7 +138,9 @@ def test_more_than_eight_bits_are_refused(tmp_path, suffix, shape):
 
 def test_damaged_files_are_refused_in_a_sentence(tmp_path):
     random, refused = np.random.default_rng(0), 0
-    for kind, options in (("PNG", {}), ("JPEG", {}), ("GIF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {})):
+    kinds = {name: {} for name in ("PNG", "JPEG", "GIF", "WEBP", "PPM", "DDS", "SGI", "IM")}
+    kinds |= {"TIFF": {"compression": "tiff_lzw"}} | ({"AVIF": {}} if features.check("avif") else {})
+    for kind, options in kinds.items():
         stream = io.BytesIO()
         Image.fromarray(RGB).save(stream, kind, **options)
         data, path = stream.getvalue(), tmp_path / "a"
@@ -152,9 +154,8 @@ def test_damaged_files_are_refused_in_a_sentence(tmp_path):
                 read_pixels(path)
             except ValueError as error:
                 refused += 1
-                assert str(error).endswith(".") and "\n" not in str(error)
-                assert any(words in str(error) for words in ("cannot be read", "holds", "more;", "transparent", "in "))
-    assert refused > 60
+                assert str(error).endswith(".") and "\n" not in str(error) and str(path) in str(error)
+    assert refused > 120
     with pytest.raises(ValueError, match=r"none.png cannot be read \(No such file or directory\); check its path"):
         read_pixels(tmp_path / "none.png")
 

@@ -161,3 +161,10 @@ def test_gains_are_those_of_photographs_at_one_rate():
         ["JPEG", "22.00", "2", "+3.00 (+2.00 to +4.00)", "+3.50 (+3.00 to +4.00)"],
         ["WebP", "27.67", "3", "-1.00 (-2.00 to +0.00)", "-1.00 (-1.00 to -1.00)"],
     ]
+
+
+def test_networks_that_miss_the_rate_have_no_gain():
+    """A mean and an interval need two photographs that both codecs reach the rate on."""
+    record = {"equal_rate": [None, 26.0, None], "equal_rate_escape": [None, 26.0, 28.0]}
+    rows = rows_of(tables.equal_rate_table(record, {"JPEG": [21.0, 22.0, 26.0]}))
+    assert rows == [["JPEG", "23.00", "3", "–", "+3.00 (+2.00 to +4.00)"]]

@@ -140,6 +140,8 @@ class Stages:
         return record
 
 
+CLOSED_FORM = {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3}
+CLOSED_FORM |= {"expert_epochs": 0, "decoder_epochs": 0}
 PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype="uint8")], [])
 
 
@@ -149,8 +151,8 @@ PHOTOGRAPHS = Photographs([np.random.default_rng(0).integers(0, 256, (64, 96, 3)
         {},
         {"half_overlapping": False, "precision": "mixed_bfloat16"},
         {"deblocking_epochs": 0},
-        {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3},
-        {"closed_form": True, "width": 5, "rate_weight": 0.2, "deblocking_width": 3, "epochs": 0},
+        CLOSED_FORM,
+        {**CLOSED_FORM, "epochs": 0},
     ],
 )
 def test_settings_of_a_training(monkeypatch, tmp_path, changes):
@@ -220,6 +222,9 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
         load(tmp_path / "foreign.npz")
 
 
+ZERO_OR_MORE = ("epochs", "entropy_weight", "rate_weight", "expert_epochs", "decoder_epochs", "deblocking_epochs")
+
+
 @pytest.mark.parametrize(
     "changes, sentence",
     [
@@ -229,25 +234,18 @@ def test_codecs_that_are_missing_or_damaged_are_named(run, tmp_path):
             {"closed_form": True, "code_lengths": (8, 9, 10)},
             "equal shares of a batch, got a batch_size of 128; make it",
         ),
+        ({"closed_form": True, "decoder_epochs": 0}, "got expert_epochs 1 and decoder_epochs 0; leave both at 0"),
+        ({"closed_form": True, "expert_epochs": 0}, "got expert_epochs 0 and decoder_epochs 1; leave both at 0"),
         ({"code_lengths": (16, 8)}, r"code_lengths must be above zero and increase, got \(16, 8\)"),
         ({"code_lengths": (0, 8)}, r"code_lengths must be above zero and increase, got \(0, 8\)"),
         ({"code_lengths": (8, 8)}, "code_lengths must be one or more different ones"),
+        ({"code_lengths": (8, 4097)}, r"A code has up to 4096 bits, got code_lengths \(8, 4097\)"),
         *(
             ({name: 0}, f"{name} must be above zero, got 0")
             for name in ("width", "batch_size", "learning_rate", "deblocking_width")
         ),
         ({"epochs": 0}, "epochs must be above zero, got 0; networks that begin in closed form need none"),
-        *(
-            ({name: -1}, f"{name} must be zero or more, got -1")
-            for name in (
-                "epochs",
-                "entropy_weight",
-                "rate_weight",
-                "expert_epochs",
-                "decoder_epochs",
-                "deblocking_epochs",
-            )
-        ),
+        *(({name: -1}, f"{name} must be zero or more, got -1") for name in ZERO_OR_MORE),
     ],
 )
 def test_bad_settings_are_named(changes, sentence):

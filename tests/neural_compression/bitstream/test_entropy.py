@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from neural_compression.bitstream.bit_model import BitModel
 from neural_compression.bitstream.entropy import (
-    compare,
     decode_codes,
     decode_difference,
     decode_networks,
@@ -175,18 +174,6 @@ def test_bytes_stay_the_same():
     assert encode_difference(plain).hex() == "250bd3208e08eaef"
     np.testing.assert_array_equal(separated(plain, GOLDEN_MAP, [8, 12]), GOLDEN_CODES)
     assert encode_networks(GOLDEN_MAP, 2).hex() == "56c35159"
-
-
-def test_compare_counts_bytes():
-    models, networks = MODELS[1:], [random_map((7, 5), 2, seed) for seed in range(3)]
-    codes = [sampled_codes(models, grid, 0) for grid in networks]
-    rates = compare(models, networks, codes)
-    flat = [concatenated(c, n, LENGTHS[1:]) for c, n in zip(codes, networks)]
-    count = sum(map(len, flat))
-    assert rates["raw"] == 8 * sum((len(plain) + 7) // 8 for plain in flat) / count
-    assert rates["publication"] == 8 * sum(len(encode_difference(plain)) for plain in flat) / count
-    assert rates["context"] == 8 * sum(len(encode_codes(models, n, c)) for c, n in zip(codes, networks)) / count
-    assert rates["context"] < 0.8 < rates["publication"] <= rates["raw"] < rates["lzma"] < 1.2
 
 
 def test_damage_is_not_always_seen():

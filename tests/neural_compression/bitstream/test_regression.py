@@ -70,7 +70,7 @@ def test_regression_stops_when_nothing_improves_and_gives_the_best(monkeypatch):
         slopes.append(gradient_of(*arguments))
         return slopes[-1]
 
-    class Adam(regression._Adam):
+    class Adam(regression.Adam):
         def __init__(self, weights, rate, total):
             super().__init__(weights, rate, total)
             totals.append((rate, total))
@@ -83,7 +83,7 @@ def test_regression_stops_when_nothing_improves_and_gives_the_best(monkeypatch):
         epochs.append(weights.copy())
         return [3, 2, 2.5, 2.1, 2, 2.2, 1][len(epochs) - 1]
 
-    monkeypatch.setattr(regression, "_Adam", Adam)
+    monkeypatch.setattr(regression, "Adam", Adam)
     monkeypatch.setattr(regression, "gradient", gradient)
     monkeypatch.setattr(regression, "loss_of", loss_of)
     weights, loss, epoch = regression.logistic_regression(features, features, 3, np.random.default_rng(0))

@@ -85,22 +85,3 @@ def test_its_rate_is_that_of_training():
 def test_no_blocks(codec, blocks):
     codes, errors = optimize_by_encoder(codec, 0, blocks[:0], steps=1)
     assert codes.shape == (0, 8) and codes.dtype == np.uint8 and errors.shape == (0,)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"network": 2}, "network must be from 0 to 1, as the codec has them, got 2"),
-        ({"network": -1}, "network must be from 0 to 1"),
-        ({"blocks": np.zeros((2, 32, 32, 3), "uint8")}, r"got \(2, 32, 32, 3\) uint8; cut images .* divide by 255"),
-        ({"blocks": np.zeros((2, 32, 32), "float32")}, r"\(N, 32, 32, 3\) float32, got \(2, 32, 32\) float32"),
-        ({"blocks": np.full((2, 32, 32, 3), 9, "float32")}, r"blocks must be in \[0, 1\], got 9.0 to 9.0; divide"),
-        ({"blocks": np.full((2, 32, 32, 3), np.nan, "float32")}, r"blocks must be in \[0, 1\], got nan"),
-        ({"steps": -1}, "steps must be from 0 on and learning_rate above 0, got -1 and 0.1"),
-        ({"learning_rate": 0.0}, "steps must be from 0 on and learning_rate above 0, got 5 and 0.0"),
-    ],
-)
-def test_bad_input_is_named(codec, blocks, change, message):
-    good = {"network": 0, "blocks": blocks[:2], "steps": 5, "learning_rate": 0.1}
-    with pytest.raises(ValueError, match=message):
-        optimize_by_encoder(codec, **(good | change))

@@ -6,7 +6,7 @@ import scipy.fft
 
 from neural_compression.bitstream.escape import PALETTE, STEPS, Blocks
 from neural_compression.encoder.block_versions import inside
-from neural_compression.encoder.escape_search import EscapeSearch, _palettes, step_for
+from neural_compression.encoder.escape_search import EscapeSearch, block_palettes, step_for
 from neural_compression.networks import escape_transform
 from neural_compression.networks.blocks import to_blocks
 from neural_compression.networks.escape_transform import coefficients, pixels, step_of
@@ -68,18 +68,17 @@ def test_palettes_have_all_colors_or_the_best_few():
     random = np.random.default_rng(1)
     few = random.permutation(2**24)[:7].astype(np.int32)
     block = few[random.integers(0, 7, (32, 32))]
-    two, four, seven = _palettes(block)
+    two, four, seven = block_palettes(block)
     assert [len(colors) for colors, _ in (two, four)] == [2, 4]
     np.testing.assert_array_equal(seven[0][seven[1]], block)
     counts = np.bincount(seven[1].ravel())
     assert (np.diff(counts) <= 0).all()  # the most frequent first
     gray = (np.linspace(0, 255, 256).astype(np.int32) * 65793)[random.integers(0, 256, (32, 32))]
-    for colors, places in _palettes(
-        gray
-    ):  # of a uniform source: squares of a cell by 12, a bit more as it is not optimal
+    # Of a uniform source: squares of a cell by 12, a bit more as it is not optimal.
+    for colors, places in block_palettes(gray):
         error = np.square((colors[places] >> 16) - (gray >> 16)).mean()
         assert error < 1.5 * (256 / len(colors)) ** 2 / 12
-    assert list(_palettes(random.integers(0, 2**24, (32, 32)).astype(np.int32))) == []
+    assert list(block_palettes(random.integers(0, 2**24, (32, 32)).astype(np.int32))) == []
 
 
 def test_streams_that_do_not_fit_are_refused():

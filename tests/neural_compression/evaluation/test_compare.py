@@ -64,6 +64,7 @@ def test_crops_are_of_the_middle_of_an_image(tmp_path, monkeypatch):
         file=lambda _: b"",
         bits_per_pixel=lambda _: 1.0,
         decoded=lambda _: image,
+        psnr=lambda _: np.inf,
     )
     monkeypatch.setattr(compare, "EncodeSession", lambda *_: session)
     monkeypatch.setattr(compare.classical, "installed", lambda: ({}, []))

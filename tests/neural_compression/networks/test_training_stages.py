@@ -172,7 +172,7 @@ def test_bit_models_learn_from_the_codes_of_the_training_images(networks, monkey
 
     def record(codes, maps, number, length, *, neighbor_bits):
         calls.append((codes, maps, number, length, neighbor_bits))
-        return f"model {number}", None
+        return f"model {number}"
 
     monkeypatch.setattr(training_stages.bit_model, "fit", record)
     images = [photograph(128, 96, 4), photograph(160, 320, 5)]
