@@ -42,23 +42,23 @@ def faults(source: str, count: int, seed: str) -> list[Fault]:
         seed: decides which.
     """
     tree = ast.parse(source)
-    expressions = list(_expressions(tree, ""))
-    changes = [(index, change) for index, (_, node) in enumerate(expressions) for change in _changes(node)]
+    places = list(expressions(tree, ""))
+    changes = [(index, change) for index, (_, node) in enumerate(places) for change in _changes(node)]
     random.Random(seed).shuffle(changes)
     chosen: dict[str, Fault] = {}
     for index, change in changes:
         if len(chosen) == count:
             break
-        place, node = expressions[index]
+        place, node = places[index]
         changed = copy.deepcopy(tree)
-        other = list(_expressions(changed, ""))[index][1]
+        other = list(expressions(changed, ""))[index][1]
         change(other)
         name = f"{place}: {ast.unparse(node)} -> {ast.unparse(other)}"
         chosen.setdefault(name, Fault(node.lineno, name, ast.unparse(changed)))
     return sorted(chosen.values(), key=lambda fault: (fault.line, fault.name))
 
 
-def _expressions(node: ast.AST, place: str) -> Iterator[tuple[str, ast.expr]]:
+def expressions(node: ast.AST, place: str) -> Iterator[tuple[str, ast.expr]]:
     """Each expression that computes, with the function or class around it."""
     children: list[ast.AST | None] = list(ast.iter_child_nodes(node))
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -78,7 +78,7 @@ def _expressions(node: ast.AST, place: str) -> Iterator[tuple[str, ast.expr]]:
         vars(node.value)["alone"] = True  # a call for what it does
     for child in children:
         if child is not None:
-            yield from _expressions(child, place)
+            yield from expressions(child, place)
 
 
 def _function(call: ast.Call) -> str | None:

@@ -1,9 +1,13 @@
 """The driver of the mutation check: what it plants, and where it looks."""
 
+import ast
+import tomllib
+
 import pytest
 
-from tests.mutation.__main__ import Copy, code_files, find_tests
-from tests.mutation.faults import Fault, faults
+from tests.children import ROOT
+from tests.mutation.__main__ import EQUIVALENT, Copy, code_files, find_tests
+from tests.mutation.faults import Fault, expressions, faults
 
 SOURCE = '''"""Text with 1 and max."""
 LIMIT = 3
@@ -63,3 +67,12 @@ def test_a_fault_is_planted_in_the_copy_alone(tmp_path, monkeypatch):
     Copy.passing.clear()
     with pytest.raises(ValueError, match="test_schedules.py must pass on the code as it is, and it fails"):
         copy.is_noticed(file, Fault(1, "", before))
+
+
+def test_what_changes_nothing_is_listed_of_code_that_is_there():
+    stale = []
+    for file, reasons in tomllib.loads(EQUIVALENT.read_text(encoding="utf-8")).items():
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        known = {f"{place}: {ast.unparse(node)}" for place, node in expressions(tree, "")}
+        stale += [f"{file}: {name}" for name in reasons if name.partition(" -> ")[0] not in known]
+    assert stale == []
