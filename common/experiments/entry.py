@@ -220,7 +220,7 @@ class Evaluation(Generic[C, T, D, A]):
             and (changes := differences(identity, identity | {"data": summaries(data)}))
         ):
             raise ValueError(
-                f"{run} was trained with other data ({'; '.join(changes)}). Pass --data-dir with the folder "
-                "of the data set as it was then."
+                f"{run} was trained with other data ({'; '.join(changes)}). Pass --data-dir, and --test-dir if "
+                "there is one, with the data as they were."
             )
         return self.test_data(data)
