@@ -3,16 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from common.experiments.config import (
-    REID_DEMO,
-    REID_FOLDERS,
-    REID_ON_CPU,
-    REID_SMOKE,
-    ReIDArguments,
-    ReIDConfig,
-    RunConfig,
-    SeededTrial,
-)
+from common.experiments.config import RunConfig, SeededTrial
+from common.experiments.reid.config import REID_DEMO, REID_FOLDERS, REID_ON_CPU, REID_SMOKE, ReIDArguments, ReIDConfig
 
 Regularization = Literal["none", "constant", "shared", "adaptive"]
 

@@ -6,15 +6,8 @@ from typing import Literal
 
 import tyro
 
-from common.experiments.config import (
-    REID_DEMO,
-    REID_FOLDERS,
-    REID_ON_CPU,
-    REID_SMOKE,
-    EmbeddingArguments,
-    ReIDConfig,
-    SeededTrial,
-)
+from common.experiments.config import EmbeddingArguments, SeededTrial
+from common.experiments.reid.config import REID_DEMO, REID_FOLDERS, REID_ON_CPU, REID_SMOKE, ReIDConfig
 
 Method = Literal["baseline", "flipreid", "flipping_loss", "aggregator"]
 

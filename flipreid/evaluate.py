@@ -4,7 +4,7 @@ python -m PROJECT.evaluate [RUN] [--publish] [--dataset duke --data-dir DIR]
 """
 
 from common.experiments import command
-from common.experiments.config import ReIDArguments
+from common.experiments.reid.config import ReIDArguments
 
 if __name__ == "__main__":  # the command line is read before what takes seconds to import
     command.run(__spec__.name, ReIDArguments)

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from common.experiments.config import REID_FOLDERS, RunConfig, SeededTrial
+from common.experiments.config import RunConfig, SeededTrial
+from common.experiments.reid.config import REID_FOLDERS
 
 Attack = Literal["attributes", "attributes_on_words", "pixel", "feature", "adversarial"]
 RECONSTRUCTIONS = ("pixel", "feature", "adversarial")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from common.experiments import training
 from common.experiments.checkpoint import BEST_WEIGHTS
-from common.experiments.config import ReIDConfig
+from common.experiments.reid.config import ReIDConfig
 from tests.common import known_people
 from tests.common.tiny_trainings import project_of, tiny_backbones
 

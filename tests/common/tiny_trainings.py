@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 
 from common.experiments import training
-from common.experiments.config import ReIDConfig, to_json
+from common.experiments.config import to_json
 from common.experiments.identity import IDENTITY
+from common.experiments.reid.config import ReIDConfig
 from common.experiments.run_folder import load_config
 from common.files import write_json
 from common.retrieval import load_embeddings

@@ -7,8 +7,9 @@ from common import distribution
 from common.datasets import person_reid, sampler
 from common.datasets.own_reid import read_own
 from common.experiments.checkpoint import BEST_WEIGHTS, check_stamps
-from common.experiments.config import ReIDArguments, ReIDConfig, to_json
+from common.experiments.config import to_json
 from common.experiments.identity import IDENTITY, WRITTEN, identity_of, read_identity, settings_of, summaries
+from common.experiments.reid.config import ReIDArguments, ReIDConfig
 from common.files import write_json
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from common.datasets import person_reid, pipeline
 from common.datasets.images import boxes_of
 from common.experiments.checkpoint import is_due
-from common.experiments.config import ReIDConfig
+from common.experiments.reid.config import ReIDConfig
 from common.experiments.reid.scores import as_embeddings, protocol_of
 from common.retrieval import Embeddings, score
 

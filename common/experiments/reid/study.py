@@ -9,8 +9,8 @@ import numpy as np
 from common.backbones import build_backbone
 from common.datasets import person_reid
 from common.experiments import entry
-from common.experiments.config import ReIDConfig
 from common.experiments.identity import cached_json
+from common.experiments.reid.config import ReIDConfig
 from common.experiments.reid.report import UNTRAINED
 from common.experiments.reid.scores import embed, protocol_of, score_record
 from common.random_state import seeded

@@ -9,8 +9,8 @@ import numpy as np
 
 from common.datasets import person_reid
 from common.datasets.augmentation import Augmentation
-from common.experiments.config import ReIDConfig
 from common.experiments.image_training import fit_on_images
+from common.experiments.reid.config import ReIDConfig
 from common.experiments.reid.network import TrainableNetwork
 from common.experiments.reid.periodic_evaluation import TEST_MAP, PeriodicEvaluation, check_branches
 

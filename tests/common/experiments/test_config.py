@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from common.experiments.config import (
     ImageTrainingConfig,
-    ReIDConfig,
     RunConfig,
     SeededTrial,
     from_json,
@@ -17,6 +16,7 @@ from common.experiments.config import (
     run_command,
     to_json,
 )
+from common.experiments.reid.config import ReIDConfig
 from tests.helpers import start_python
 
 

@@ -13,9 +13,9 @@ import pytest
 from common.datasets.batches import shuffled_batches
 from common.datasets.person_reid import ReIDData
 from common.experiments import training
-from common.experiments.config import ReIDConfig
 from common.experiments.reid import data as reid_data
 from common.experiments.reid import periodic_evaluation
+from common.experiments.reid.config import ReIDConfig
 from common.experiments.reid.periodic_evaluation import PeriodicEvaluation, check_branches, clipped_shares
 
 CONFIG = ReIDConfig(image_size=(32, 32), evaluate_every=2, regional_branches=False)

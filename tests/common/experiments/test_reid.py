@@ -12,10 +12,10 @@ import pytest
 from common import distribution
 from common.backbones import build_backbone
 from common.datasets.augmentation import Augmentation
-from common.experiments.config import ReIDConfig
 from common.experiments.reid import data as reid_data
 from common.experiments.reid import network, report, scores
 from common.experiments.reid import training as reid_training
+from common.experiments.reid.config import ReIDConfig
 from common.experiments.reid.periodic_evaluation import PeriodicEvaluation
 from common.experiments.training import precision
 from common.retrieval import Embeddings, score

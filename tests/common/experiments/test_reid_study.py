@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from common.experiments.config import ReIDConfig
 from common.experiments.reid import study
+from common.experiments.reid.config import ReIDConfig
 from common.experiments.reid.data import read
 from common.statistics import paired_difference
 from tests.common import known_people
