@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -49,7 +50,7 @@ def falls(config):
     """By how much of 2c a factor falls from 1/2 on, at Adam's one learning rate a step."""
     rate = WarmUpAndDrops(config.learning_rate, config.steps_per_epoch, config.warmup_epochs, config.drop_epochs)
     steps = np.arange(config.epochs * config.steps_per_epoch)
-    return float(np.sum(rate(steps))) / (2 * config.sigmoid_bound)
+    return float(keras.ops.sum(rate(steps))) / (2 * config.sigmoid_bound)
 
 
 def test_factors_fade_as_in_the_publication_at_any_scale():
