@@ -8,11 +8,11 @@ import resource
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Each process has a core: threads of scikit-learn and BLAS would wait for each other. Read when these are imported.
+    # Each process has a core: threads of backends, scikit-learn and BLAS would wait for each other, beside other work for
+    # hours. Read when these are imported; PyTorch goes back to all cores that it may run on in its first training.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if os.environ.get("KERAS_BACKEND") == "torch" and hasattr(os, "sched_setaffinity"):
-        # PyTorch goes back to all cores in its first training: to all that it may run on.
+    if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"][2:]) % len(cores)]})
 # TensorFlow's own pool with oneDNN never gives memory back. Read when it is imported.
