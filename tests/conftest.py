@@ -7,14 +7,15 @@ import os
 import resource
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Each process has a core: threads of backends, scikit-learn and BLAS would wait for each other, beside other work for
-    # hours. Read when these are imported; PyTorch goes back to all cores that it may run on in its first training.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"][2:]) % len(cores)]})
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # Each process has its share of the cores: threads of backends, scikit-learn and BLAS would wait for each other, beside
+    # other work for hours. Read when these are imported; PyTorch goes back to all that it may run on while it trains.
+    number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    cores = sorted(os.sched_getaffinity(0))
+    share = cores[number::count] or cores
+    os.sched_setaffinity(0, share)
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(share)))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(len(share)))
 # TensorFlow's own pool with oneDNN never gives memory back. Read when it is imported.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
