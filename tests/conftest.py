@@ -8,8 +8,8 @@ import resource
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
-    # Each process has its share of the cores: threads of backends, scikit-learn and BLAS would wait for each other, beside
-    # other work for hours. Read when these are imported; PyTorch goes back to all that it may run on while it trains.
+    # Each process has its share of the cores: threads of backends, scikit-learn and BLAS would wait for each other,
+    # beside other work for hours. Read when these are imported; PyTorch goes back to all it may run on in trainings.
     number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     cores = sorted(os.sched_getaffinity(0))
     share = cores[number::count] or cores
