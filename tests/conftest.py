@@ -7,15 +7,15 @@ import os
 import resource
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
-    # Each process has its share of the cores: threads of backends, scikit-learn and BLAS would wait for each other,
-    # beside other work for hours. Read when these are imported; PyTorch goes back to all it may run on in trainings.
-    number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    cores = sorted(os.sched_getaffinity(0))
-    share = cores[number::count] or cores
-    os.sched_setaffinity(0, share)
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(share)))
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(len(share)))
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of scikit-learn and BLAS would wait for each other. Read when these are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if os.environ.get("KERAS_BACKEND") in ("jax", "torch") and hasattr(os, "sched_setaffinity"):
+        # So would those of these backends; PyTorch goes back to all that it may run on in trainings.
+        number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number::count] or cores)
 # TensorFlow's own pool with oneDNN never gives memory back. Read when it is imported.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 

@@ -142,11 +142,11 @@ def assert_more_epochs_go_on(whole: Path, folder: Path, trial: str) -> None:
 
     Args:
         whole: a run of tiny networks with two epochs.
-        folder: for a copy of it.
+        folder: for a copy of its first stage, which no number of epochs is of.
         trial: name of its training.
     """
     run = folder / whole.parent.name / whole.name
-    run.mkdir(parents=True)
+    shutil.copytree(whole / trial / "frozen", run / trial / "frozen")
     config = load_config(whole, importlib.import_module(f"{whole.parent.name}.config").Config)
     write_json(run / "config.json", to_json(replace(config, epochs=1)))
     train_copy(run)
