@@ -9,7 +9,7 @@ from common.experiments.config import EvaluationArguments
 if __name__ == "__main__":  # the command line is read before what takes seconds to import
     command.run(__spec__.name, EvaluationArguments)
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from tqdm import tqdm
 from common.datasets import digits
 from common.experiments import entry
 from common.experiments.checkpoint import BEST_WEIGHTS, is_finished
-from common.experiments.identity import cached_json
+from common.experiments.config import to_json
+from common.experiments.identity import cached_json, settings_of
 from common.experiments.run_folder import load_config
 from common.files import replacing
 from common.metrics import clustering_accuracy, match_clusters
@@ -181,9 +182,11 @@ def _differs_in_normalization_alone(config: Config, run: Path) -> bool:
     """Whether the folder has a run of all the other settings of `config`; seeds and places are none of these."""
     if not (run / "config.json").is_file():
         return False
-    free = {"name", "normalizations", "seeds", "strategy", "worker_wait", *Config.PLACES}
-    ours, theirs = (vars(each).items() for each in (config, load_config(run, Config)))
-    return {item for item in ours if item[0] not in free} == {item for item in theirs if item[0] not in free}
+    ours, theirs = (
+        settings_of(to_json(replace(each, normalizations=config.normalizations, seeds=config.seeds)), Config)
+        for each in (config, load_config(run, Config))
+    )
+    return ours == theirs
 
 
 def _is_right(outputs_file: Path) -> np.ndarray:

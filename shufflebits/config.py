@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import tyro
 
 from common.experiments.config import RunConfig, SeededTrial
-from common.experiments.reid.config import REID_FOLDERS
+from common.experiments.reid.config import REID_FOLDERS, check_triplets
 
 Attack = Literal["attributes", "attributes_on_words", "pixel", "feature", "adversarial"]
 RECONSTRUCTIONS = ("pixel", "feature", "adversarial")
@@ -88,11 +88,7 @@ class Config(RunConfig):
             )
         if self.reconstruction_batch < 2:
             raise ValueError(f"reconstruction_batch must be two or more, got {self.reconstruction_batch}.")
-        if min(self.identities_per_batch, self.images_per_identity) < 2:
-            raise ValueError(
-                "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
-                f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
-            )
+        check_triplets(self.identities_per_batch, self.images_per_identity)
         for name in ("victim_share", "validation_share", "generator_momentum"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}.")

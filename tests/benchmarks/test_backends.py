@@ -13,7 +13,7 @@ import pytest
 
 from common.report import tables
 from tests.benchmarks import contender
-from tests.helpers import ROOT
+from tests.children import ROOT
 
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 # Project, number, the field that tells its trainings apart, where the number is in a record, factor and decimals.

@@ -45,6 +45,15 @@ REID_SMOKE: dict[str, Any] = {
 }
 
 
+def check_triplets(identities_per_batch: int, images_per_identity: int) -> None:
+    """Raises ValueError for batches that have no triplets."""
+    if min(identities_per_batch, images_per_identity) < 2:
+        raise ValueError(
+            "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive and a "
+            f"negative, got {identities_per_batch} and {images_per_identity}."
+        )
+
+
 @dataclass(frozen=True)
 class ReIDConfig(ImageTrainingConfig):
     """Fields of trainings of re-identification networks (Publications I and II)."""
@@ -67,11 +76,7 @@ class ReIDConfig(ImageTrainingConfig):
         self._validate(above_zero=("steps_per_epoch",), zero_or_more=("held_out", "frozen_epochs", "evaluate_every"))
         if self.choose_epoch == "best_test" and not self.evaluate_every:
             raise ValueError("choose_epoch best_test needs evaluate_every to be above zero, got 0.")
-        if min(self.identities_per_batch, self.images_per_identity) < 2:
-            raise ValueError(
-                "identities_per_batch and images_per_identity must be two or more: the triplet loss needs a positive "
-                f"and a negative, got {self.identities_per_batch} and {self.images_per_identity}."
-            )
+        check_triplets(self.identities_per_batch, self.images_per_identity)
 
 
 @dataclass(frozen=True)

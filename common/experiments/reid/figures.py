@@ -14,7 +14,7 @@ from common.experiments.reid.saliency import similarity_maps
 from common.experiments.reid.scores import protocol_of
 from common.report import plots
 from common.report.charts import method_of
-from common.retrieval import Embeddings, Scores, load_embeddings, score, search, verification_rates
+from common.retrieval import Embeddings, Scores, Verification, load_embeddings, score, search, verification_rates
 
 RANKS = range(1, 21)
 RETRIEVAL = (
@@ -31,16 +31,19 @@ SIMILARITY = (
 def draw_retrieval(results: entry.Results, features: str, path: Path) -> None:
     """CMC and DET curves of all trainings of a run, those of a method in one color; `features` names their files."""
     cmc: dict[str, list[list[float]]] = {}
-    missed: dict[str, list[list[float]]] = {}
-    rates = np.zeros(0)  # the same for all, as the data are
+    pairs: dict[str, list[Verification]] = {}
     for trial in results.trials:
         query, gallery = load_embeddings(results.run / trial.name / features)
         protocol, kind = protocol_of(query), method_of(trial.name)
         shares = score(query, gallery, protocol=protocol, ranks=RANKS).cmc
         cmc.setdefault(kind, []).append([100 * shares[rank] for rank in RANKS])
-        pairs = verification_rates(query, gallery, protocol=protocol)
-        rates = np.geomspace(min(max(1e-4, 1 / pairs.different[-1]), 0.5), 0.5, 60)  # from one pair on
-        missed.setdefault(kind, []).append([100 - 100 * pairs.true_positive_rate_at(rate) for rate in rates])
+        pairs.setdefault(kind, []).append(verification_rates(query, gallery, protocol=protocol))
+    number = next(iter(pairs.values()))[0].different[-1]  # of pairs of two persons, the same for all trainings
+    rates = np.geomspace(min(max(1e-4, 1 / number), 0.5), 0.5, 60)
+    missed = {
+        kind: [[100 - 100 * each.true_positive_rate_at(rate) for rate in rates] for each in trainings]
+        for kind, trainings in pairs.items()
+    }
     figure, axes = plots.panels(["", ""], columns=2)
     axes[0].set(xlabel="rank k", ylabel="queries with a match up to k (%)", xticks=[1, 5, 10, 15, 20])
     axes[1].set(xlabel="accepted pairs of two persons (%)", ylabel="missed pairs of one person (%)", xscale="log")

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from common.backbones import build_backbone
+from common.backbones import Backbone, build_backbone
 from common.datasets import person_reid
 from common.experiments import entry
 from common.experiments.identity import cached_json
@@ -29,11 +29,16 @@ def untrained_record(config: ReIDConfig, data: person_reid.ReIDData) -> dict[str
     """
     with seeded(config.seeds[0]):
         backbone = build_backbone(config.backbone, config.image_size, config.weights)
-    image = keras.Input(backbone.image_shape, dtype="uint8")
-    maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, C)
-    model = keras.Model(image, keras.layers.GlobalAveragePooling2D(dtype="float32")(maps))
+    model = pooled(backbone)
     query, gallery = (embed(model, table, config.image_size) for table in (data.query, data.gallery))
     return score_record(score(query, gallery, protocol=protocol_of(query)), query)
+
+
+def pooled(backbone: Backbone) -> keras.Model:
+    """Images (B, H, W, 3) uint8 -> the mean over a backbone's feature maps, (B, C) float32."""
+    image = keras.Input(backbone.image_shape, dtype="uint8")
+    maps = backbone.last_block(backbone.trunk(image))  # (B, H/16, W/16, C)
+    return keras.Model(image, keras.layers.GlobalAveragePooling2D(dtype="float32")(maps))
 
 
 def untrained(results: entry.Results) -> dict[str, Any]:

@@ -10,21 +10,14 @@ import sys
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
 from tqdm import tqdm
 
 from common.backbones import build_backbone
 from common.datasets.images import list_images, read_image
+from common.experiments.reid.study import pooled
 
 SIZE, WIDTH, BATCH = 64, 256, 2000
-
-
-def embedder() -> keras.Model:
-    backbone = build_backbone("mobilenet_0.25", (SIZE, SIZE))
-    image = keras.Input(backbone.image_shape, dtype="uint8")
-    maps = backbone.last_block(backbone.trunk(image))
-    return keras.Model(image, keras.layers.GlobalAveragePooling2D()(maps))
 
 
 def parts(paths: list[str], batch: int) -> np.ndarray:
@@ -41,7 +34,7 @@ def parts(paths: list[str], batch: int) -> np.ndarray:
 
 def main() -> None:
     folder, number, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    paths, model = list_images(folder, nested=True)[0], embedder()
+    paths, model = list_images(folder, nested=True)[0], pooled(build_backbone("mobilenet_0.25", (SIZE, SIZE)))
     if not out.exists():
         np.lib.format.open_memmap(out, "w+", np.float16, (-(-number // BATCH) * BATCH, WIDTH)).flush()
     features = np.load(out, mmap_mode="r+")
