@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from common.backbones import Backbone, build_backbone
+from common.datasets.batches import one_hot
 from common.experiments.checkpoint import BEST_WEIGHTS
 from common.experiments.reid.network import branch_maps, identity_logits
 from common.experiments.training import precision
@@ -140,7 +142,7 @@ def losses(model: ReIDModel, label_smoothing: float) -> dict[str, keras.losses.L
     }
 
 
-def targets(model: ReIDModel, labels) -> dict[str, object]:
+def targets(model: ReIDModel, labels: np.ndarray) -> dict[str, np.ndarray]:
     """What the losses compare the outputs of the training graph with.
 
     Args:
@@ -148,6 +150,6 @@ def targets(model: ReIDModel, labels) -> dict[str, object]:
         labels: (B,) classes.
     """
     return {
-        name: labels if name.endswith("_embedding") else ops.one_hot(labels, output.shape[1])
+        name: labels if name.endswith("_embedding") else one_hot(labels, output.shape[1])
         for name, output in model.training_model.output.items()
     }

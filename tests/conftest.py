@@ -16,8 +16,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[number::count] or cores)
-# TensorFlow's own pool with oneDNN never gives memory back. Read when it is imported.
-os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+    # TensorFlow's own pool with oneDNN never gives memory back. Read when it is imported. Benchmarks have no workers:
+    # without the pool a training step takes up to twice as long.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import keras
 import pytest

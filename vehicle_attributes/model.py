@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
-from keras import layers, ops
+import numpy as np
+from keras import layers
 
 from common.backbones import Backbone, build_backbone
+from common.datasets.batches import one_hot
 from common.experiments.reid.network import identity_logits
 from common.experiments.training import precision
 from common.layers import ConstantL2
@@ -87,7 +89,7 @@ def losses(model: AttributeModel, loss: str, label_smoothing: float) -> dict[str
     return dict.fromkeys(model.training_model.output, kinds[loss])
 
 
-def targets(model: AttributeModel, loss: str, attributes: Sequence[str], labels) -> dict[str, object]:
+def targets(model: AttributeModel, loss: str, attributes: Sequence[str], labels: np.ndarray) -> dict[str, np.ndarray]:
     """What the losses compare the outputs of the training graph with.
 
     Args:
@@ -96,8 +98,8 @@ def targets(model: AttributeModel, loss: str, attributes: Sequence[str], labels)
         attributes: A names.
         labels: (B, A) classes.
     """
-    columns = dict(zip(attributes, ops.unstack(ops.convert_to_tensor(labels), axis=1)))  # (B,) each
+    columns = dict(zip(attributes, labels.T))  # (B,) each
     classes = {name: columns[name.rpartition("_")[0]] for name in model.training_model.output}
     if loss != "cross_entropy":
         return classes
-    return {name: ops.one_hot(column, model.training_model.output[name].shape[1]) for name, column in classes.items()}
+    return {name: one_hot(column, model.training_model.output[name].shape[1]) for name, column in classes.items()}

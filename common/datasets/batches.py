@@ -97,6 +97,11 @@ def shuffled_batches(
     return endless(load, steps, first_epoch)
 
 
+def one_hot(classes: np.ndarray, number: int) -> np.ndarray:
+    """Classes (B,), 0 to number - 1, as (B, number) float32; by NumPy, as threads that make batches need no backend."""
+    return (classes[:, np.newaxis] == np.arange(number)).astype("float32")
+
+
 def feed(batches: grain.MapDataset) -> Any:
     """The batches, made ahead by threads, as `fit` and `predict` take them on this backend."""
     if keras.backend.backend() == "tensorflow":
