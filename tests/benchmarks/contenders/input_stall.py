@@ -18,6 +18,7 @@ import numpy as np
 
 from common.datasets.batches import endless
 from common.experiments import training
+from common.experiments.command import keep_freed_memory
 from common.experiments.config import parse
 from tests.benchmarks.contenders import measures
 
@@ -96,4 +97,5 @@ def measured(project: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the programs of the projects do
     measures.report(**measured(sys.argv[1]))
