@@ -153,9 +153,10 @@ def _check_options(
     target = target_bpp if target_psnr is None else target_psnr
     if target is not None and not 0 < target < np.inf:
         raise ValueError(f"{given[0]} must be a number above zero, got {target}; pass another.")
-    if network is not None and not 0 <= network < len(codec.code_lengths):
+    known_networks = range(len(codec.code_lengths))
+    if network is not None and (not isinstance(network, int | np.integer) or network not in known_networks):
         raise ValueError(
-            f"network must be from 0 to {len(codec.code_lengths) - 1}, got {network}; the code lengths are "
+            f"network must be a whole number from 0 to {known_networks[-1]}, got {network}; the code lengths are "
             f"{codec.code_lengths}."
         )
     for name, word, known in zip(("selection", "optimize", "mode"), words, (Selection, Optimize, Mode)):

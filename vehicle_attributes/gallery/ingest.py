@@ -18,7 +18,7 @@ from common.files import write_text
 from ..readers.compcars import box_of
 from . import storage
 from .index import Gallery
-from .validation import label_list, unit
+from .validation import label_list, unit, unless_in_use
 
 if TYPE_CHECKING:  # a gallery is searched without Keras
     from ..recognizer import Recognizer
@@ -191,7 +191,7 @@ def building(path: Path, recognizer: "Recognizer", attribute: str, table: pd.Dat
     if not path.parent.is_dir():
         raise ValueError(f"The folder {path.parent} of the gallery does not exist; make it, or choose another path.")
     gallery = None
-    with contextlib.suppress(ValueError):  # of another network, or damaged
+    with unless_in_use():
         gallery = Gallery(part, recognizer.fingerprint)
     if gallery is None or gallery.attribute != attribute:
         width = recognizer.network.output["embedding"].shape[-1]

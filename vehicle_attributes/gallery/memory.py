@@ -11,6 +11,7 @@ import numpy as np
 
 from . import storage
 from .search import HalfFeatures, compressed
+from .validation import damaged
 
 _ROWS = 2**14  # that a removal moves at once
 
@@ -197,7 +198,7 @@ class OpenGallery:
             parts.append(storage.read_rows(connection, number, places, self._head.dimensions))
         features = np.concatenate(parts)
         if not np.array_equal(compressed(features)[0], self._memory.half[rows]):
-            raise storage.damaged(self._path, "features are others than they were")
+            raise damaged(self._path, "features are others than they were")
         return features
 
     def _in_blocks(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -246,5 +247,5 @@ class OpenGallery:
         for block in storage.read_blocks(self._path, connection, head.dimensions):
             self._memory.extend(block.features, block.ids, block.labels, np.full(len(block.ids), block.number))
         if len(self._memory) != head.exemplars:
-            raise storage.damaged(self._path, f"it has {len(self._memory)} exemplars of {head.exemplars}")
+            raise damaged(self._path, f"it has {len(self._memory)} exemplars of {head.exemplars}")
         self._head = head

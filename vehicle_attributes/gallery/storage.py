@@ -18,11 +18,11 @@ import numpy as np
 
 from common.files import replacing
 
+from .validation import NO_GALLERY, damaged, explaining, unless_in_use
+
 APPLICATION, VERSION = 0x76A6A11E, 2  # in SQLite's header, which galleries are recognized by
 _BLOCK_BYTES = 2**18  # of features; a removal writes the blocks anew that it touches
 _DIGEST = 32  # bytes; zeros where it is not known
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_OUTER = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def create(
         raise ValueError(f"{path} exists; pass overwrite to replace it, or choose another path.")
     if not path.parent.is_dir():
         raise ValueError(f"The folder {path.parent} of the gallery does not exist; make it, or choose another path.")
-    with replacing(path) as temporary, _explaining(path):
+    with replacing(path) as temporary, explaining(path):
         temporary.unlink(missing_ok=True)  # left by a process that was killed
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             # Nobody sees the file before it is whole, so a journal of it is of no use.
@@ -117,7 +117,7 @@ def move(part: Path, path: Path) -> None:
 def _forget_journal(path: Path) -> None:
     """SQLite would take a journal of an earlier file of this name for one of the new file, and apply it."""
     if path.exists():
-        with contextlib.suppress(ValueError), transaction(path):  # takes back what a killed process left half-done
+        with unless_in_use(), transaction(path):  # takes back what a killed process left half-done
             pass
     path.with_name(path.name + "-journal").unlink(missing_ok=True)
 
@@ -127,12 +127,13 @@ def transaction(path: Path, writing: bool = False) -> Iterator[sqlite3.Connectio
     """A connection within a transaction, which is committed at the end and rolled back by an error.
 
     Raises:
-        ValueError: the file is missing, foreign, of another version, damaged, or in use for longer than 30 s.
+        InUseError: another process writes for longer than 30 s.
+        ValueError: the file is missing, foreign, of another version or damaged.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no gallery {path}; build one first.")
-    with _explaining(path):
+    with explaining(path):
         # A connection for each transaction: it holds nothing between them, and works from any thread or process.
         address = f"{path.absolute().as_uri()}?mode=rw"
         with contextlib.closing(sqlite3.connect(address, 30, uri=True, isolation_level=None)) as connection:
@@ -143,49 +144,17 @@ def transaction(path: Path, writing: bool = False) -> Iterator[sqlite3.Connectio
             connection.execute("COMMIT")
 
 
-@contextlib.contextmanager
-def _explaining(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _explained(path, error) from error
-
-
 def _check_kind(path: Path, connection: sqlite3.Connection) -> None:
     (application,), (version,) = (
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
     if application != APPLICATION:
-        raise ValueError(f"{path} is no gallery; pass a file that build wrote.")
+        raise ValueError(NO_GALLERY.format(path=path))
     if version != VERSION:
         raise ValueError(
             f"Galleries of version {VERSION} are read, got version {version} in {path}; build it again, or update this "
             "package."
         )
-
-
-def _explained(path: Path, error: sqlite3.Error) -> ValueError:
-    """The error in a sentence of ours."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what extends it
-    if code == sqlite3.SQLITE_NOTADB:
-        return ValueError(f"{path} is no gallery; pass a file that build wrote.")
-    if code in _BUSY:
-        return ValueError(f"The gallery {path} is in use by another process ({error}); try again when that is done.")
-    if code == sqlite3.SQLITE_FULL:
-        return ValueError(
-            f"The gallery {path} could not be written: the disk is full. What was committed is there; make "
-            "room, and give the same command again."
-        )
-    if code in _OUTER:
-        return ValueError(
-            f"The gallery {path} cannot be read or written ({error}); check its permissions and the room on the disk."
-        )
-    return damaged(path, str(error))
-
-
-def damaged(path: Path, reason: str) -> ValueError:
-    """The error to raise for a file whose content is not what was written."""
-    return ValueError(f"The gallery {path} is damaged ({reason}); take it from a backup, or build it again.")
 
 
 def check(path: Path, connection: sqlite3.Connection) -> None:

@@ -1,7 +1,9 @@
-"""What may enter a gallery: features with a direction, labels, and paths by which exemplars are distinguished."""
+"""What may enter a gallery: features with a direction, labels, paths that differ; and what is wrong with its file."""
 
+import contextlib
+import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,15 @@ import numpy as np
 
 UNKNOWN = "unknown"  # what a query is called that is too far from every exemplar
 _NUMBERS = 2**20  # float64 of a step: 8 MiB
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+NO_GALLERY = "{path} is no gallery; pass a file that build wrote."
+_OUTER = "The gallery {path} cannot be read or written ({error}); check its permissions and the room on the disk."
+_REASONS = {
+    sqlite3.SQLITE_NOTADB: NO_GALLERY,
+    sqlite3.SQLITE_FULL: "The gallery {path} could not be written: the disk is full. What was committed is there; make "
+    "room, and give the same command again.",
+    **dict.fromkeys((sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN), _OUTER),
+}
 
 
 def unit(features: Any, dimensions: int | None = None, names: Sequence[str] | None = None) -> np.ndarray:
@@ -106,3 +117,37 @@ def distance(threshold: float | None) -> float | None:
     if threshold is not None and not 0 <= threshold <= 2:
         raise ValueError(f"A threshold of cosine distances must be between 0 and 2, got {threshold}; see calibrate.")
     return None if threshold is None else float(threshold)
+
+
+class InUseError(ValueError):
+    """Another process is writing to the gallery."""
+
+
+@contextlib.contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Inside, an error of SQLite becomes a sentence of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what extends it
+        if code in _BUSY:
+            raise InUseError(f"The gallery {path} is in use by another process ({error}); try again later.") from error
+        if code in _REASONS:
+            raise ValueError(_REASONS[code].format(path=path, error=error)) from error
+        raise damaged(path, str(error)) from error
+
+
+@contextlib.contextmanager
+def unless_in_use() -> Iterator[None]:
+    """Inside, a file may be missing, foreign, damaged or of another network, but not in use by another process."""
+    try:
+        yield
+    except InUseError:
+        raise
+    except ValueError:
+        pass
+
+
+def damaged(path: Path, reason: str) -> ValueError:
+    """The error to raise for a file whose content is not what was written."""
+    return ValueError(f"The gallery {path} is damaged ({reason}); take it from a backup, or build it again.")

@@ -59,6 +59,8 @@ def test_answers_are_those_of_the_gallery_and_it_grows(url, gallery, network, tm
     assert [image["image"] for image in answer["images"]] == ["50.png", "60.png"]
     assert send(f"{url}/add", blue, label="blue").json() == {"added": 3, "already": 0, "exemplars": 23}
     assert send(f"{url}/add", blue[:1] * 2, label="blue").json() == {"added": 0, "already": 2, "exemplars": 23}
+    refused = send(f"{url}/add", blue[1:2], label="red")
+    assert refused.status_code == 422 and "61.png is an exemplar of 'blue'; remove it first" in refused.text
     opened = Gallery(tmp_path / "g")
     assert opened.classes["blue"] == 3 and not opened.head.is_stale
     stored = opened.paths[20]

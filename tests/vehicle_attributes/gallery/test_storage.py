@@ -6,13 +6,14 @@ import signal
 import sqlite3
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.helpers import run_python, start_python
 from tests.vehicle_attributes.gallery.small_gallery import MODEL, angles, build, contents
-from vehicle_attributes.gallery import Gallery, storage
+from vehicle_attributes.gallery import Gallery, ingest, storage
 from vehicle_attributes.gallery.validation import unit
 
 
@@ -93,13 +94,33 @@ def complaint(path, content, expected):
     return ""
 
 
+def test_a_file_in_use_is_not_replaced(tmp_path, monkeypatch):
+    """Neither that of an interrupted build, which is made anew where it is damaged, nor its journal is removed."""
+    path, connect = tmp_path / "g.part", sqlite3.connect
+    build(path, angles(0))
+    other = connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    other.execute("DELETE FROM head")
+    monkeypatch.setattr(sqlite3, "connect", lambda address, timeout=5, **options: connect(address, 0.05, **options))
+    network = SimpleNamespace(fingerprint=MODEL)
+    sentence = "is in use by another"
+    with pytest.raises(ValueError, match=sentence), ingest.building(path.with_suffix(""), network, "", None):
+        pass
+    with pytest.raises(ValueError, match=sentence):
+        build(path, angles(1), overwrite=True)
+    assert path.with_name("g.part-journal").exists()
+    other.execute("ROLLBACK")
+    other.close()
+    assert len(Gallery(path)) == 1
+
+
 def test_locked_and_read_only_files_are_reported(tmp_path, monkeypatch):
     path, connect = tmp_path / "g", sqlite3.connect
     gallery = build(path, angles(0))
     monkeypatch.setattr(sqlite3, "connect", lambda address, timeout=5, **options: connect(address, 0.05, **options))
     with storage.transaction(path, writing=True):
         assert gallery.query(angles(1)).labels.tolist() == [["car"]]
-        with pytest.raises(ValueError, match="is in use by another process .*; try again when that is done"):
+        with pytest.raises(ValueError, match="is in use by another process .*; try again later"):
             gallery.add(angles(9), "van", ["v"])
     second = storage.transaction(path, writing=True)
     with gallery._transaction(writing=True), pytest.raises(ValueError, match="is in use by another process"):
@@ -174,7 +195,7 @@ def test_killed_at_any_moment(tmp_path):
 
 ADD_AND_DIE = """
 import os, sys, numpy as np
-from vehicle_attributes.gallery import Gallery, storage
+from vehicle_attributes.gallery import Gallery, ingest, storage
 gallery = Gallery(sys.argv[1])
 storage.write_head = lambda *_: os.kill(os.getpid(), 9)
 gallery.add(np.random.default_rng(0).normal(size=(80_000, 64)), "late", [str(i) for i in range(80_000)])
