@@ -35,6 +35,12 @@ def test_times_and_rates_both_give_a_ratio_below_one_where_ours_is_faster(page):
     ]
 
 
+@pytest.mark.parametrize(("ours", "ratio"), [(0.125, "0.12"), (0.0046, "0.005"), (3.0, "3.00")])
+def test_a_small_ratio_is_not_shown_as_none(page, ours, ratio):
+    summary.record("decode", ours, "s", peer={"a": 1.0}, memory=1)
+    assert cells(page[0])[0][4] == ratio
+
+
 def test_a_row_without_contenders_has_dashes(page):
     summary.record("decode", 0.28, "core-s", peer={}, memory=0.5)
     assert cells(page[0]) == [[summary.ROWS["decode"], "0.28 core-s", "–", "–", "–", "0.50"]]

@@ -24,7 +24,7 @@ ROWS = {
     "encryption, 1 thread": "encryption of 256 MiB of features, one thread",
     "encode": "photograph of 768×512 pixels to bytes",
     "decode": "bytes to a photograph of 768×512 pixels",
-    "optimization": "50 steps of code optimization",
+    "optimization": "code optimization, per megapixel",
 }
 
 
@@ -57,8 +57,9 @@ def record(
         others += group.values()
     ratio = None
     if others:
-        ratio = f"{best(others) / ours if rate else ours / best(others):.2f}"
-    rows = measured() | {key: [*cells, ratio, f"{memory:.2f}"]}
+        ratio = best(others) / ours if rate else ours / best(others)
+    shown = None if ratio is None else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
+    rows = measured() | {key: [*cells, shown, f"{memory:.2f}"]}
     write_json(MEASURED, {key: rows[key] for key in ROWS if key in rows})
     tables.update_between(PAGE, "bench", table())
 
