@@ -56,7 +56,7 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Inside, TensorFlow is imported as `make` does: with few messages, and with the same kernels."""
+    """Inside, TensorFlow is imported as `make` does: with few messages and the same kernels. Freed memory stays."""
     keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -55,10 +55,10 @@ def record(
         name = best(group, key=group.get, default=None)
         cells.append(None if name is None else f"{_cell(group[name], unit)} ({name})")
         others += group.values()
-    ratio = None
+    shown = None
     if others:
         ratio = best(others) / ours if rate else ours / best(others)
-    shown = None if ratio is None else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
+        shown = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
     rows = measured() | {key: [*cells, shown, f"{memory:.2f}"]}
     write_json(MEASURED, {key: rows[key] for key in ROWS if key in rows})
     tables.update_between(PAGE, "bench", table())

@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -178,10 +178,12 @@ class OpenGallery:
             rows = np.flatnonzero(self._memory.ids == number)
             return self._paths_of(connection, rows)[0] if len(rows) else None
 
-    def pictures(self) -> dict[str, bytes]:
-        """Path -> digest of all exemplars, b"" where it is not known; not to be changed."""
+    def labels_of(self, digests: Collection[bytes]) -> dict[bytes, str]:
+        """Digest -> label of those of some pictures that are exemplars."""
         with self._transaction() as connection:
-            return self._pictures(connection)
+            known = [(row, one) for row, one in enumerate(self._pictures(connection).values()) if one in digests]
+            codes = self._memory.codes[[row for row, _ in known]]
+            return {digest: str(label) for (_, digest), label in zip(known, self._memory.labels(codes))}
 
     def blocks(self) -> Iterator[storage.Block]:
         """All exemplars as they are in the file, some hundreds at a time; nobody can write until the last."""
@@ -218,7 +220,10 @@ class OpenGallery:
         return np.array([*paths, ""], object)[places].reshape(indices.shape)
 
     def _pictures(self, connection: sqlite3.Connection) -> dict[str, bytes]:
-        """Path -> digest of all exemplars, in order of adding; read when something is first added or removed."""
+        """Path -> digest of all exemplars, b"" where it is not known, in order of adding; not to be changed.
+
+        They are read when something is first added or removed.
+        """
         if self._known is None:
             blocks = storage.read_blocks(self._path, connection, self._head.dimensions)
             self._known = {path: digest for block in blocks for path, digest in zip(block.paths, block.digests)}

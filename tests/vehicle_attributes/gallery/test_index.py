@@ -151,3 +151,12 @@ def test_bad_calls_are_refused(tmp_path):
     with pytest.raises(ValueError, match="read-only"):
         gallery.features[0, 0] = 2
     gallery.add(angles(40), "new", ["new"])
+
+
+def test_labels_of_pictures_are_those_of_the_exemplars_that_are_left(tmp_path):
+    digests = [bytes([i]) * 32 for i in range(4)]
+    gallery = build(tmp_path / "g", angles(0))
+    gallery.add(angles(1, 2, 3, 4), ["a", "b", "a", "c"], ["1", "2", "3", "4"], digests)
+    gallery.remove(path="2")
+    assert gallery.labels_of({digests[1], digests[2], digests[3]}) == {digests[2]: "a", digests[3]: "c"}
+    assert gallery.labels_of(set()) == {}

@@ -195,7 +195,7 @@ def test_killed_at_any_moment(tmp_path):
 
 ADD_AND_DIE = """
 import os, sys, numpy as np
-from vehicle_attributes.gallery import Gallery, ingest, storage
+from vehicle_attributes.gallery import Gallery, storage
 gallery = Gallery(sys.argv[1])
 storage.write_head = lambda *_: os.kill(os.getpid(), 9)
 gallery.add(np.random.default_rng(0).normal(size=(80_000, 64)), "late", [str(i) for i in range(80_000)])

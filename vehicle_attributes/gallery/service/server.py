@@ -174,11 +174,10 @@ class _Server:
             digests = [hashlib.sha256(file).digest() for file in files]
             with self._lock:
                 self._uploads.mkdir(parents=True, exist_ok=True)
-                pictures = self._gallery.pictures()
-                known = {pictures.get(path): label for path, label in zip(self._gallery.paths, self._gallery.labels)}
+                known = self._gallery.labels_of(set(digests))
                 for name, other in zip(names, map(known.get, digests)):
                     if other not in (None, fields["label"]):
-                        raise refused(f"{name} is an exemplar of {str(other)!r}; remove it first, or leave it out.")
+                        raise refused(f"{name} is an exemplar of {other!r}; remove it first, or leave it out.")
                 new = [i for i, d in enumerate(digests) if d not in known and d not in digests[:i]]
                 paths = [self._uploads / f"{digests[i].hex()}{'.png' if files[i][:4] == _PNG else '.jpg'}" for i in new]
                 for i, path in zip(new, paths):
